@@ -1,0 +1,245 @@
+"""The exceptions a person may see.
+
+Each one is a class with a stable `code`, an HTTP `status` and named parameters; it holds no sentence. The sentence stands
+in the catalogues under `error.<code>` and is chosen at the edge (web pages, JSON, command line), in the person's language.
+
+    >>> error = ModelNotFound(name="poet", field="model")
+    >>> error.code, error.status, error.parameters
+    ('model_not_found', 404, {'name': 'poet'})
+
+Not covered: mistakes only we can make. Those are assertions and stay tracebacks.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+Parameter = str | int | float
+
+
+class AZRError(ValueError):
+    """Something a person can cause or must know. `field` names the input it is about."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 400
+
+    def __init__(self, *, field: str | None = None, **parameters: Parameter) -> None:
+        super().__init__(self.code, parameters)
+        self.field = field
+        self.parameters = parameters
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{key}={value!r}" for key, value in self.parameters.items())
+        return f"{self.code}({values})"
+
+
+# ---- what was asked for does not make sense: 422 ---------------------------------------------------------------------
+
+
+class InvalidInput(AZRError):
+    """A value outside its bounds; `reason` is the key of a sentence in the catalogues, `value` what was given."""
+
+    code = "invalid_input"
+    status = 422
+
+
+class InvalidName(InvalidInput):
+    """A name that cannot be a folder on every system; `reason` is one of `workspace.NAME_RULES`."""
+
+    code = "invalid_name"
+
+
+class HeadsDoNotDivide(InvalidInput):
+    """`d_model` must be a multiple of `num_heads`, and each head even in size for rotary positions."""
+
+    code = "heads_do_not_divide"
+
+
+class DoesNotFit(InvalidInput):
+    """The training would need `needed_bytes` of memory and `available_bytes` are there."""
+
+    code = "does_not_fit"
+
+
+class BookTooSmall(InvalidInput):
+    """The chosen books have `tokens` tokens and at least `needed` are wanted."""
+
+    code = "book_too_small"
+
+
+class NoBooks(InvalidInput):
+    code = "no_books"
+
+
+class PromptTooLong(InvalidInput):
+    """`tokens` prompt tokens where at most `limit` fit."""
+
+    code = "prompt_too_long"
+
+
+class UnsupportedFormat(AZRError):
+    """A file or export format we do not know; `supported` lists those we do."""
+
+    code = "unsupported_format"
+    status = 415
+
+
+class BookUnreadable(InvalidInput):
+    """The bytes are not text in `encoding` (the first wrong byte stands at `position`)."""
+
+    code = "book_unreadable"
+
+
+class NotText(InvalidInput):
+    """No encoding we know makes text of these bytes."""
+
+    code = "not_text"
+
+
+class EmptyBook(InvalidInput):
+    code = "empty_book"
+
+
+# ---- not there, or in the way ----------------------------------------------------------------------------------------
+
+
+class NotFound(AZRError):
+    code = "not_found"
+    status = 404
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class BookNotFound(NotFound):
+    code = "book_not_found"
+
+
+class MethodNotAllowed(AZRError):
+    code = "method_not_allowed"
+    status = 405
+
+
+class Conflict(AZRError):
+    code = "conflict"
+    status = 409
+
+
+class NameTaken(Conflict):
+    """Something is already called `name` (compared without regard to case or Unicode form)."""
+
+    code = "name_taken"
+
+
+class TrainingRuns(Conflict):
+    """One training at a time; `model` is the one that runs."""
+
+    code = "training_runs"
+
+
+class NothingToStop(Conflict):
+    code = "nothing_to_stop"
+
+
+class InUse(Conflict):
+    """`name` cannot be deleted or changed while the training of `model` uses it."""
+
+    code = "in_use"
+
+
+class NoTokenizer(Conflict):
+    """The model `name` was never trained, so it has no tokenizer and cannot speak yet."""
+
+    code = "no_tokenizer"
+
+
+class WorkspaceLocked(Conflict):
+    """Another server (`holder`) works in this folder."""
+
+    code = "workspace_locked"
+
+
+class BodyTooLarge(AZRError):
+    """A request body over `limit_bytes`."""
+
+    code = "body_too_large"
+    status = 413
+
+
+class BookTooLarge(BodyTooLarge):
+    code = "book_too_large"
+
+
+# ---- refused for safety ----------------------------------------------------------------------------------------------
+
+
+class HostRefused(AZRError):
+    """The Host header names no address this server is known by."""
+
+    code = "host_refused"
+    status = 421
+
+
+class OriginRefused(AZRError):
+    """An unsafe call from a page of another origin."""
+
+    code = "origin_refused"
+    status = 403
+
+
+class NotLoopback(AZRError):
+    """The server was asked to listen on an address beyond this machine."""
+
+    code = "not_loopback"
+
+
+# ---- what went wrong while working -----------------------------------------------------------------------------------
+
+
+class Overloaded(AZRError):
+    """More generations are waiting than the server will queue; try again after `seconds`."""
+
+    code = "overloaded"
+    status = 503
+
+
+class DiskFull(AZRError):
+    """The disk that holds `path` has no room left (or is read-only)."""
+
+    code = "disk_full"
+    status = 507
+
+
+class NonFinite(AZRError):
+    """Loss or gradient became NaN or infinite at `iteration`, `times` in a row; nothing of it was saved."""
+
+    code = "non_finite"
+    status = 500
+
+
+class OutOfMemory(AZRError):
+    """The device ran out of memory even with a micro-batch of one."""
+
+    code = "out_of_memory"
+    status = 507
+
+
+class DeviceMissing(InvalidInput):
+    """The asked-for `device` is not on this machine."""
+
+    code = "device_missing"
+
+
+class ModelDamaged(AZRError):
+    """A file of model `name` does not match what was written; `file` names it."""
+
+    code = "model_damaged"
+    status = 500
+
+
+class InternalError(AZRError):
+    """A mistake of ours. The log holds the traceback under `reference`."""
+
+    code = "internal_error"
+    status = 500

@@ -1,0 +1,245 @@
+"""What a training tells while it runs, and the status that follows from it.
+
+`AZRTrainer.run()` and `workflows.train()` are generators of these events; the job thread, the pages, the command line, the
+metrics file and the tests read the same ones. `advance(status, event)` is a pure function, so the status that a page shows
+can be rebuilt from the events alone.
+
+An event is written to JSON as its fields plus `"event": <class name>`. Numbers may be non-finite here; the edge writes null.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from config import TrainConfig
+
+
+class State(StrEnum):
+    IDLE = "idle"
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    DONE = "done"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"  # the server died under it
+
+
+ACTIVE_STATES = frozenset({State.QUEUED, State.RUNNING, State.STOPPING})
+
+
+class Stage(StrEnum):
+    """Where an iteration stands; the first two come before the first iteration, the last four are the user's own four."""
+
+    FITTING_TOKENIZER = "fitting_tokenizer"
+    TOKENIZING = "tokenizing"
+    SUPERVISED = "supervised"
+    SELF_PLAY = "self_play"
+    REWARD = "reward"
+    UPDATE = "update"
+    EVALUATING = "evaluating"
+    SAVING = "saving"
+
+
+@dataclass(frozen=True)
+class Event:
+    pass
+
+
+@dataclass(frozen=True)
+class StageBegun(Event):
+    """Before work that a person may have to wait for. `total` counts `unit`s, 0 when unknown."""
+
+    stage: Stage
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class RunStarted(Event):
+    model: str
+    iteration: int  # finished iterations before this run
+    iterations: int | None  # the iteration at which it will end; None is endless
+    resumed: bool
+    exact: bool  # a resumed run continues bit for bit
+    parameters: int
+    train_tokens: int
+    val_tokens: int
+    device: str
+    precision: str
+    num_threads: int
+
+
+@dataclass(frozen=True)
+class IterationDone(Event):
+    iteration: int
+    loss: float  # nats per token, of this iteration's batch
+    learning_rate: float
+    grad_norm: float  # before clipping
+    tokens_per_second: float
+    elapsed_seconds: float  # of training in all runs of this model so far
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    iteration: int
+    val_loss: float  # nats per token on held-out text
+    bits_per_byte: float
+    train_loss: float  # mean batch loss since the evaluation before
+    is_best: bool
+    elapsed_seconds: float
+
+
+@dataclass(frozen=True)
+class SampleWritten(Event):
+    iteration: int
+    prompt: str
+    text: str  # the continuation alone
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One text the model wrote for itself and what it was paid."""
+
+    prompt: str
+    completion: str
+    reward: float
+    diversity: float
+    length: float
+    copied: float  # share of its word 8-grams that stand verbatim in the book
+    kl: float  # nats per token away from the reference
+    advantage: float
+
+
+@dataclass(frozen=True)
+class SelfPlayDone(Event):
+    iteration: int
+    round: int  # counted from 1
+    reward: float  # means over the round's rollouts
+    diversity: float
+    length: float
+    kl: float  # nats per token
+    kl_coef: float
+    entropy: float  # nats per token
+    copied: float
+    skipped_share: float  # of groups whose rewards were too alike to teach anything
+    rollouts: tuple[Rollout, ...]
+
+
+@dataclass(frozen=True)
+class CheckpointSaved(Event):
+    iteration: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ModelPublished(Event):
+    """From now on generation and download use the weights of `iteration`."""
+
+    iteration: int
+    val_loss: float
+
+
+@dataclass(frozen=True)
+class Notice(Event):
+    """Something the person should know; the sentence stands in the catalogues under `notice.<code>`."""
+
+    iteration: int
+    code: str
+    parameters: dict[str, str | int | float] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingStatus:
+    """What `GET /training_status` answers. None is "not known yet"."""
+
+    state: State = State.IDLE
+    job_id: str | None = None
+    model: str | None = None
+    books: tuple[str, ...] = ()
+    stage: Stage | None = None
+    stage_done: int = 0
+    stage_total: int = 0
+    iteration: int = 0
+    iterations: int | None = None
+    started_iteration: int = 0
+    loss: float | None = None
+    val_loss: float | None = None
+    bits_per_byte: float | None = None
+    best_val_loss: float | None = None
+    best_iteration: int | None = None
+    reward: float | None = None
+    diversity: float | None = None
+    length: float | None = None
+    kl: float | None = None
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    tokens_per_second: float | None = None
+    elapsed_seconds: float = 0.0
+    eta_seconds: float | None = None
+    run_seconds: float = 0.0
+    resumed: bool = False
+    exact: bool = True
+    parameters: int | None = None
+    train_tokens: int | None = None
+    val_tokens: int | None = None
+    device: str | None = None
+    precision: str | None = None
+    num_threads: int | None = None
+    checkpoint_iteration: int | None = None
+    published_iteration: int | None = None
+    sample: str | None = None
+    notices: tuple[Notice, ...] = ()
+    error: dict[str, Any] | None = None  # {"code", "parameters", "field"?}; the edge adds the message
+    config: TrainConfig | None = None
+
+
+MOST_NOTICES = 20
+
+
+def advance(status: TrainingStatus, event: Event) -> TrainingStatus:
+    """The status after `event`."""
+    changes: dict[str, Any]
+    match event:
+        case StageBegun(stage, done, total):
+            changes = {"stage": stage, "stage_done": done, "stage_total": total}
+        case RunStarted():
+            changes = dataclasses.asdict(event) | {"started_iteration": event.iteration}
+        case IterationDone():
+            changes = dataclasses.asdict(event) | _remaining(status, event)
+        case Evaluated():
+            changes = {"val_loss": event.val_loss, "bits_per_byte": event.bits_per_byte}
+            if event.is_best:
+                changes |= {"best_val_loss": event.val_loss, "best_iteration": event.iteration}
+        case SelfPlayDone():
+            changes = {name: getattr(event, name) for name in ("reward", "diversity", "length", "kl")}
+        case SampleWritten():
+            changes = {"sample": event.prompt + event.text}
+        case CheckpointSaved():
+            changes = {"checkpoint_iteration": event.iteration}
+        case ModelPublished():
+            changes = {"published_iteration": event.iteration}
+        case Notice():
+            changes = {"notices": (*status.notices, event)[-MOST_NOTICES:]}
+        case _:
+            changes = {}
+    return dataclasses.replace(status, **changes)
+
+
+def _remaining(status: TrainingStatus, event: IterationDone) -> dict[str, float | None]:
+    """ETA from the mean speed of this run, self-play and evaluations included; one iteration is not enough to tell."""
+    run_seconds = status.run_seconds + max(0.0, event.elapsed_seconds - status.elapsed_seconds)
+    if status.iteration == status.started_iteration:  # the first iteration of a run carries its warm-up
+        run_seconds = 0.0
+    done = event.iteration - status.started_iteration - 1
+    left = None if status.iterations is None else status.iterations - event.iteration
+    eta_seconds = run_seconds / done * left if done > 0 and left is not None else None
+    return {"run_seconds": run_seconds, "eta_seconds": eta_seconds}
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """The event as a dictionary of plain values, ready for a line of JSON once non-finite numbers are cleaned."""
+    return {"event": type(event).__name__, **dataclasses.asdict(event)}

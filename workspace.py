@@ -1,0 +1,294 @@
+"""Every path of the product, safe names, atomic writes and the lock. No other module joins paths.
+
+What a person names never becomes a path by itself: `safe_name` refuses whatever any of our systems refuses (separators,
+control characters, Windows' reserved names, a trailing dot or space) and names are compared by casefold(NFKC), so two
+names that would be one folder on Windows or macOS are one name here.
+
+A file is written under a temporary name in the same folder, flushed to the disk, renamed over its target, and the folder is
+flushed as well: after a power cut one finds the old file or the new one. A folder is built under a temporary name and
+renamed. What a crash leaves behind starts with `.tmp-` and is swept at the next start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import secrets
+import shutil
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from errors import DiskFull, InvalidName, WorkspaceLocked
+
+MAX_NAME_LENGTH = 64
+TEMPORARY_PREFIX = ".tmp-"
+FORBIDDEN_CHARACTERS = '<>:"/\\|?*%#&'  # the last three would need quoting in addresses
+RESERVED_NAMES = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {f"{p}{n}" for p in ("com", "lpt") for n in "0123456789¹²³"}
+NAME_RULES = ("empty", "too_long", "character", "edge", "reserved")
+_WINDOWS_BUSY = {5, 32, 33}  # access denied, sharing violation, lock violation: another program looks at the file
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+def safe_name(name: str, *, field: str = "name") -> str:
+    """A name in NFC that every supported system accepts as a file name.
+
+    >>> safe_name("Анна Каренина")
+    'Анна Каренина'
+
+    Raises InvalidName with the rule that was broken (one of NAME_RULES).
+    """
+    name = unicodedata.normalize("NFC", name)
+    if rule := _broken_rule(name):
+        shown = "".join(c if c.isprintable() else "�" for c in name[:MAX_NAME_LENGTH])
+        raise InvalidName(field=field, name=shown, reason=rule, limit=MAX_NAME_LENGTH)
+    return name
+
+
+def _broken_rule(name: str) -> str | None:
+    if not name.strip():
+        return "empty"
+    if len(name) > MAX_NAME_LENGTH or len(name.encode("utf-8", "surrogatepass")) > 180:
+        return "too_long"
+    if any(c in FORBIDDEN_CHARACTERS or unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") for c in name):
+        return "character"
+    if name[0] in ". -" or name[-1] in ". " or name[0].isspace() or name[-1].isspace():
+        return "edge"
+    if name_key(name.split(".")[0].rstrip()) in RESERVED_NAMES:
+        return "reserved"
+    return None
+
+
+def name_key(name: str) -> str:
+    """What two names are compared by.
+
+    >>> name_key("Straße") == name_key("STRASSE")
+    True
+    """
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def suggest_name(text: str) -> str:
+    """The nearest safe name to a text, for file names that people bring along.
+
+    >>> suggest_name("../Война и мир: том 1.txt")
+    'Война и мир том 1'
+    """
+    stem = re.split(r"[/\\]", unicodedata.normalize("NFC", text))[-1]
+    stem = re.sub(r"\.[A-Za-z0-9]{1,5}$", "", stem)
+    kept = "".join(c if _broken_rule(f"a{c}a") is None else " " for c in stem)
+    kept = re.sub(r"\s+", " ", kept).strip(" .-")[:MAX_NAME_LENGTH]
+    while kept and _broken_rule(kept) == "too_long":
+        kept = kept[:-1]
+    kept = kept.strip(" .-")
+    return kept if kept and _broken_rule(kept) is None else "book"
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn "no space left", "quota", "read-only" and "I/O error" into DiskFull, which a person understands."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG):
+            raise DiskFull(path=str(path), reason=error.strerror or "") from error
+        raise
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Replace `path` by `data` so that a reader, or a crash, sees the old content or the new. Raises DiskFull."""
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    replace_atomic(path, lambda temporary: _write_and_sync(temporary, content))
+
+
+def replace_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it over `path` durably. Raises DiskFull."""
+    temporary = temporary_beside(path)
+    with disk_errors(path):
+        try:
+            write(temporary)
+            commit_file(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def commit_file(temporary: Path, path: Path) -> None:
+    """Rename a finished temporary file over `path`, durably. Raises DiskFull."""
+    with disk_errors(path):
+        sync(temporary)
+        _retried(lambda: os.replace(temporary, path))
+        sync(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented UTF-8 JSON, atomically. Raises DiskFull; NaN is refused by `json` itself."""
+    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the block ends well, and vanishes when it does not. Raises DiskFull."""
+    temporary = temporary_beside(path)
+    with disk_errors(path):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            for file in temporary.iterdir():
+                sync(file)
+            sync(temporary)
+            _retried(lambda: os.rename(temporary, path))
+            sync(path.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder in one step as seen from outside: it is renamed away first."""
+    doomed = temporary_beside(path)
+    _retried(lambda: os.rename(path, doomed))
+    try:
+        sync(path.parent)
+    finally:
+        if doomed.is_dir():
+            shutil.rmtree(doomed, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                doomed.unlink()
+
+
+def temporary_beside(path: Path) -> Path:
+    return path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}")
+
+
+def sync(path: Path) -> None:
+    """fsync a file or (where the system can) a folder."""
+    if path.is_dir() and sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_and_sync(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+
+
+def _retried(action: Callable[[], object], attempts: int = 40, pause_seconds: float = 0.05) -> None:
+    for attempt in range(attempts):
+        try:
+            action()
+            return
+        except OSError as error:
+            if getattr(error, "winerror", None) not in _WINDOWS_BUSY or attempt == attempts - 1:
+                raise
+            time.sleep(pause_seconds)
+
+
+# ---- the workspace ---------------------------------------------------------------------------------------------------
+
+
+class Workspace:
+    """The folder that holds a person's books, models and checkpoints. Creating the object touches nothing on disk."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).resolve()
+        self.books = self.root / "books"
+        self.models = self.root / "models"
+        self.checkpoints = self.root / "checkpoints"
+        self.example_marker = self.books / ".example-given"  # there: the example book was offered once, or never needed
+
+    def prepare(self) -> None:
+        """Make the three folders and sweep what crashes left behind. Raises DiskFull."""
+        with disk_errors(self.root):
+            for folder in (self.books, self.models, self.checkpoints):
+                folder.mkdir(parents=True, exist_ok=True)
+                for leftover in [*folder.glob(f"{TEMPORARY_PREFIX}*"), *folder.glob(f"*/{TEMPORARY_PREFIX}*")]:
+                    _sweep(leftover)
+
+    def book_text(self, name: str) -> Path:
+        return self._entry(self.books, name, ".txt")
+
+    def book_record(self, name: str) -> Path:
+        return self.book_text(name).with_suffix(".json")
+
+    def book_original(self, name: str) -> Path:
+        """The bytes as the person brought them, so that "read it as ..." stays possible."""
+        return self.book_text(name).with_suffix(".original")
+
+    def model_folder(self, name: str) -> Path:
+        return self._entry(self.models, name)
+
+    def checkpoint_folder(self, name: str) -> Path:
+        return self._entry(self.checkpoints, name)
+
+    def _entry(self, folder: Path, name: str, suffix: str = "") -> Path:
+        """The path of `name`: that of an existing entry with the same key, else a new one. Raises InvalidName."""
+        name = safe_name(name)
+        exact = folder / f"{name}{suffix}"
+        if exact.exists() or not folder.is_dir():
+            return exact
+        wanted = name_key(exact.name)
+        return next((entry for entry in folder.iterdir() if name_key(entry.name) == wanted), exact)
+
+    @contextlib.contextmanager
+    def lock(self, holder: str) -> Iterator[None]:
+        """Hold the workspace for this process; `holder` is what a second server is told. Raises WorkspaceLocked.
+
+        The system frees the lock when the process dies, however it dies.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        path = self.root / ".lock"
+        with path.open("a+b") as file:
+            if not _try_lock(file):
+                raise WorkspaceLocked(holder=path.read_text(encoding="utf-8", errors="replace").strip() or "?", path=str(self.root))
+            file.truncate(0)
+            file.write(holder.encode("utf-8"))
+            file.flush()
+            yield
+
+
+def _sweep(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+_LOCKED_BYTE = 1 << 30  # far behind the holder's text: Windows forbids reading a locked region
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(_LOCKED_BYTE)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            file.seek(0)
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
