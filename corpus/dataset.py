@@ -1,0 +1,123 @@
+"""Books as token ids: a training part and a held-out part, cut into sequences in a reproducible order.
+
+Each book gives its first characters to training and its last `val_fraction` to held-out text, which no weight and no token of
+the vocabulary is ever fitted on. The order of sequences is a pure function of (seed, number), so a resumed training sees
+exactly what an uninterrupted one would have seen, and nothing about the order needs saving.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from errors import BookTooSmall
+from events import Stage, StageBegun
+from tokenizer import Tokenizer
+
+MIN_VAL_TOKENS = 16
+
+
+@dataclass(frozen=True)
+class SplitBook:
+    train: str
+    val: str
+
+
+def split(text: str, val_fraction: float) -> SplitBook:
+    """The last `val_fraction` of the characters is held out; the cut moves back to the line end before it, if one is near."""
+    cut = round(len(text) * (1 - val_fraction))
+    line_end = text.rfind("\n", max(0, cut - 2000), cut)
+    cut = line_end + 1 if line_end > 0 else cut
+    return SplitBook(text[:cut], text[cut:])
+
+
+@dataclass(frozen=True)
+class TokenDataset:
+    train: Tensor  # (N,) int32
+    val: Tensor  # (M,) int32
+    val_bytes: int  # UTF-8 bytes that the held-out tokens spell
+    fingerprint: str  # of both parts: equal data, equal fingerprint
+
+    @property
+    def val_bytes_per_token(self) -> float:
+        return self.val_bytes / max(1, len(self.val))
+
+
+def tokenize(books: Iterable[SplitBook], tokenizer: Tokenizer) -> Generator[StageBegun, None, TokenDataset]:
+    """Encode all books, telling how far it is in characters; returns the dataset."""
+    books = list(books)
+    total = sum(len(book.train) + len(book.val) for book in books)
+    done = 0
+    parts: dict[str, list[Tensor]] = {"train": [], "val": []}
+    for book in books:
+        for name, text in (("train", book.train), ("val", book.val)):
+            for ids in tokenizer.encode_in_pieces(text):
+                yield StageBegun(Stage.TOKENIZING, done, total)
+                parts[name].append(torch.tensor(ids, dtype=torch.int32))
+            parts[name].append(torch.tensor([tokenizer.end_of_text], dtype=torch.int32))
+            done += len(text)
+    yield StageBegun(Stage.TOKENIZING, total, total)
+    train, val = torch.cat(parts["train"]), torch.cat(parts["val"])
+    digest = hashlib.sha256(train.numpy().tobytes() + b"|" + val.numpy().tobytes()).hexdigest()
+    return TokenDataset(train, val, sum(len(book.val.encode()) for book in books), digest)
+
+
+def require_size(dataset: TokenDataset, max_seq_len: int) -> None:
+    """Raises BookTooSmall when not even one training sequence or too little held-out text is there."""
+    if len(dataset.train) < max_seq_len + 1:
+        raise BookTooSmall(field="books", tokens=len(dataset.train), needed=max_seq_len + 1)
+    if len(dataset.val) < MIN_VAL_TOKENS:
+        raise BookTooSmall(field="books", tokens=len(dataset.val), needed=MIN_VAL_TOKENS)
+
+
+class Sequences:
+    """All training sequences of `length` + 1 tokens in an endless, reproducible order.
+
+    An epoch shifts the cut by a random offset and visits every sequence once in random order.
+    """
+
+    def __init__(self, tokens: Tensor, length: int, seed: int) -> None:
+        self._tokens, self._length, self._seed = tokens, length, seed
+        self.per_epoch = max(1, (len(tokens) - 1) // length - 1)
+        self._epoch: int | None = None
+        self._starts = torch.empty(0, dtype=torch.long)
+
+    def batch(self, first: int, count: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets (count, length) of the sequences numbered `first` onwards."""
+        rows = torch.stack([self._sequence(number) for number in range(first, first + count)]).long()
+        return rows[:, :-1], rows[:, 1:]
+
+    def _sequence(self, number: int) -> Tensor:
+        epoch, index = divmod(number, self.per_epoch)
+        if epoch != self._epoch:
+            self._enter(epoch)
+        start = int(self._starts[index])
+        return self._tokens[start : start + self._length + 1]
+
+    def _enter(self, epoch: int) -> None:
+        generator = torch.Generator().manual_seed((self._seed << 24) ^ epoch)
+        spare = len(self._tokens) - 1 - self.per_epoch * self._length
+        offset = int(torch.randint(min(spare, self._length) + 1, (), generator=generator))
+        self._starts = torch.randperm(self.per_epoch, generator=generator) * self._length + offset
+        self._epoch = epoch
+
+
+def evaluation_batches(tokens: Tensor, length: int, batch_size: int, most_tokens: int) -> list[tuple[Tensor, Tensor]]:
+    """Held-out text as (inputs, targets) batches; the same ones each time, spread evenly where `most_tokens` is less than all.
+
+    Targets are -100 where a row is shorter than the others.
+    """
+    starts = list(range(0, len(tokens) - 1, length))
+    wanted = max(1, most_tokens // length)
+    if len(starts) > wanted:
+        starts = [starts[round(i * (len(starts) - 1) / max(1, wanted - 1))] for i in range(wanted)]
+    inputs = torch.zeros((len(starts), length), dtype=torch.long)
+    targets = torch.full((len(starts), length), -100, dtype=torch.long)
+    for row, start in enumerate(starts):
+        piece = tokens[start : start + length + 1].long()
+        inputs[row, : len(piece) - 1], targets[row, : len(piece) - 1] = piece[:-1], piece[1:]
+    return list(zip(inputs.split(batch_size), targets.split(batch_size), strict=True))

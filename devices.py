@@ -1,0 +1,91 @@
+"""What this machine can compute with: the device, the number format that is fast on it, its threads and its free memory."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+
+from config import Device, Precision
+from errors import DeviceMissing
+
+
+def choose_device(wanted: Device) -> torch.device:
+    """CUDA, then Apple's MPS, then the CPU for "auto". Raises DeviceMissing when the named one is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, found in there.items() if found))
+    if not there[wanted]:
+        raise DeviceMissing(field="device", device=wanted)
+    return torch.device(wanted)
+
+
+def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively (elsewhere it is slower than float32), else float32."""
+    if wanted != "auto":
+        return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return torch.bfloat16 if native else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def choose_num_threads(wanted: int | None) -> int:
+    """All cores this process may use, unless the person says otherwise."""
+    if wanted is not None:
+        return wanted
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Memory that a new training may take, in bytes; None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if sys.platform == "linux":
+        return _linux_available_bytes()
+    if sys.platform == "win32":
+        return _windows_available_bytes()
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # macOS: half of all there is
+    return None
+
+
+def _linux_available_bytes() -> int | None:
+    """The kernel's own estimate, or what is left under this container's limit when that is less."""
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
+    except OSError:
+        return free
+    return free if limit == "max" or free is None else min(free, max(0, int(limit) - used))
+
+
+def _windows_available_bytes() -> int | None:
+    import ctypes
+
+    class MemoryStatus(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong)] + [
+            (name, ctypes.c_ulonglong)
+            for name in ("total", "available", "total_page", "available_page", "total_virtual", "available_virtual", "extended")
+        ]
+
+    status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))
+    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # type: ignore[attr-defined,unused-ignore]
+        return None
+    return int(status.available)
+
+
+def describe(device: torch.device) -> str:
+    """One line for a person, such as "CPU" or the name of the graphics card."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return {"cpu": "CPU", "mps": "Apple MPS"}[device.type]

@@ -1,0 +1,230 @@
+"""The transformer, whole: its blocks, its initialisation, its loss and its key-value cache.
+
+Two architectures share the code. "llama": RMSNorm, rotary positions in the rotate-half layout, SwiGLU, no biases. "gpt2":
+learned positions, LayerNorm, GELU, biases. Both norm before each sublayer and once at the end, and have an untied head. Leaf
+names are Hugging Face's (q_proj, gate_proj ...), so that weights read the same everywhere.
+
+Particular: the projections that write into the residual stream and the head start at zero, so an untrained model predicts
+the uniform distribution and its first loss is ln(vocab_size) exactly.
+
+Not here: disk, optimizers, sampling, printing. Shapes: B batch, T tokens, S cached tokens, C d_model, H heads, K head_dim,
+V vocab_size.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from config import ModelConfig
+
+NORM_EPS = 1e-5
+ROPE_THETA = 10_000.0
+
+
+class KVCache:
+    """Keys and values of the tokens seen so far, for `batch_size` rows that may differ in length."""
+
+    def __init__(self, config: ModelConfig, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> None:
+        shape = (config.num_layers, batch_size, config.num_heads, config.max_seq_len, config.head_dim)
+        self.keys = torch.zeros(shape, device=device, dtype=dtype)  # (layers, B, H, S, K)
+        self.values = torch.zeros(shape, device=device, dtype=dtype)
+
+    def extend(self, layer: int, positions: Tensor, k: Tensor, v: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Store k and v (B, H, T, K) at `positions` (B, T), or (T,) for all rows; return the first `length` of each row."""
+        if positions.dim() == 1:
+            first, last = length - k.shape[2], length
+            self.keys[layer, :, :, first:last] = k
+            self.values[layer, :, :, first:last] = v
+        else:
+            rows = torch.arange(k.shape[0], device=k.device)[:, None]
+            self.keys[layer, rows, :, positions] = k.transpose(1, 2).to(self.keys.dtype)
+            self.values[layer, rows, :, positions] = v.transpose(1, 2).to(self.values.dtype)
+        return self.keys[layer, :, :, :length], self.values[layer, :, :, :length]
+
+
+class Rotary(nn.Module):
+    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864), rotate-half layout as in Llama."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, head_dim: int, max_seq_len: int) -> None:
+        super().__init__()
+        frequencies = ROPE_THETA ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+        angles = torch.outer(torch.arange(max_seq_len, dtype=torch.float32), frequencies)  # (S, K/2)
+        angles = torch.cat((angles, angles), dim=-1)  # (S, K)
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin for `positions` (T,) or (B, T), ready to multiply (B, H, T, K)."""
+        cos, sin = self.cos[positions], self.sin[positions]
+        return (cos, sin) if positions.dim() == 1 else (cos[:, None], sin[:, None])
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = x.shape[-1] // 2
+    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+    return (x * cos + turned * sin).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
+
+    def __init__(self, config: ModelConfig, layer: int, bias: bool) -> None:
+        super().__init__()
+        self.layer, self.num_heads = layer, config.num_heads
+        self.q_proj = nn.Linear(config.d_model, config.d_model, bias=bias)
+        self.k_proj = nn.Linear(config.d_model, config.d_model, bias=bias)
+        self.v_proj = nn.Linear(config.d_model, config.d_model, bias=bias)
+        self.o_proj = nn.Linear(config.d_model, config.d_model, bias=bias)
+
+    def forward(self, x: Tensor, place: Place) -> Tensor:
+        q, k, v = (self._heads(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))  # (B, H, T, K) each
+        if place.cos is not None and place.sin is not None:
+            q, k = rotate(q, place.cos, place.sin), rotate(k, place.cos, place.sin)
+        if place.cache is not None:
+            k, v = place.cache.extend(self.layer, place.positions, k, v, place.length)  # (B, H, S, K)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=place.mask, is_causal=place.is_causal)  # (B, H, T, K)
+        return self.o_proj(y.transpose(1, 2).flatten(2))  # (B, T, C)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward (Shazeer 2020, arXiv 2002.05202)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.d_model, config.d_ff, bias=False)
+        self.up_proj = nn.Linear(config.d_model, config.d_ff, bias=False)
+        self.down_proj = nn.Linear(config.d_ff, config.d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class GELUFeedForward(nn.Module):
+    """d_model -> d_ff -> d_model with GPT-2's tanh form of GELU."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up_proj = nn.Linear(config.d_model, config.d_ff)
+        self.down_proj = nn.Linear(config.d_ff, config.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.gelu(self.up_proj(x), approximate="tanh"))
+
+
+class Block(nn.Module):
+    def __init__(self, config: ModelConfig, layer: int, dropout: float) -> None:
+        super().__init__()
+        llama = config.architecture == "llama"
+        self.attention_norm = _norm(config)
+        self.attention = Attention(config, layer, bias=not llama)
+        self.feed_forward_norm = _norm(config)
+        self.feed_forward: nn.Module = SwiGLU(config) if llama else GELUFeedForward(config)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, place: Place) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), place))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class Place:
+    """Where the tokens of one forward pass stand: their positions, what they may look at, and the cache they extend."""
+
+    def __init__(self, model: Transformer, tokens: Tensor, cache: KVCache | None, positions: Tensor | None) -> None:
+        seen = tokens.shape[1]
+        if positions is None:
+            positions = torch.arange(seen, device=tokens.device)
+        self.cache, self.positions = cache, positions
+        self.length = seen if cache is None else int(positions.max()) + 1
+        self.is_causal = seen > 1 and self.length == seen
+        self.mask: Tensor | None = None
+        ragged = cache is not None and (positions.dim() == 2 or seen > 1)
+        if ragged and not self.is_causal:
+            at = positions if positions.dim() == 2 else positions[None]  # (B, T)
+            keys = torch.arange(self.length, device=tokens.device)  # (S,)
+            self.mask = (keys <= at[..., None])[:, None]  # (B, 1, T, S): True may be looked at
+        self.cos, self.sin = (None, None) if model.rotary is None else model.rotary.at(positions)
+
+
+class Transformer(nn.Module):
+    """tokens (B, T) -> logits (B, T, V)."""
+
+    def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.d_model)
+        llama = config.architecture == "llama"
+        self.embed_positions = None if llama else nn.Embedding(config.max_seq_len, config.d_model)
+        self.rotary = Rotary(config.head_dim, config.max_seq_len) if llama else None
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(Block(config, layer, dropout) for layer in range(config.num_layers))
+        self.norm = _norm(config)
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+
+    def forward(self, tokens: Tensor, cache: KVCache | None = None, positions: Tensor | None = None) -> Tensor:
+        """Logits for every token. With a cache, `positions` (T,) or (B, T) tells where the new tokens stand."""
+        return self.lm_head(self.hidden(tokens, cache, positions))  # (B, T, V)
+
+    def hidden(self, tokens: Tensor, cache: KVCache | None = None, positions: Tensor | None = None) -> Tensor:
+        """What the head reads: (B, T, C)."""
+        place = Place(self, tokens, cache, positions)
+        x = self.embed_tokens(tokens)  # (B, T, C)
+        if self.embed_positions is not None:
+            x = x + self.embed_positions(place.positions)
+        x = self.dropout(x)
+        for block in self.layers:
+            x = block(x, place)
+        return self.norm(x)
+
+    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of `targets` (B, T) in nats per token; targets of -100 do not count."""
+        logits = self(tokens)  # (B, T, V)
+        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+
+    def token_logprobs(self, tokens: Tensor, temperature: float = 1.0, size: int | None = None) -> Tensor:
+        """log p(tokens[:, t+1] | tokens[:, :t+1]) as (B, T-1), over the first `size` ids (all of them by default)."""
+        logits = self(tokens[:, :-1])[..., :size].float() / temperature
+        chosen = logits.gather(-1, tokens[:, 1:, None])[..., 0]  # (B, T-1)
+        return chosen - logits.logsumexp(-1)
+
+    def set_dropout(self, dropout: float) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = dropout
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Fill every weight from `seed` alone: the same seed gives the same model, whatever else runs."""
+        generator = torch.Generator().manual_seed(seed)
+        for name, parameter in self.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight", "lm_head.weight", "bias")):
+                parameter.zero_()
+            elif name.startswith("embed_"):
+                parameter.normal_(0.0, EMBEDDING_STD, generator=generator)
+            elif parameter.dim() == 2:
+                parameter.normal_(0.0, 1.0 / math.sqrt(parameter.shape[1]), generator=generator)
+            else:
+                parameter.fill_(1.0)  # norms
+
+
+EMBEDDING_STD = 0.5
+
+
+def _norm(config: ModelConfig) -> nn.Module:
+    kind = nn.RMSNorm if config.architecture == "llama" else nn.LayerNorm
+    return kind(config.d_model, eps=NORM_EPS)
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """The number of trained numbers, counted on torch's meta device: nothing is allocated, whatever the size."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in Transformer(config).parameters())
