@@ -1,0 +1,330 @@
+"""The training loop: an iteration learns from a batch of book text and, every few iterations, from a round of self-play.
+
+`AZRTrainer.run()` is a generator of events. Nothing in it knows of threads, callbacks, files or stop flags: whoever consumes
+it stops by closing it and saves `snapshot()`. Between two yields the trainer either changes nothing or finishes a whole
+iteration, so a snapshot taken at any yield is consistent.
+
+Exact to resume: data order, dropout and rollouts are drawn from (seed, iteration) and (seed, round), so weights, optimizer
+and the small `TrainerState` are all there is to save.
+
+Not here: the policy-gradient round itself (policy_gradient.py), tokenizing, saving, the decision what to publish.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from config import SamplingConfig, TrainConfig
+from corpus.dataset import Sequences, TokenDataset, evaluation_batches
+from devices import autocast, choose_device, choose_num_threads, choose_precision, describe
+from errors import NonFinite, OutOfMemory
+from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, SelfPlayDone, Stage, StageBegun
+from generation import prompt_ids, stream, text_pieces
+from model import Transformer
+from optim import Optimizers, learning_rate_at
+from policy_gradient import Round, SelfPlay, SelfPlayState
+from tokenizer import Tokenizer
+
+MOST_VAL_TOKENS = 32_768
+MOST_NON_FINITE = 5  # in a row; then the training ends rather than idle
+SAMPLE_TOKENS = 60
+MEMORISING_EVALUATIONS = 5
+
+
+@dataclass
+class TrainerState:
+    """All that a resumed training needs besides weights and optimizer; plain numbers, ready for JSON."""
+
+    iteration: int = 0  # finished ones, over all runs of this model
+    run_start: int = 0
+    sequences_seen: int = 0
+    elapsed_seconds: float = 0.0
+    best_val_loss: float | None = None
+    best_iteration: int = 0
+    evaluations_since_best: int = 0
+    told_memorising: bool = False
+    evaluated_iteration: int = -1
+    micro_batches: int = 0  # 0: as configured; more after the memory ran out
+    self_play: SelfPlayState = field(default_factory=SelfPlayState)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"self_play": self.self_play.to_json()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TrainerState:
+        return cls(**{**values, "self_play": SelfPlayState.from_json(values["self_play"])})
+
+    def next_run(self) -> TrainerState:
+        """The state from which a new run with other books or a new schedule goes on."""
+        return TrainerState(iteration=self.iteration, run_start=self.iteration, elapsed_seconds=self.elapsed_seconds)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies, on the CPU, of everything a checkpoint holds."""
+
+    iteration: int
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+class AZRTrainer:
+    """Owns `model` while it runs. `iterations` of the config counts from `state.run_start`; None is endless."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        dataset: TokenDataset,
+        config: TrainConfig,
+        *,
+        name: str = "model",
+        self_play: SelfPlay | None = None,
+        state: TrainerState | None = None,
+        optimizer_state: dict[str, Tensor] | None = None,
+        exact: bool = True,
+    ) -> None:
+        self.config, self.tokenizer, self.dataset, self.name = config, tokenizer, dataset, name
+        self.device = choose_device(config.device)
+        self.precision = choose_precision(config.precision, self.device)
+        self.num_threads = choose_num_threads(config.num_threads)
+        self.state = state or TrainerState()
+        self.resumed, self.exact = optimizer_state is not None, exact
+        self.model = model.to(self.device)
+        self.model.set_dropout(config.dropout)
+        self.optimizers = Optimizers(self.model, config)
+        self.self_play = self_play
+        if optimizer_state is not None:
+            self._load_tensors(optimizer_state)
+        length = model.config.max_seq_len
+        self._sequences = Sequences(dataset.train, length, config.seed)
+        self._evaluation = evaluation_batches(dataset.val, length, config.batch_size, MOST_VAL_TOKENS)
+        self._recent_losses: list[float] = []
+        self._non_finite_in_a_row = 0
+
+    # ---- the loop ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> Generator[Event, None, None]:
+        """Train until the run's iterations are done. Raises NonFinite and OutOfMemory; the weights may then be bad."""
+        torch.set_num_threads(self.num_threads)
+        yield self._started()
+        while True:
+            if self._evaluation_is_due():
+                yield from self._evaluate()
+                yield StageBegun(Stage.SUPERVISED)
+            if self._out_of_patience():
+                yield Notice(self.state.iteration, "early_stopped", {"best_iteration": self.state.best_iteration})
+                return
+            if self._finished():
+                return
+            yield from self._iterate()
+
+    def _iterate(self) -> Iterator[Event]:
+        """One iteration: gradient of the book batch, a self-play round when due, one optimizer step."""
+        started_at = time.perf_counter()
+        state, config = self.state, self.config
+        torch.manual_seed((config.seed << 32) + state.iteration)  # dropout
+        loss, notices = self._backward()
+        round_: Round | None = None
+        if self.self_play is not None and self.self_play.is_due(state.iteration + 1, state.self_play):
+            round_ = yield from self.self_play.play(self.model, state.self_play, state.iteration + 1, self._autocast)
+            self._add_gradient(round_.gradient)
+        grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm))
+        learning_rate = learning_rate_at(config, state.iteration - state.run_start, config.iterations)
+        if math.isfinite(loss) and math.isfinite(grad_norm):
+            self._non_finite_in_a_row = 0
+            self.optimizers.step(learning_rate)
+        else:
+            notices.append(self._skip_non_finite())
+        state.iteration += 1
+        state.sequences_seen += config.batch_size * config.grad_accum_steps
+        seconds = time.perf_counter() - started_at
+        state.elapsed_seconds += seconds
+        if round_ is not None and self.self_play is not None:
+            state.self_play = round_.state
+            self.self_play.commit(round_, self.model)
+            notices += [round_.notice] if round_.notice else []
+        self._recent_losses.append(loss)
+        tokens = config.batch_size * config.grad_accum_steps * self.model.config.max_seq_len
+        yield IterationDone(state.iteration, loss, learning_rate, grad_norm, tokens / seconds, state.elapsed_seconds)
+        if round_ is not None:
+            yield round_.event
+            yield StageBegun(Stage.SUPERVISED)
+        yield from notices
+
+    def _backward(self) -> tuple[float, list[Event]]:
+        """Gradients of the mean loss over the whole batch, in micro-batches; halves them when the memory runs out."""
+        notices: list[Event] = []
+        while True:
+            try:
+                return self._accumulate(), notices
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self.optimizers.zero_grad()
+                notices.append(self._halve_micro_batch(error))
+
+    def _accumulate(self) -> float:
+        rows = self.config.batch_size * self.config.grad_accum_steps
+        inputs, targets = self._sequences.batch(self.state.sequences_seen, rows)
+        size = -(-rows // self._micro_batches)
+        self.model.train()
+        total = 0.0
+        for x, y in zip(inputs.split(size), targets.split(size), strict=True):
+            with self._autocast():
+                loss = self.model.loss(x.to(self.device), y.to(self.device))
+            share = len(x) / rows
+            (loss * share).backward()
+            total += loss.item() * share
+        return total
+
+    @property
+    def _micro_batches(self) -> int:
+        return self.state.micro_batches or self.config.grad_accum_steps
+
+    def _halve_micro_batch(self, error: Exception) -> Notice:
+        rows = self.config.batch_size * self.config.grad_accum_steps
+        if self._micro_batches >= rows:
+            raise OutOfMemory(device=describe(self.device)) from error
+        self.state.micro_batches = min(rows, self._micro_batches * 2)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return Notice(self.state.iteration, "micro_batch_halved", {"batch_size": -(-rows // self._micro_batches)})
+
+    def _add_gradient(self, gradient: list[Tensor] | None) -> None:
+        """Add self-play's gradient, cut to `max_grad_share` of the book's own."""
+        if gradient is None:
+            return
+        own = [p.grad for p in self.model.parameters() if p.grad is not None]
+        book_norm, play_norm = (float(torch.nn.utils.get_total_norm(g)) for g in (own, gradient))
+        if not (math.isfinite(play_norm) and play_norm > 0):
+            return
+        share = min(1.0, self.config.self_play.max_grad_share * book_norm / play_norm)
+        torch._foreach_add_(own, gradient, alpha=share)
+
+    def _skip_non_finite(self) -> Notice:
+        self.optimizers.zero_grad()
+        self._non_finite_in_a_row += 1
+        if self._non_finite_in_a_row >= MOST_NON_FINITE:
+            raise NonFinite(iteration=self.state.iteration + 1, times=self._non_finite_in_a_row)
+        return Notice(self.state.iteration + 1, "non_finite_skipped", {"times": self._non_finite_in_a_row})
+
+    # ---- looking at it -------------------------------------------------------------------------------------------------
+
+    def _evaluate(self) -> Iterator[Event]:
+        yield StageBegun(Stage.EVALUATING)
+        state = self.state
+        val_loss = self.validate()
+        state.evaluated_iteration = state.iteration
+        is_best = math.isfinite(val_loss) and (state.best_val_loss is None or val_loss < state.best_val_loss)
+        notices: list[Event] = []
+        if is_best:
+            state.best_val_loss, state.best_iteration = val_loss, state.iteration
+            state.evaluations_since_best, state.told_memorising = 0, False
+        else:
+            state.evaluations_since_best += 1
+            notices += self._memorising()
+        if self.self_play is not None:
+            state.self_play, told = self.self_play.after_evaluation(
+                state.self_play, self.model, state.iteration, val_loss, state.best_val_loss or val_loss
+            )
+            notices += told
+        train_loss = sum(self._recent_losses) / len(self._recent_losses) if self._recent_losses else val_loss
+        self._recent_losses = []
+        bits_per_byte = val_loss / math.log(2) / self.dataset.val_bytes_per_token
+        yield Evaluated(state.iteration, val_loss, bits_per_byte, train_loss, is_best, state.elapsed_seconds)
+        yield SampleWritten(state.iteration, self.config.sample_prompt, self.sample())
+        yield from notices
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Mean loss on held-out text, nats per token."""
+        self.model.eval()
+        total, count = 0.0, 0
+        for x, y in self._evaluation:
+            tokens = int((y >= 0).sum())
+            with self._autocast():
+                total += self.model.loss(x.to(self.device), y.to(self.device)).item() * tokens
+            count += tokens
+        return total / count
+
+    def sample(self) -> str:
+        """A short continuation of the person's prompt; the same seed each time, so that samples can be compared."""
+        sampling = SamplingConfig(max_new_tokens=SAMPLE_TOKENS, seed=self.config.seed)
+        self.model.eval()
+        tokenizer = self.tokenizer
+        tokens = stream(
+            self.model, prompt_ids(tokenizer, self.config.sample_prompt), sampling, tokenizer.size, tokenizer.end_of_text
+        )
+        return "".join(piece.text for piece in text_pieces(tokens, tokenizer, sampling))
+
+    def _memorising(self) -> list[Event]:
+        """Tell once when the held-out loss has not fallen for some evaluations: what is learned now is the book's wording."""
+        if self.state.told_memorising or self.state.evaluations_since_best < MEMORISING_EVALUATIONS:
+            return []
+        self.state.told_memorising = True
+        return [Notice(self.state.iteration, "memorising", {"since": self.state.best_iteration})]
+
+    # ---- where it stands -----------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Everything to go on from here. Take it at a yield, never after an error."""
+        weights = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+        tensors = dict(self.optimizers.state())
+        if self.self_play is not None:
+            tensors |= self.self_play.tensors()
+        copies = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+        return Snapshot(self.state.iteration, weights, copies, self.state.to_json())
+
+    def _load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        placed = {name: tensor.to(self.device) for name, tensor in tensors.items()}
+        if self.self_play is not None:
+            placed = self.self_play.load_tensors(self.model, placed)
+        self.optimizers.load_state(placed)
+
+    def _started(self) -> RunStarted:
+        state, iterations = self.state, self.config.iterations
+        return RunStarted(
+            model=self.name,
+            iteration=state.iteration,
+            iterations=None if iterations is None else state.run_start + iterations,
+            resumed=self.resumed,
+            exact=self.exact,
+            parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            train_tokens=len(self.dataset.train),
+            val_tokens=len(self.dataset.val),
+            device=describe(self.device),
+            precision=str(self.precision).removeprefix("torch."),
+            num_threads=self.num_threads,
+        )
+
+    def _evaluation_is_due(self) -> bool:
+        """Before the first iteration of a run, every `eval_every` iterations and at the end; once each."""
+        iteration = self.state.iteration
+        due = iteration == self.state.run_start or iteration % self.config.eval_every == 0 or self._finished()
+        return due and self.state.evaluated_iteration != iteration
+
+    def _finished(self) -> bool:
+        iterations = self.config.iterations
+        return iterations is not None and self.state.iteration >= self.state.run_start + iterations
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.early_stopping_patience
+        return patience is not None and self.state.evaluations_since_best >= patience
+
+    def _autocast(self) -> Any:
+        return autocast(self.device, self.precision)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in text or "can't allocate memory" in text

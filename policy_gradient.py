@@ -1,0 +1,283 @@
+"""A round of self-play with tensors: the model writes rollouts, the environment pays for them, and a gradient comes out.
+
+REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024, arXiv 2402.14740), one on-policy step a round, a constant length
+normaliser (Dr. GRPO, arXiv 2503.20783), and a leash: each rollout pays `kl_coef` for every nat that it strayed from a frozen
+reference. What is worth how much, when to start, pause and re-sync is decided in `selfplay/` without any tensor.
+
+`play` changes nothing; the trainer adds the gradient to the book's, steps, and then calls `commit`.
+Shapes: B = num_prompts * group_size rows, T tokens.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import random
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from config import ModelConfig, SelfPlayConfig
+from events import Event, Notice, Rollout, SelfPlayDone, Stage, StageBegun
+from generation import Rollouts, write_rollouts
+from model import Transformer
+from selfplay.advantages import advantages
+from selfplay.environment import Environment, Prompt, Score
+from selfplay.leash import Gate, KLController, Reference, Starter
+from selfplay.rewards import penalised
+from tokenizer import Tokenizer
+
+REFERENCE_PREFIX = "reference/"
+ROWS_AT_ONCE = 16  # bounds the memory that the logits of the update take
+
+
+@dataclass(frozen=True)
+class SelfPlayState:
+    """What self-play remembers from round to round; plain numbers."""
+
+    round: int = 0
+    starter: Starter = Starter()
+    gate: Gate = Gate()
+    reference: Reference = Reference()
+    controller: KLController | None = None
+    val_loss: float = math.inf
+    best_val_loss: float = math.inf
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> SelfPlayState:
+        controller = values["controller"]
+        return cls(
+            round=values["round"],
+            starter=Starter(**values["starter"]),
+            gate=Gate(**values["gate"]),
+            reference=Reference(**values["reference"]),
+            controller=None if controller is None else KLController(**controller),
+            val_loss=_number(values["val_loss"]),
+            best_val_loss=_number(values["best_val_loss"]),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        return values | {key: None for key in ("val_loss", "best_val_loss") if not math.isfinite(values[key])}
+
+
+def _number(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round leaves: a gradient in the order of `model.parameters()` (None when there was nothing to learn)."""
+
+    gradient: list[Tensor] | None
+    event: SelfPlayDone
+    state: SelfPlayState
+    notice: Notice | None = None  # the reference is to be re-synced
+
+
+class SelfPlay:
+    def __init__(self, environment: Environment, config: SelfPlayConfig, tokenizer: Tokenizer, model: ModelConfig, seed: int) -> None:
+        self._environment, self._config, self._tokenizer, self._seed = environment, config, tokenizer, seed
+        self._max_new_tokens = max_new_tokens(config, model)
+        self._untrained_loss = math.log(model.vocab_size)
+        self.reference: Transformer | None = None
+
+    # ---- when ------------------------------------------------------------------------------------------------------
+
+    def is_due(self, iteration: int, state: SelfPlayState) -> bool:
+        return state.starter.started and not state.gate.closed and iteration % self._config.every == 0
+
+    def after_evaluation(
+        self, state: SelfPlayState, model: Transformer, iteration: int, val_loss: float, best_val_loss: float
+    ) -> tuple[SelfPlayState, list[Event]]:
+        """Start, pause or resume by held-out loss."""
+        starter = state.starter if state.starter.first_val_loss else Starter(self._untrained_loss)
+        starter, begun = starter.after(iteration, val_loss)
+        gate, gated = state.gate.after(val_loss) if starter.started else (state.gate, None)
+        if starter.started and self.reference is None:
+            self._freeze(model)
+        controller = state.controller or KLController.start(self._config.kl_coef, self._config.kl_target)
+        state = dataclasses.replace(
+            state, starter=starter, gate=gate, controller=controller, val_loss=val_loss, best_val_loss=best_val_loss
+        )
+        return state, [Notice(iteration, code) for code in (begun, gated) if code]
+
+    # ---- a round ---------------------------------------------------------------------------------------------------
+
+    def play(
+        self,
+        model: Transformer,
+        state: SelfPlayState,
+        iteration: int,
+        autocast: Callable[[], AbstractContextManager[Any]],
+    ) -> Generator[Event, None, Round]:
+        """Write, score, differentiate. Which prompts and which tokens depends on the seed and the round's number alone."""
+        assert self.reference is not None and state.controller is not None
+        config, number = self._config, state.round + 1
+        rng = random.Random(f"{self._seed}/{number}")
+        generator = torch.Generator().manual_seed(rng.getrandbits(62))
+        yield StageBegun(Stage.SELF_PLAY)
+        prompts = [self._environment.propose(rng) for _ in range(config.num_prompts)]
+        rows = [prompt for prompt in prompts for _ in range(config.group_size)]
+        model.eval()
+        with autocast():
+            written = write_rollouts(
+                model,
+                [list(prompt.tokens) for prompt in rows],
+                self._max_new_tokens,
+                self._tokenizer.size,
+                self._tokenizer.end_of_text,
+                generator,
+            )
+        yield StageBegun(Stage.REWARD)
+        with torch.no_grad(), autocast():
+            kl_sums = self._kl_sums(written)
+        scores = [
+            self._environment.score(*row) for row in zip(rows, written.completions, written.finished, strict=True)
+        ]
+        advantages_ = self._advantages(scores, kl_sums, state.controller.kl_coef)
+        yield StageBegun(Stage.UPDATE)
+        gradient = self._gradient(model, written, advantages_, autocast)
+        event = self._event(iteration, number, rows, written, scores, kl_sums, advantages_, state.controller)
+        reference, synced = state.reference.after_round(state.val_loss, state.best_val_loss)
+        controller = state.controller.after(event.kl)
+        state = dataclasses.replace(state, round=number, reference=reference, controller=controller)
+        return Round(gradient, event, state, Notice(iteration, synced) if synced else None)
+
+    def commit(self, round_: Round, model: Transformer) -> None:
+        """After the step: take over the reference that the round called for."""
+        if round_.notice is not None:
+            self._freeze(model)
+
+    def _kl_sums(self, written: Rollouts) -> list[float]:
+        """sum_t(logprob - ref_logprob) over each completion, nats."""
+        assert self.reference is not None
+        sums = []
+        for tokens, mask, logprobs in _chunks(written):
+            reference = self.reference.token_logprobs(tokens, size=self._tokenizer.size)  # (b, T-1)
+            sums += ((logprobs - reference) * mask).sum(-1).tolist()
+        return sums
+
+    def _advantages(self, scores: list[Score], kl_sums: list[float], kl_coef: float) -> list[float | None]:
+        rewards = [
+            penalised(
+                score.reward,
+                kl_sum=kl_sum,
+                kl_coef=kl_coef,
+                copied=score.copied,
+                copied_in_book=score.copied_in_book,
+                copy_penalty=self._config.copy_penalty,
+            )
+            for score, kl_sum in zip(scores, kl_sums, strict=True)
+        ]
+        size = self._config.group_size
+        groups = advantages([rewards[start : start + size] for start in range(0, len(rewards), size)])
+        return [value for group in groups for value in (group if group is not None else [None] * size)]
+
+    def _gradient(
+        self,
+        model: Transformer,
+        written: Rollouts,
+        advantages_: list[float | None],
+        autocast: Callable[[], AbstractContextManager[Any]],
+    ) -> list[Tensor] | None:
+        """Of -(1 / (B * max_new_tokens)) * sum_i advantage_i * sum_t logprob_t, flat groups left out."""
+        teaching = [row for row, value in enumerate(advantages_) if value is not None]
+        if not teaching:
+            return None
+        weights = torch.tensor([advantages_[row] for row in teaching], device=written.tokens.device)  # (b,)
+        normaliser = len(advantages_) * self._max_new_tokens
+        total: list[Tensor] | None = None
+        for (tokens, mask, _), weight in zip(_chunks(written, teaching), weights.split(ROWS_AT_ONCE), strict=True):
+            with autocast():
+                logprobs = model.token_logprobs(tokens, size=self._tokenizer.size)  # (b, T-1)
+            loss = -((logprobs * mask).sum(-1) * weight).sum() / normaliser
+            gradient = list(torch.autograd.grad(loss, list(model.parameters())))
+            total = gradient if total is None else torch._foreach_add(total, gradient)
+        return total
+
+    def _event(
+        self,
+        iteration: int,
+        number: int,
+        prompts: list[Prompt],
+        written: Rollouts,
+        scores: list[Score],
+        kl_sums: list[float],
+        advantages_: list[float | None],
+        controller: KLController,
+    ) -> SelfPlayDone:
+        lengths = [max(1, len(completion)) for completion in written.completions]
+        rollouts = tuple(
+            Rollout(
+                prompt=prompt.text,
+                completion=self._tokenizer.decode(completion),
+                reward=score.reward,
+                diversity=score.breakdown["diversity"],
+                length=score.breakdown["length"],
+                copied=score.copied,
+                kl=kl_sum / tokens,
+                advantage=advantage or 0.0,
+            )
+            for prompt, completion, score, kl_sum, tokens, advantage in zip(
+                prompts, written.completions, scores, kl_sums, lengths, advantages_, strict=True
+            )
+        )
+        return SelfPlayDone(
+            iteration=iteration,
+            round=number,
+            reward=_mean([r.reward for r in rollouts]),
+            diversity=_mean([r.diversity for r in rollouts]),
+            length=_mean([r.length for r in rollouts]),
+            kl=sum(kl_sums) / sum(lengths),
+            kl_coef=controller.kl_coef,
+            entropy=written.entropy,
+            copied=_mean([r.copied for r in rollouts]),
+            skipped_share=_mean([float(value is None) for value in advantages_]),
+            rollouts=rollouts,
+        )
+
+    # ---- the reference ----------------------------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The reference's weights, for a checkpoint."""
+        if self.reference is None:
+            return {}
+        return {REFERENCE_PREFIX + name: tensor for name, tensor in self.reference.state_dict().items()}
+
+    def load_tensors(self, model: Transformer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Take the reference's weights out of a checkpoint's tensors; returns the others."""
+        own = {name.removeprefix(REFERENCE_PREFIX): t for name, t in tensors.items() if name.startswith(REFERENCE_PREFIX)}
+        if own:
+            self._freeze(model)
+            assert self.reference is not None
+            self.reference.load_state_dict(own)
+        return {name: tensor for name, tensor in tensors.items() if not name.startswith(REFERENCE_PREFIX)}
+
+    def _freeze(self, model: Transformer) -> None:
+        self.reference = copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def max_new_tokens(config: SelfPlayConfig, model: ModelConfig) -> int:
+    """What the person asked for, or three quarters of the window where that is less: a prompt needs the rest."""
+    return min(config.max_new_tokens, model.max_seq_len * 3 // 4)
+
+
+def _chunks(written: Rollouts, rows: list[int] | None = None) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """(tokens (b, T), mask (b, T-1) of what the policy chose, its logprobs (b, T-1)) of some rows, a few at a time."""
+    rows = list(range(len(written.starts))) if rows is None else rows
+    mask = torch.zeros_like(written.logprobs)
+    for row in rows:
+        first = written.starts[row] - 1  # targets are shifted by one
+        mask[row, first : first + len(written.completions[row])] = 1.0
+    parts = (tensor[rows].split(ROWS_AT_ONCE) for tensor in (written.tokens, mask, written.logprobs))
+    return list(zip(*parts, strict=True))
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
