@@ -1,0 +1,32 @@
+"""Advantages of rollout groups: RLOO, with groups that teach nothing left out.
+
+Particular: nothing is divided by a standard deviation, so two rewards that differ by a hair are not blown up to +1 and
+-1 as in GRPO (Liu et al., Dr. GRPO, arXiv 2503.20783, section 3.1).
+
+Not here: the constant length normaliser 1 / (P * G * max_new_tokens) of the loss; it belongs to the tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MIN_SPREAD = 0.01  # reward between the best and the worst of a group
+
+
+def advantages(groups: Sequence[Sequence[float]], min_spread: float = MIN_SPREAD) -> list[list[float] | None]:
+    """For each group of rewards its advantages in the same order, or None when it is flat (DAPO's dynamic sampling,
+    Yu et al., arXiv 2503.14476, section 3.2; we skip the group instead of drawing another).
+
+    [[1.0, 0.5, 0.0], [0.3, 0.3, 0.3]] -> [[0.75, 0.0, -0.75], None]
+    """
+    return [None if _is_flat(rewards, min_spread) else leave_one_out(rewards) for rewards in groups]
+
+
+def leave_one_out(rewards: Sequence[float]) -> list[float]:
+    """A_i = R_i - mean of the others (RLOO, Ahmadian et al., arXiv 2402.14740); at least two rewards."""
+    total, others = sum(rewards), len(rewards) - 1
+    return [reward - (total - reward) / others for reward in rewards]
+
+
+def _is_flat(rewards: Sequence[float], min_spread: float) -> bool:
+    return len(rewards) < 2 or max(rewards) - min(rewards) < min_spread

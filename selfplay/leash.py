@@ -1,0 +1,111 @@
+"""What keeps self-play near the book: when it starts, when it pauses, how hard it is pulled back, and to what.
+
+Four small state machines. Each is a frozen dataclass of plain numbers, so a checkpoint holds `dataclasses.asdict(gate)`
+and a resumed run goes on from `Gate(**state)`; each `after...` returns the next state and, where a person should know,
+the code of a notice. A value that is not finite never enters the state.
+
+Not here: acting on it. The trainer copies the reference, sets the weight of the loss to 0 and emits the notices.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+NoticeCode = Literal["self_play_started", "self_play_paused", "self_play_resumed", "reference_synced"]
+
+MIN_FALL = 0.3  # of val_loss, before self-play starts
+MIN_ITERATIONS = 200
+PAUSE_MARGIN = 0.05  # nats per token above the best val_loss
+PAUSE_EVALUATIONS = 3
+SYNC_MARGIN = 0.01  # nats per token above the best val_loss
+SYNC_ROUNDS = 200
+KL_ERROR_LIMIT = 0.2
+KL_GAIN = 0.1  # the two together: at most x 1 +- 0.02 a round
+KL_COEF_RANGE = 10.0  # the coefficient stays between a tenth and ten times of what the person set
+
+
+@dataclass(frozen=True)
+class Starter:
+    """Self-play waits until the model can write: val_loss fell by 30 % from `first_val_loss`, after 200 iterations.
+
+    `first_val_loss` must be that of the untrained model: evaluate before the first iteration, or give ln(vocab_size).
+    """
+
+    first_val_loss: float | None = None
+    started: bool = False
+
+    def after(self, iteration: int, val_loss: float) -> tuple[Starter, NoticeCode | None]:
+        """After an evaluation; the notice comes once."""
+        if self.started or not math.isfinite(val_loss):
+            return self, None
+        first = val_loss if self.first_val_loss is None else self.first_val_loss
+        ready = iteration >= MIN_ITERATIONS and val_loss <= (1 - MIN_FALL) * first
+        return Starter(first, ready), "self_play_started" if ready else None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Closes after three evaluations in a row above best + 0.05, opens again with the first one that is not."""
+
+    best_val_loss: float | None = None
+    evaluations_over: int = 0
+    closed: bool = False
+
+    def after(self, val_loss: float) -> tuple[Gate, NoticeCode | None]:
+        """After an evaluation. A val_loss that is not finite counts as one above."""
+        best = self.best_val_loss
+        if math.isfinite(val_loss):
+            best = val_loss if best is None else min(best, val_loss)
+        over = best is None or not val_loss <= best + PAUSE_MARGIN
+        count = self.evaluations_over + 1 if over else 0
+        closed = over and (self.closed or count >= PAUSE_EVALUATIONS)
+        return Gate(best, count, closed), self._notice(closed)
+
+    def _notice(self, closed: bool) -> NoticeCode | None:
+        if closed == self.closed:
+            return None
+        return "self_play_paused" if closed else "self_play_resumed"
+
+
+@dataclass(frozen=True)
+class KLController:
+    """Steers beta so that the policy stays `target` nats per token from the reference.
+
+    Ziegler et al., arXiv 1909.08593, section 2.2: e = clip(KL / target - 1, -0.2, 0.2), beta <- beta * (1 + 0.1 * e).
+    A coefficient of 0 is the person's "no leash" and stays 0.
+    """
+
+    kl_coef: float
+    target: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def start(cls, kl_coef: float, target: float) -> Self:
+        return cls(kl_coef, target, lowest=kl_coef / KL_COEF_RANGE, highest=kl_coef * KL_COEF_RANGE)
+
+    def after(self, kl: float) -> KLController:
+        """After a round with a mean KL of `kl` nats per token."""
+        if not math.isfinite(kl):
+            return self
+        error = min(KL_ERROR_LIMIT, max(-KL_ERROR_LIMIT, kl / self.target - 1))
+        return replace(self, kl_coef=min(self.highest, max(self.lowest, self.kl_coef * (1 + KL_GAIN * error))))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """When the frozen reference is replaced by the policy: every 200 rounds, but never by one that has become worse.
+
+    A replacement that is due waits until val_loss has come back.
+    """
+
+    rounds: int = 0  # since the reference was frozen
+
+    def after_round(self, val_loss: float, best_val_loss: float) -> tuple[Reference, NoticeCode | None]:
+        """`val_loss` of the last evaluation, `best_val_loss` of all."""
+        rounds = self.rounds + 1
+        if rounds >= SYNC_ROUNDS and val_loss <= best_val_loss + SYNC_MARGIN:
+            return Reference(), "reference_synced"
+        return Reference(rounds), None

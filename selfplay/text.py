@@ -1,0 +1,85 @@
+"""Self-play on the person's books: the model continues their prompts and passages of the book, and is paid for variety
+like the book's and for length without loops (`rewards.py`).
+
+Particular: book prefixes are drawn once into a pool and the book is let go, so a training holds no text in memory.
+Prompts are mixed half and half when the person gave any. What is measured on the book depends on `seed` alone.
+
+Not covered: meaning. A word order that no one would write is paid like prose; the KL leash is what keeps it away.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from config import SelfPlayConfig
+from selfplay import rewards
+from selfplay.book import BookGrams, excerpts, measure_bands
+from selfplay.environment import Prompt, Score
+
+BOOK_PREFIX_TOKENS = 24
+POOL_SIZE = 8192  # book prefixes
+POOL_CHARACTERS = 300  # each; more than 24 tokens in every script we know
+OWN_PROMPT_SHARE = 0.5
+
+Encode = Callable[[str], list[int]]
+Decode = Callable[[list[int]], str]
+
+
+class TextEnvironment:
+    """`book_texts`: the training part only. `max_prompt_tokens`: what the model's window leaves beside new tokens."""
+
+    def __init__(
+        self,
+        book_texts: Sequence[str],
+        prompts: Sequence[str],
+        config: SelfPlayConfig,
+        encode: Encode,
+        decode: Decode,
+        seed: int,
+        *,
+        max_prompt_tokens: int = BOOK_PREFIX_TOKENS,
+    ) -> None:
+        rng, texts = random.Random(seed), [text for text in book_texts if text]
+        assert texts, "self-play needs a book"
+        assert max_prompt_tokens > 0, "the window must leave room for a prompt"
+        self._config, self._encode, self._decode = config, encode, decode
+        self._max_prompt_tokens = max_prompt_tokens
+        self._own = [self._own_prompt(text) for text in prompts]
+        self._pool = excerpts(texts, POOL_CHARACTERS, POOL_SIZE, rng)
+        self._bands = measure_bands(texts, config.max_new_tokens, rng)
+        self._grams = BookGrams(texts, rng)
+
+    def propose(self, rng: random.Random) -> Prompt:
+        if self._own and rng.random() < OWN_PROMPT_SHARE:
+            return rng.choice(self._own)
+        tokens = self._encode(rng.choice(self._pool))[: min(BOOK_PREFIX_TOKENS, self._max_prompt_tokens)]
+        return Prompt(self._shown(tokens), tuple(tokens))
+
+    def score(self, prompt: Prompt, completion_tokens: Sequence[int], finished: bool) -> Score:
+        tokens = list(completion_tokens[:-1] if finished else completion_tokens)
+        text = self._decode(tokens)
+        diversity = self._diversity(text)
+        length = rewards.length_score(tokens, self._config.max_new_tokens)
+        return Score(
+            reward=rewards.reward(diversity, length, self._config.diversity_weight, self._config.length_weight),
+            breakdown={"diversity": diversity, "length": length},
+            copied=self._grams.copied(text),
+            copied_in_book=self._grams.repeated,
+        )
+
+    def _diversity(self, text: str) -> float:
+        found = rewards.words(text)
+        return rewards.diversity_score(rewards.variety(found), *self._bands.at(len(found))) if found else 0.0
+
+    def _own_prompt(self, text: str) -> Prompt:
+        """A prompt that is too long keeps its end, which is what the model continues."""
+        tokens = self._encode(text)
+        if len(tokens) <= self._max_prompt_tokens:
+            return Prompt(text, tuple(tokens))
+        kept = tokens[-self._max_prompt_tokens :]
+        return Prompt(self._shown(kept), tuple(kept))
+
+    def _shown(self, tokens: list[int]) -> str:
+        """The text of a cut through tokens, without the halves of characters at its ends."""
+        return self._decode(tokens).strip("\ufffd")
