@@ -1,0 +1,218 @@
+"""Texts that a person drops into the books folder, edits there, or carries over from elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import io
+import json
+import logging
+import os
+import unicodedata
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from corpus import plain_text
+from corpus.library import add_book, delete_book, get_book, list_books, preview_as, read_text, reread_book
+from errors import BookNotFound, NotText
+from workspace import Workspace
+
+TEXT = "Повесть\n\nЖил старик со своею старухой у самого синего моря, и ловил он неводом рыбу.\n"
+UNCLEAN = TEXT.replace("\n", "  \r\n")
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    workspace = Workspace(tmp_path)
+    workspace.prepare()
+    return workspace
+
+
+def drop(ws: Workspace, filename: str, data: bytes | str) -> Path:
+    path = ws.books / filename
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def files(ws: Workspace) -> set[str]:
+    return {path.name for path in ws.books.iterdir()}
+
+
+def test_a_clean_text_gets_a_record_and_is_not_touched(ws: Workspace) -> None:
+    path = drop(ws, "Рыбка.txt", TEXT)
+    before = path.stat()
+    (info,) = list_books(ws)
+    assert (info.name, info.title, info.encoding, info.words) == ("Рыбка", "Повесть", "utf_8", 15)
+    assert files(ws) == {"Рыбка.txt", "Рыбка.json"}
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert list_books(ws) == [info]
+
+
+@pytest.mark.parametrize("encoding", ["utf_8_sig", "cp1251", "koi8_r", "utf_16"])
+def test_a_text_in_another_encoding_is_cleaned_and_its_bytes_are_kept(ws: Workspace, encoding: str) -> None:
+    drop(ws, "рыбка.txt", UNCLEAN.encode(encoding))
+    (info,) = list_books(ws)
+    assert read_text(ws, "рыбка") == TEXT
+    assert ws.book_original("рыбка").read_bytes() == UNCLEAN.encode(encoding)
+    assert files(ws) == {"рыбка.txt", "рыбка.json", "рыбка.original"}
+    assert list_books(ws) == [info]
+
+
+@pytest.mark.parametrize("call", [get_book, read_text])
+def test_a_dropped_text_is_there_without_listing(ws: Workspace, call: Any) -> None:
+    drop(ws, "рыбка.txt", UNCLEAN.encode("cp1251"))
+    assert call(ws, "рыбка")
+    assert ws.book_text("рыбка").read_bytes() == TEXT.encode()
+
+
+def test_an_adopted_book_can_be_read_in_another_encoding_and_back(ws: Workspace) -> None:
+    drop(ws, "рыбка.txt", TEXT)  # clean, so there is no original
+    before = get_book(ws, "рыбка")
+    assert preview_as(ws, "рыбка", "cp1251").startswith("РџРѕРІ")
+    assert reread_book(ws, "рыбка", "cp1251").preview.startswith("РџРѕРІ")
+    assert reread_book(ws, "рыбка", "utf_8") == before
+    assert read_text(ws, "рыбка") == TEXT
+
+
+def test_a_text_edited_by_hand_is_read_anew(ws: Workspace) -> None:
+    add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
+    drop(ws, "рыбка.txt", "Другая повесть\n")
+    (info,) = list_books(ws)
+    assert (info.title, info.encoding, info.words) == ("Другая повесть", "utf_8", 2)
+    assert reread_book(ws, "рыбка", "utf_8").title == "Другая повесть"  # the old original does not come back
+
+
+@pytest.mark.parametrize(
+    "record",
+    ["", "[]", "{}", "nonsense", "[" * 100_000, '{"bytes": NaN}', "\ud800", "characters", "title"],
+    ids=range(9),
+)
+def test_a_damaged_record_is_written_anew(ws: Workspace, record: str) -> None:
+    info = add_book(ws, "рыбка.txt", io.BytesIO(TEXT.encode()))
+    path = ws.book_record("рыбка")
+    if record in ("characters", "title"):  # one field of another type
+        record = json.dumps(json.loads(path.read_text(encoding="utf-8")) | {record: [1]})
+    path.write_bytes(record.encode("utf-8", "surrogatepass"))
+    (again,) = list_books(ws)
+    assert dataclasses.replace(again, added_at=info.added_at) == info
+    assert json.loads(path.read_text(encoding="utf-8"))["sha256"] == info.sha256
+
+
+def test_files_renamed_together_are_one_book_under_the_new_name(ws: Workspace) -> None:
+    info = add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
+    for ending in ("txt", "json", "original"):
+        (ws.books / f"рыбка.{ending}").rename(ws.books / f"новая.{ending}")
+    assert list_books(ws) == [dataclasses.replace(info, name="новая")]
+
+
+@pytest.mark.parametrize(
+    ("filename", "name"),
+    [
+        ("Том #1 & том 2.txt", "Том 1 том 2"),
+        (" рыбка.txt", "рыбка"),
+        ("con.txt", "book"),
+        ("ж" * 100 + ".txt", "ж" * 64),
+        ("РЫБКА.TXT", "РЫБКА"),
+        ("a.b.c.txt", "a.b.c"),
+    ],
+)
+def test_a_file_gets_a_name_that_a_book_may_have(ws: Workspace, filename: str, name: str) -> None:
+    drop(ws, filename, TEXT)
+    assert [book.name for book in list_books(ws)] == [name]
+    assert get_book(ws, name).title == "Повесть"
+    assert read_text(ws, name) == TEXT
+    delete_book(ws, name)
+    assert files(ws) == set()
+
+
+def test_a_file_with_an_impossible_name_never_takes_the_place_of_another(ws: Workspace) -> None:
+    drop(ws, "рыбка.txt", TEXT)
+    drop(ws, "#рыбка#.txt", "Другая\n")
+    assert [(book.name, book.title) for book in list_books(ws)] == [("рыбка", "Повесть"), ("рыбка (2)", "Другая")]
+
+
+def test_a_name_in_decomposed_letters_as_macos_writes_it_is_found(ws: Workspace) -> None:
+    drop(ws, unicodedata.normalize("NFD", "Йод.txt"), TEXT)
+    assert [book.name for book in list_books(ws)] == ["Йод"]
+    assert get_book(ws, "йод").name == "Йод"
+
+
+def test_what_is_no_book_is_left_alone_and_told_of_once(ws: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    drop(ws, "картинка.txt", b"\x89PNG\r\n\x1a\n" + bytes(100))
+    drop(ws, "пусто.txt", b"\n")
+    drop(ws, "рыбка.txt", TEXT)
+    for _ in range(3):
+        assert [book.name for book in list_books(ws)] == ["рыбка"]
+    assert len(caplog.records) == 2
+    assert files(ws) == {"картинка.txt", "пусто.txt", "рыбка.txt", "рыбка.json"}
+    with pytest.raises(NotText):
+        get_book(ws, "картинка")
+    drop(ws, "пусто.txt", "уже нет\n")  # another file now: it is looked at again
+    assert [book.name for book in list_books(ws)] == ["пусто", "рыбка"]
+
+
+def test_other_files_in_the_folder_are_not_books_and_stay(ws: Workspace) -> None:
+    names = {".hidden.txt", "._рыбка.txt", "notes.json", "list.json", "рыбка.original", "picture.png", ".gitkeep"}
+    for name in names - {"list.json"}:
+        drop(ws, name, "{}")
+    drop(ws, "list.json", "[1, 2]")
+    (ws.books / "folder.txt").mkdir()
+    assert list_books(ws) == []
+    assert files(ws) == names | {"folder.txt"}
+
+
+def test_what_is_left_of_a_book_whose_text_is_gone_is_swept(ws: Workspace) -> None:
+    add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
+    ws.book_text("рыбка").unlink()
+    with pytest.raises(BookNotFound):
+        get_book(ws, "рыбка")
+    assert list_books(ws) == []
+    assert files(ws) == set()
+
+
+def refuse_to_write(*_: object, **__: object) -> NoReturn:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_in_a_read_only_folder_a_clean_text_is_a_book(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    drop(ws, "рыбка.txt", TEXT)
+    monkeypatch.setattr("workspace.os.replace", refuse_to_write)
+    (info,) = list_books(ws)
+    assert (info.title, info.words) == ("Повесть", 15)
+    assert get_book(ws, "рыбка").sha256 == info.sha256
+    assert read_text(ws, "рыбка") == TEXT
+    assert files(ws) == {"рыбка.txt"}
+
+
+def test_in_a_read_only_folder_other_texts_are_left_out(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    drop(ws, "рыбка.txt", UNCLEAN.encode("cp1251"))
+    with monkeypatch.context() as patched:
+        patched.setattr("workspace.os.replace", refuse_to_write)
+        assert list_books(ws) == []
+    assert "рыбка.txt" in caplog.text
+    assert files(ws) == {"рыбка.txt"}
+    assert [book.name for book in list_books(ws)] == ["рыбка"]  # writable again
+
+
+def test_a_file_that_is_still_being_copied_is_not_cut_short(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = drop(ws, "рыбка.txt", UNCLEAN)
+    read = plain_text.read
+
+    def read_while_it_grows(*args: Any, **more: Any) -> plain_text.Reading:
+        reading = read(*args, **more)
+        with path.open("ab") as file:
+            file.write("Ещё строка.\r\n".encode())
+        return reading
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(plain_text, "read", read_while_it_grows)
+        assert list_books(ws) == []
+    assert path.read_bytes() == (UNCLEAN + "Ещё строка.\r\n" * 2).encode()
+    list_books(ws)
+    assert read_text(ws, "рыбка") == TEXT + "Ещё строка.\nЕщё строка.\n"
