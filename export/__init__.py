@@ -1,0 +1,1 @@
+"""Foreign formats, one file each. Parameter names that are not ours live in this folder and nowhere else."""

@@ -1,0 +1,78 @@
+"""A safetensors file: written, read into memory, and its head read alone.
+
+Particular: nothing stays mapped, because a mapped file cannot be replaced or deleted on Windows; and a full disk,
+which the safetensors library reports without an errno, becomes the OSError that `workspace.disk_errors` understands.
+
+Not here: which tensors belong into a file, and atomic replacing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+_MOST_HEAD_BYTES = 100_000_000  # the library's own limit
+
+
+class DamagedTensorFile(Exception):
+    """The bytes are no whole safetensors file."""
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write all tensors; the file is not flushed to the disk yet. Raises OSError."""
+    packed = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    try:
+        safetensors.torch.save_file(packed, path, {"format": "pt", **(metadata or {})})
+    except SafetensorError as error:
+        if found := re.search(r"os error (\d+)", str(error)):
+            raise _system_error(int(found[1]), path) from error
+        raise
+
+
+def read(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors in the bytes of a file, as copies, and its metadata. Raises DamagedTensorFile."""
+    try:
+        tensors = dict(safetensors.torch.load(data))
+    except (SafetensorError, KeyError, ValueError, RuntimeError, AssertionError) as error:
+        raise DamagedTensorFile(str(error)) from error
+    head_bytes = int.from_bytes(data[:8], "little")
+    return tensors, _metadata(data[8 : 8 + head_bytes], len(data))
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a file that is as long as its head says; its tensors are not read.
+
+    Raises DamagedTensorFile or OSError.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        head_bytes = int.from_bytes(file.read(8), "little")
+        if head_bytes > min(size, _MOST_HEAD_BYTES):
+            raise DamagedTensorFile(f"a head of {head_bytes} bytes in a file of {size}")
+        return _metadata(file.read(head_bytes), size)
+
+
+def _metadata(head: bytes, size: int) -> dict[str, str]:
+    try:
+        entries = json.loads(head)
+        metadata = {str(key): str(value) for key, value in entries.pop("__metadata__", {}).items()}
+        tensor_bytes = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise DamagedTensorFile(str(error)) from error
+    if size != 8 + len(head) + tensor_bytes:
+        raise DamagedTensorFile(f"{size} bytes where the head tells of {8 + len(head) + tensor_bytes}")
+    return metadata
+
+
+def _system_error(code: int, path: Path) -> OSError:
+    if sys.platform == "win32":
+        return OSError(0, "cannot write", str(path), code)  # Python derives errno from the Windows code
+    return OSError(code, os.strerror(code), str(path))
