@@ -1,0 +1,301 @@
+"""A training from the person's point of view: books and a model go in, events come out, and everything worth keeping is kept.
+
+Joins the trainer (which knows no disk), the corpus and the stores, and decides when to save: a checkpoint by count and by
+time, the published model whenever held-out loss is the best so far, and one more checkpoint when the person stops (the
+generator is closed) or the run is done. After an error nothing is saved, because the weights may be bad.
+
+Training again goes on where the newest checkpoint stands: an unfinished run on the same books is resumed; a finished one is
+followed by a new run of as many iterations; other books start from the published model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import platform
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+import checkpoint_store
+import model_store
+from azr_trainer import AZRTrainer, TrainerState
+from checkpoint_store import Checkpoint
+from config import TrainConfig
+from corpus import library
+from corpus.dataset import SplitBook, TokenDataset, require_size, split, tokenize
+from errors import AZRError
+from events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    IterationDone,
+    ModelPublished,
+    Notice,
+    RunStarted,
+    Stage,
+    StageBegun,
+    State,
+    TrainingStatus,
+    advance,
+)
+from model import Transformer
+from model_store import LoadedModel, TrainingSummary
+from policy_gradient import SelfPlay, max_new_tokens
+from run_log import RunLog, read_run, truncate_after, write_run
+from selfplay.text import TextEnvironment
+from tokenizer import Tokenizer
+from workspace import Workspace
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A checked request: the model and every book exist, and the training fits into memory."""
+
+    model: str
+    books: tuple[str, ...]
+    config: TrainConfig
+    resumed: bool = False  # an unfinished run on the same books goes on
+
+
+def can_resume(workspace: Workspace, model: str, books: tuple[str, ...]) -> bool:
+    """Whether the last run of a model ended before its time on these books, and a checkpoint of it stands."""
+    record = read_run(workspace, model)
+    unfinished = record is not None and record["state"] != State.DONE and tuple(record["books"]) == books
+    return unfinished and bool(checkpoint_store.iterations(workspace, model))
+
+
+def train(workspace: Workspace, plan: TrainingPlan) -> Generator[Event, None, None]:
+    """Run the plan. Close the generator to stop and save. Raises what a person may cause (BookTooSmall, DiskFull ...)."""
+    status = TrainingStatus(state=State.RUNNING, model=plan.model, books=plan.books, config=plan.config)
+    started_at = _now()
+
+    def record(state: State, error: AZRError | None = None) -> None:
+        told = None if error is None else {"code": error.code, "parameters": error.parameters, "field": error.field}
+        write_run(workspace, plan.model, _record(dataclasses.replace(status, state=state, error=told), started_at))
+
+    record(State.RUNNING)
+    with RunLog(workspace, plan.model) as log:
+        try:
+            for event in _Run(workspace, plan).events():
+                status = advance(status, event)
+                log.append(event)
+                if isinstance(event, Evaluated | CheckpointSaved | RunStarted):
+                    record(State.RUNNING)
+                yield event
+        except GeneratorExit:
+            record(State.STOPPED)
+            raise
+        except AZRError as error:
+            record(State.FAILED, error)
+            raise
+        except BaseException:
+            record(State.FAILED)
+            raise
+        record(State.DONE)
+
+
+def _record(status: TrainingStatus, started_at: str) -> dict[str, Any]:
+    values = dataclasses.asdict(dataclasses.replace(status, config=None))
+    config = status.config.model_dump(mode="json") if status.config else None
+    return values | {"config": config, "started_at": started_at, "updated_at": _now()}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class _Run:
+    """One run: what it works on, and what it has saved."""
+
+    def __init__(self, workspace: Workspace, plan: TrainingPlan) -> None:
+        self.workspace, self.plan, self.config = workspace, plan, plan.config
+        self.books_key = ""
+        self.saved_at = time.monotonic()
+        self.saved_iteration = -1
+
+    def events(self) -> Iterator[Event]:
+        trainer, notices = yield from self._prepare()
+        run = trainer.run()
+        try:
+            for event in run:
+                yield event
+                if isinstance(event, RunStarted):
+                    yield from notices
+                elif isinstance(event, Evaluated) and event.is_best:
+                    yield self._publish(trainer, event)
+                elif isinstance(event, IterationDone) and self._is_due(event.iteration):
+                    yield StageBegun(Stage.SAVING)
+                    yield self._save(trainer)
+                    yield StageBegun(Stage.SUPERVISED)
+        except GeneratorExit:
+            run.close()
+            self._save(trainer)
+            raise
+        yield StageBegun(Stage.SAVING)
+        yield self._save(trainer)
+
+    # ---- before the first iteration ------------------------------------------------------------------------------------
+
+    def _prepare(self) -> Generator[Event, None, tuple[AZRTrainer, list[Event]]]:
+        loaded = model_store.load(self.workspace, self.plan.model)
+        texts = [library.read_text(self.workspace, book) for book in self.plan.books]
+        books = [split(text, self.config.val_fraction) for text in texts]
+        tokenizer, new_tokenizer = yield from self._tokenizer(loaded, books)
+        dataset: TokenDataset = yield from tokenize(books, tokenizer)
+        require_size(dataset, loaded.config.max_seq_len)
+        if new_tokenizer:
+            model_store.set_tokenizer(self.workspace, self.plan.model, tokenizer)
+        self.books_key = hashlib.sha256(f"{dataset.fingerprint}/{self.config.optimizer}".encode()).hexdigest()
+        notices: list[Event] = []
+        checkpoint = self._newest_checkpoint(notices)
+        trainer = self._trainer(loaded, tokenizer, dataset, books, checkpoint, notices)
+        if tokenizer.size < loaded.config.vocab_size:
+            values: dict[str, str | int | float] = {"tokens": tokenizer.size, "vocab_size": loaded.config.vocab_size}
+            notices.append(Notice(trainer.state.iteration, "vocab_smaller", values))
+        truncate_after(self.workspace, self.plan.model, trainer.state.iteration)
+        return trainer, notices
+
+    def _tokenizer(self, loaded: LoadedModel, books: list[SplitBook]) -> Generator[Event, None, tuple[Tokenizer, bool]]:
+        """The model's own, or one fitted on the training part of its first books."""
+        if loaded.tokenizer is not None:
+            return loaded.tokenizer, False
+        yield StageBegun(Stage.FITTING_TOKENIZER)
+        return Tokenizer.fit([book.train for book in books], loaded.config.vocab_size), True
+
+    def _newest_checkpoint(self, notices: list[Event]) -> Checkpoint | None:
+        checkpoint, damaged = checkpoint_store.latest(self.workspace, self.plan.model)
+        used = checkpoint.iteration if checkpoint else 0
+        notices += [Notice(used, "checkpoint_corrupt", {"iteration": iteration}) for iteration in damaged]
+        return checkpoint
+
+    def _trainer(
+        self,
+        loaded: LoadedModel,
+        tokenizer: Tokenizer,
+        dataset: TokenDataset,
+        books: list[SplitBook],
+        checkpoint: Checkpoint | None,
+        notices: list[Event],
+    ) -> AZRTrainer:
+        model, state, optimizer, exact = loaded.model, TrainerState(), None, True
+        if checkpoint is not None:
+            state = TrainerState.from_json(checkpoint.state["trainer"])
+            same_books = checkpoint.state["books_key"] == self.books_key
+            if same_books:
+                model.load_state_dict(checkpoint.weights)
+            if same_books and not _is_finished(state, self.config):
+                optimizer = checkpoint.optimizer
+                exact = self._told_exactness(checkpoint, notices)
+            else:
+                state = _next_run(state, same_books)
+        return AZRTrainer(
+            model,
+            tokenizer,
+            dataset,
+            self.config,
+            name=self.plan.model,
+            self_play=self._self_play(model, tokenizer, books),
+            state=state,
+            optimizer_state=optimizer,
+            exact=exact,
+        )
+
+    def _told_exactness(self, checkpoint: Checkpoint, notices: list[Event]) -> bool:
+        now, then = _circumstances(self.config), checkpoint.state["circumstances"]
+        changed = ", ".join(f"{key}: {then.get(key)} → {value}" for key, value in now.items() if then.get(key) != value)
+        code = "resumed_not_exact" if changed else "resumed"
+        notices.append(Notice(checkpoint.iteration, code, {"iteration": checkpoint.iteration, "reason": changed}))
+        return not changed
+
+    def _self_play(self, model: Transformer, tokenizer: Tokenizer, books: list[SplitBook]) -> SelfPlay | None:
+        config = self.config.self_play
+        if not config.enabled:
+            return None
+        config = config.model_copy(update={"max_new_tokens": max_new_tokens(config, model.config)})
+        environment = TextEnvironment(
+            [book.train for book in books],
+            config.prompts,
+            config,
+            tokenizer.encode,
+            tokenizer.decode,
+            self.config.seed,
+            max_prompt_tokens=model.config.max_seq_len - config.max_new_tokens,
+        )
+        return SelfPlay(environment, config, tokenizer, model.config, self.config.seed)
+
+    # ---- saving --------------------------------------------------------------------------------------------------------
+
+    def _is_due(self, iteration: int) -> bool:
+        minutes = (time.monotonic() - self.saved_at) / 60
+        return iteration % self.config.checkpoint_every == 0 or minutes >= self.config.checkpoint_minutes
+
+    def _save(self, trainer: AZRTrainer) -> CheckpointSaved:
+        """Raises DiskFull; the checkpoint before stays."""
+        snapshot = trainer.snapshot()
+        if snapshot.iteration == self.saved_iteration:
+            return CheckpointSaved(snapshot.iteration, 0)
+        state = {
+            "trainer": snapshot.state,
+            "books": list(self.plan.books),
+            "books_key": self.books_key,
+            "circumstances": _circumstances(self.config),
+            "config": self.config.model_dump(mode="json"),
+        }
+        size = checkpoint_store.save(
+            self.workspace,
+            self.plan.model,
+            Checkpoint(snapshot.iteration, snapshot.weights, snapshot.optimizer, state),
+            keep=self.config.keep_checkpoints,
+            budget_bytes=self.config.disk_budget_bytes,
+        )
+        self.saved_at, self.saved_iteration = time.monotonic(), snapshot.iteration
+        return CheckpointSaved(snapshot.iteration, size)
+
+    def _publish(self, trainer: AZRTrainer, event: Evaluated) -> ModelPublished:
+        summary = TrainingSummary(
+            iteration=event.iteration,
+            val_loss=event.val_loss,
+            bits_per_byte=event.bits_per_byte,
+            books=self.plan.books,
+            trained_at=_now(),
+            elapsed_seconds=event.elapsed_seconds,
+        )
+        weights = trainer.model.state_dict()
+        model_store.publish(self.workspace, self.plan.model, trainer.model.config, weights, summary)
+        return ModelPublished(event.iteration, event.val_loss)
+
+
+def _is_finished(state: TrainerState, config: TrainConfig) -> bool:
+    return config.iterations is not None and state.iteration >= state.run_start + config.iterations
+
+
+def _next_run(state: TrainerState, same_books: bool) -> TrainerState:
+    """A new run after this one. On the same books the best so far stays the one to beat."""
+    following = state.next_run()
+    if same_books:
+        following.best_val_loss, following.best_iteration = state.best_val_loss, state.best_iteration
+    return following
+
+
+def _circumstances(config: TrainConfig) -> dict[str, str | int]:
+    """What must be equal for a resumed run to be the same bit for bit; a change of it is told."""
+    from devices import choose_device, choose_num_threads, choose_precision, describe
+
+    device = choose_device(config.device)
+    settings = config.model_dump(mode="json")
+    told = {"iterations", "eval_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes"}
+    told |= {"sample_prompt", "early_stopping_patience", "device", "precision", "num_threads"}
+    kept = {key: value for key, value in settings.items() if key not in told}
+    return {
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "device": describe(device),
+        "precision": str(choose_precision(config.precision, device)).removeprefix("torch."),
+        "num_threads": choose_num_threads(config.num_threads),
+        "settings": hashlib.sha256(repr(sorted(kept.items())).encode()).hexdigest()[:12],
+    }

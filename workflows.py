@@ -1,0 +1,174 @@
+"""What the product can do, one function each; the web, the command line and the tests call these and nothing beneath.
+
+Books are handled by `corpus.library` and trainings by `training_run`; their functions are offered here as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+import checkpoint_store
+import model_store
+from config import ModelConfig, SamplingConfig, TrainConfig
+from corpus import library
+from devices import available_bytes, choose_device
+from errors import DoesNotFit, NoBooks, UnsupportedFormat
+from events import State, TrainingStatus
+from export import archive
+from generation import Piece, prompt_ids, stream, text_pieces
+from model import Transformer, count_parameters
+from model_store import ModelInfo, get_model, list_models
+from run_log import history, last_run_name, read_run, rollouts
+from training_run import TrainingPlan, can_resume, train
+from workspace import Workspace, safe_name
+
+__all__ = ["ModelInfo", "TrainingPlan", "get_model", "history", "list_models", "rollouts", "train"]
+
+EXPORT_FORMATS = ("hf",)
+CHARACTERS_PER_TOKEN = 3.5  # of Russian and English prose with vocabularies of 5,000 to 15,000; a first guess only
+PROCESS_BYTES = 450_000_000  # Python, torch and its buffers
+
+
+# ---- models ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a model will be and what its training will take, before anything is allocated."""
+
+    parameters: int
+    training_bytes: int
+    available_bytes: int | None
+    fits: bool
+    tokens: int | None  # in the chosen books, roughly
+    tokens_per_parameter: float | None
+
+
+def estimate(config: ModelConfig, train: TrainConfig | None = None, books_characters: int | None = None) -> Estimate:
+    """Counted on torch's meta device, whatever the size. Raises DeviceMissing."""
+    train = train or TrainConfig()
+    parameters = count_parameters(config)
+    needed, available = training_bytes(config, train, parameters), available_bytes(choose_device(train.device))
+    tokens = None if books_characters is None else round(books_characters / CHARACTERS_PER_TOKEN)
+    return Estimate(
+        parameters=parameters,
+        training_bytes=needed,
+        available_bytes=available,
+        fits=available is None or needed <= available,
+        tokens=tokens,
+        tokens_per_parameter=None if tokens is None else tokens / parameters,
+    )
+
+
+def training_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int:
+    """Memory at the peak of a training: weights, gradients, optimizer, reference, a snapshot, and the largest batch."""
+    matrices = parameters - 2 * config.vocab_size * config.d_model
+    moments = 8 * parameters - (4 * matrices if train.optimizer == "muon" else 0)
+    reference = 4 * parameters if train.self_play.enabled else 0
+    batch_tokens = train.batch_size * config.max_seq_len
+    per_layer = 4 * (12 * config.d_model + 4 * config.d_ff)  # what the backward pass keeps of a token, bytes
+    activations = batch_tokens * (config.num_layers * per_layer + 14 * config.vocab_size)
+    return PROCESS_BYTES + 8 * parameters + moments + reference + moments + 4 * parameters + activations
+
+
+def create_model(workspace: Workspace, name: str, config: ModelConfig, seed: int = 0) -> ModelInfo:
+    """Raises InvalidName, NameTaken, DoesNotFit, DiskFull."""
+    name = safe_name(name)
+    _require_fit(estimate(config), field="d_model")
+    model = Transformer(config)
+    model.initialise(seed)
+    return model_store.create(workspace, name, config, model, seed=seed)
+
+
+def delete_model(workspace: Workspace, name: str) -> None:
+    """The model and its checkpoints. Raises ModelNotFound."""
+    model_store.delete(workspace, name)
+    checkpoint_store.delete_all(workspace, name)
+
+
+def _require_fit(found: Estimate, *, field: str) -> None:
+    if not found.fits:
+        available = found.available_bytes or 0
+        raise DoesNotFit(field=field, needed_bytes=found.training_bytes, available_bytes=available)
+
+
+# ---- training ---------------------------------------------------------------------------------------------------------
+
+
+def prepare_training(workspace: Workspace, model: str, books: tuple[str, ...], config: TrainConfig) -> TrainingPlan:
+    """Check a request quickly. Raises ModelNotFound, BookNotFound, NoBooks, DeviceMissing, DoesNotFit."""
+    info = get_model(workspace, model)
+    if not books:
+        raise NoBooks(field="books")
+    names = tuple(dict.fromkeys(library.get_book(workspace, book).name for book in books))
+    _require_fit(estimate(info.config, config), field="batch_size")
+    return TrainingPlan(info.name, names, config, resumed=can_resume(workspace, info.name, names))
+
+
+def last_run(workspace: Workspace) -> TrainingStatus:
+    """The last training as the disk tells it. One that was running when the process died is INTERRUPTED."""
+    name = last_run_name(workspace)
+    record: dict[str, Any] | None = read_run(workspace, name) if name else None
+    if record is None:
+        return TrainingStatus()
+    known = {field.name for field in dataclasses.fields(TrainingStatus)} - {"config", "notices", "stage"}
+    status = TrainingStatus(**{key: value for key, value in record.items() if key in known})
+    state = State(record.get("state", State.FAILED))
+    state = State.INTERRUPTED if state in (State.RUNNING, State.QUEUED, State.STOPPING) else state
+    config = TrainConfig.model_validate(record["config"]) if record.get("config") else None
+    return dataclasses.replace(status, state=state, books=tuple(status.books), config=config, eta_seconds=None)
+
+
+# ---- writing text ------------------------------------------------------------------------------------------------------
+
+
+class Snapshots(model_store.Snapshots):
+    """Models ready to write text: the published ones, or ("last") those of the newest checkpoint."""
+
+    def __init__(self, capacity: int = 2) -> None:
+        super().__init__(capacity, last=checkpoint_store)
+
+
+def generate(
+    workspace: Workspace,
+    model: str,
+    prompt: str,
+    sampling: SamplingConfig,
+    *,
+    snapshots: Snapshots,
+    version: Literal["best", "last"] = "best",
+) -> Iterator[Piece]:
+    """Text after the prompt, piece by piece. Raises ModelNotFound, NoTokenizer, ModelDamaged.
+
+    One row at a time is fastest on one thread, and leaves the others to a training.
+    """
+    loaded = snapshots.get(workspace, model, version)
+    assert loaded.tokenizer is not None
+    torch.set_num_threads(1)
+    tokenizer = loaded.tokenizer
+    tokens = stream(loaded.model, prompt_ids(tokenizer, prompt), sampling, tokenizer.size, tokenizer.end_of_text)
+    return text_pieces(tokens, tokenizer, sampling)
+
+
+# ---- taking it away ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Export:
+    filename: str
+    media_type: str
+    chunks: Iterator[bytes]
+
+
+def export_model(workspace: Workspace, name: str, format: str = "hf") -> Export:
+    """A model as one stream of bytes. Raises ModelNotFound, NoTokenizer, UnsupportedFormat."""
+    if format not in EXPORT_FORMATS:
+        raise UnsupportedFormat(field="format", format=format, supported=", ".join(EXPORT_FORMATS))
+    info = get_model(workspace, name)
+    files = model_store.files(workspace, info.name)
+    return Export(f"{info.name}.zip", "application/zip", archive.zip_stream(info.name, files))
