@@ -1,0 +1,280 @@
+"""`python server.py`: the server for one person, on this machine only.
+
+    AZR Model Trainer: http://localhost:8000        the first line on standard output, once the server answers
+
+It listens on 127.0.0.1 and, where there is IPv6, on ::1, because `localhost` may mean either. A port that is taken is passed
+over and the one used is named. The workspace is locked for as long as the process lives; a second server on it is refused
+with code 2 and the address of the first. SIGTERM and Ctrl+C end the open streams, let the training save, and exit with 0.
+Every option can be given as an environment variable, too: AZR_PORT for --port and so on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import locale
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+import i18n
+from errors import AZRError, DiskFull, NotLoopback, WorkspaceLocked
+from workspace import Workspace
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+ROOT = Path(__file__).resolve().parent
+EXAMPLE_BOOK = ROOT / "books" / "example_book.txt"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PORTS_TRIED = 21  # the wished one and twenty more
+CONNECTIONS = 4000  # streams stay open, so this is far above what a page needs
+DESCRIPTORS = 16_384
+GRACE_SECONDS = 4  # for answers under way when the server goes down
+REFUSED = 2
+
+
+class NoFreePort(AZRError):
+    """Other programs have all the ports from `first` to `last`."""
+
+    code = "no_free_port"
+
+
+@dataclass(frozen=True)
+class Options:
+    port: int
+    workspace: Path
+    browser: bool
+    upload_limit_bytes: int | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    for number in _ending_signals():
+        signal.signal(number, _leave)
+    translator = i18n.translator(_console_language())
+    options = None
+    try:
+        options = parse(arguments)
+        serve(options, translator)
+    except WorkspaceLocked as error:
+        _tell(translator.error(error))
+        holder = str(error.parameters["holder"])
+        if options is not None and options.browser and holder.startswith("http://localhost:"):
+            webbrowser.open(holder)
+        return REFUSED
+    except AZRError as error:
+        _tell(translator.error(error))
+        return REFUSED
+    return 0
+
+
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    """Options from the command line, else from AZR_*. Raises NotLoopback; argparse itself exits with 2."""
+    parser = argparse.ArgumentParser(prog="server.py", description="AZR Model Trainer: books in, your own language model out.")
+    add = parser.add_argument
+    add("--host", default=_environment("HOST", "127.0.0.1"), help="127.0.0.1: only this machine is served")
+    add("--port", type=_port, default=_environment("PORT", "8000"), help="the next free one is used when it is taken")
+    add("--workspace", type=Path, default=_environment("WORKSPACE", str(ROOT)), help="the folder of books, models, checkpoints")
+    add("--no-browser", action="store_true", default=_environment("NO_BROWSER", "0") not in ("", "0"), help="open no browser")
+    add("--upload-limit-mb", type=_positive, default=_environment("UPLOAD_LIMIT_MB", None), help="the largest book")
+    given = parser.parse_args(arguments)
+    if given.host not in LOOPBACK:
+        raise NotLoopback(field="host", host=given.host)
+    limit_bytes = None if given.upload_limit_mb is None else given.upload_limit_mb * 1_000_000
+    return Options(given.port, given.workspace, not given.no_browser, limit_bytes)
+
+
+def serve(options: Options, translator: i18n.Translator) -> None:
+    """Serve until a signal comes. Raises NoFreePort, WorkspaceLocked and DiskFull."""
+    workspace = Workspace(options.workspace)
+    with contextlib.ExitStack() as held:
+        sockets = listen(options.port)
+        for listening in sockets:
+            held.enter_context(listening)
+        port = int(sockets[0].getsockname()[1])
+        address = f"http://localhost:{port}"
+        held.enter_context(_locked(workspace, address))
+        if options.port not in (0, port):
+            _tell(translator.gettext("server.port_taken", port=str(options.port), address=address))
+        _prepare_process(workspace)
+        _run(_make_app(workspace, options, port), sockets, lambda: _announce(address, options.browser))
+
+
+# ---- sockets ---------------------------------------------------------------------------------------------------------
+
+
+def listen(port: int) -> list[socket.socket]:
+    """Listening sockets on 127.0.0.1 and ::1, with the wished port or the first free one after it; 0 is any port.
+
+    They listen at once: a socket that is merely bound keeps no other server from the port.
+    """
+    wished = range(port, min(port + PORTS_TRIED, 65_536)) if port else range(1)
+    for candidate in wished:
+        if sockets := _listen_on(candidate):
+            return sockets
+    raise NoFreePort(first=str(wished[0]), last=str(wished[-1]))
+
+
+def _listen_on(port: int) -> list[socket.socket]:
+    """Empty when the port is taken at either address: a browser might ask the other program at `localhost`."""
+    try:
+        ipv4 = _socket(socket.AF_INET, "127.0.0.1", port)
+    except OSError:
+        return []
+    try:
+        return [ipv4, _socket(socket.AF_INET6, "::1", ipv4.getsockname()[1])]
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            ipv4.close()
+            return []
+        return [ipv4]  # no IPv6 here
+
+
+def _socket(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform == "win32":  # there SO_REUSEADDR lets two servers share a port
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind((host, port))
+        made.listen(2048)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+# ---- running ---------------------------------------------------------------------------------------------------------
+
+
+class Server(uvicorn.Server):
+    """Says when it answers, and ends the streams before uvicorn begins to wait for them."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_closing: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.on_ready, self.on_closing = on_ready, on_closing
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.on_closing()
+        await super().shutdown(sockets)
+
+
+def _make_app(workspace: Workspace, options: Options, port: int) -> FastAPI:
+    from web.app import UPLOAD_LIMIT_BYTES, create_app  # torch comes with it: a refusal need not wait for that
+
+    limit_bytes = options.upload_limit_bytes or UPLOAD_LIMIT_BYTES
+    return create_app(workspace, port=port, upload_limit_bytes=limit_bytes, example_book=EXAMPLE_BOOK)
+
+
+def _run(app: FastAPI, sockets: list[socket.socket], on_ready: Callable[[], None]) -> None:
+    from web.app import begin_closing
+
+    config = uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    Server(config, on_ready, lambda: begin_closing(app)).run(sockets)
+
+
+def _prepare_process(workspace: Workspace) -> None:
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each broken form, which is answered anyway
+    workspace.prepare()
+    tempfile.tempdir = str(workspace.books)  # uploads arrive beside their place: elsewhere may be memory, or another disk
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource  # not on Windows
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+@contextlib.contextmanager
+def _locked(workspace: Workspace, holder: str) -> Iterator[None]:
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(workspace.lock(holder))
+        except OSError as error:  # a folder that cannot be made or written
+            raise DiskFull(path=str(workspace.root), reason=error.strerror or "") from error
+        yield
+
+
+def _announce(address: str, browser: bool) -> None:
+    sys.stdout.write(f"AZR Model Trainer: {address}\n")
+    sys.stdout.flush()
+    if browser:
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+
+# ---- the process -----------------------------------------------------------------------------------------------------
+
+
+def _ending_signals() -> list[int]:
+    return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+
+
+def _leave(*_: object) -> None:
+    """Before uvicorn catches the signals, and again after it: it raises them anew once everything is closed."""
+    raise SystemExit(0)
+
+
+def _tell(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")
+
+
+def _console_language() -> str:
+    wishes = [os.environ.get(name) or "" for name in ("LC_ALL", "LC_MESSAGES", "LANG")] + [locale.getlocale()[0] or ""]
+    first = next((wish for wish in wishes if wish), "")
+    return "ru" if first.lower().startswith("ru") else i18n.DEFAULT_LANGUAGE
+
+
+def _environment(name: str, default: str | None) -> str | None:
+    return os.environ.get(f"AZR_{name}", default)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:
+        raise argparse.ArgumentTypeError(f"{port} is not a port: 1 to 65535")
+    return port
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a size: at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

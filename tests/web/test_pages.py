@@ -1,0 +1,304 @@
+"""The pages as a browser gets them: four tabs in two languages, every parameter with label and help, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from page_tree import Node, parse
+from starlette.testclient import TestClient
+
+import config
+from i18n import LANGUAGES, translator
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGES = {"create": "/", "training": "/training", "generation": "/generation", "library": "/library"}
+TABS = {
+    "ru": ["Создать модель", "Обучение", "Генерация", "Мои модели"],
+    "en": ["Create a model", "Training", "Generation", "My models"],
+}
+TAGLINE = "Absolute Zero Reasoner: самообучающаяся AI через Self-Play"
+CONTROLS = ("input", "select", "textarea")
+in_each_language = pytest.mark.parametrize("language", LANGUAGES)
+on_each_page = pytest.mark.parametrize("name", [*PAGES, "docs", "error"])
+
+
+def load(client: TestClient, address: str, language: str = "ru") -> Node:
+    answer = client.get(address, headers={"Accept": "text/html", "Accept-Language": language})
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    return parse(answer.text)
+
+
+def address_of(name: str) -> str:
+    return {**PAGES, "docs": "/docs", "error": "/no-such-page"}[name]
+
+
+@pytest.fixture
+def furnished(make_model: Callable[[str], Any], make_book: Callable[[str], Any]) -> None:
+    """A model and a book, so that no page is empty."""
+    make_model("поэт")
+    make_book("Анна Каренина")
+
+
+# ---- every page ------------------------------------------------------------------------------------------------------
+
+
+@in_each_language
+@on_each_page
+def test_frame_has_language_title_tabs_and_landmarks(client: TestClient, name: str, language: str) -> None:
+    page = load(client, address_of(name), language)
+    assert page.one("html")["lang"] == language
+    assert page.one("title").text.endswith("AZR Model Trainer")
+    tabs = page.all(".tabs a")
+    assert [tab.text for tab in tabs] == TABS[language]
+    assert [tab["href"] for tab in tabs] == list(PAGES.values())
+    assert [tab.text for tab in page.all(".tabs [aria-current=page]")] == [
+        text for text, tab in zip(TABS[language], PAGES, strict=True) if tab == name
+    ]
+    assert page.one("a.skip")["href"] == "#" + page.one("main")["id"]
+    assert len(page.all("h1")) == 1
+    assert page.all("header.masthead")
+    assert page.all("footer")
+
+
+def test_head_carries_the_products_words(client: TestClient) -> None:
+    masthead = load(client, "/", "ru").one(".masthead")
+    assert masthead.one(".brand-name").text == "AZR Model Trainer"
+    assert masthead.one(".tagline").text == TAGLINE
+
+
+@in_each_language
+@on_each_page
+@pytest.mark.usefixtures("furnished")
+def test_nothing_inline_and_nothing_from_elsewhere(client: TestClient, name: str, language: str) -> None:
+    page = load(client, address_of(name), language)
+    for node in page.walk():
+        assert not [a for a in node.attributes if a == "style" or a.startswith("on")], node
+        assert node.tag != "style"
+        for attribute in ("href", "src", "action"):
+            address = node.attributes.get(attribute, "/")
+            assert address.startswith(("/", "#")), address
+            assert not address.startswith("//"), address
+    inline = [script for script in page.all("script") if "src" not in script.attributes]
+    assert {script["type"] for script in inline} == {"application/json"}
+    for script in inline:
+        json.loads("".join(str(child) for child in script.children))
+
+
+@on_each_page
+@pytest.mark.usefixtures("furnished")
+def test_static_files_exist_and_carry_their_version(client: TestClient, name: str) -> None:
+    page = load(client, address_of(name))
+    addresses = [node["src"] for node in page.all("script[src]")] + [node["href"] for node in page.all("link")]
+    assert len(addresses) > 5
+    for address in addresses:
+        assert re.fullmatch(r"/static/[\w./-]+\?v=[0-9a-f]{12}", address), address
+        assert client.get(address).status_code == 200, address
+
+
+@in_each_language
+@on_each_page
+@pytest.mark.usefixtures("furnished")
+def test_every_control_is_labelled_and_every_reference_leads_somewhere(client: TestClient, name: str, language: str) -> None:
+    page = load(client, address_of(name), language)
+    ids = [node["id"] for node in page.walk() if "id" in node.attributes]
+    assert len(ids) == len(set(ids))
+    labels = {label.attributes.get("for") for label in page.all("label") if label.text}
+    for control in (node for tag in CONTROLS for node in page.all(tag)):
+        wrapped = any(ancestor.tag == "label" and ancestor.text for ancestor in control.up())
+        assert control.attributes.get("id") in labels or wrapped or control.attributes.get("aria-label"), control.attributes
+    for node in page.walk():
+        for attribute in ("aria-describedby", "aria-labelledby", "for"):
+            assert set(node.attributes.get(attribute, "").split()) <= set(ids), node.attributes
+    for button in page.all("button"):
+        assert button.text or button.attributes.get("aria-label") or button.attributes.get("id") == "copy", button.attributes
+
+
+def test_browsers_without_a_wish_get_english(client: TestClient) -> None:
+    assert parse(client.get("/").text).one("html")["lang"] == "en"
+
+
+# ---- the change of language ------------------------------------------------------------------------------------------
+
+
+def test_language_is_remembered_and_leads_back(client: TestClient) -> None:
+    answer = client.get("/language/ru?next=/training%3Fmodel%3Dx", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/training?model=x")
+    assert load(client, "/", "en").one("html")["lang"] == "ru"
+
+
+@pytest.mark.parametrize("elsewhere", ["//evil.example", "https://evil.example", "/\\evil.example", "/\t/evil.example", "evil"])
+def test_language_leads_nowhere_else(client: TestClient, elsewhere: str) -> None:
+    answer = client.get("/language/ru", params={"next": elsewhere}, follow_redirects=False)
+    assert answer.headers["location"] == "/"
+
+
+def test_unknown_language_is_refused(client: TestClient) -> None:
+    assert client.get("/language/xx", follow_redirects=False).status_code == 422
+
+
+@pytest.mark.usefixtures("furnished")
+def test_language_links_keep_the_address(client: TestClient) -> None:
+    link = load(client, "/training?model=поэт").one(".languages a[lang=en]")
+    answer = client.get(link["href"], follow_redirects=False)
+    assert client.get(answer.headers["location"]).url.params["model"] == "поэт"
+
+
+# ---- create ----------------------------------------------------------------------------------------------------------
+
+
+def assert_form_shows(page: Node, kind: type[config.Config], language: str, group: str = "") -> None:
+    """Each parameter of the configuration has its control with bounds and default, its label and its help."""
+    t = translator(language)
+    for parameter in config.parameters(kind):
+        name = group + parameter.name
+        control = page.one(f"[name={name}]")
+        assert control["data-kind"] == parameter.kind
+        if parameter.minimum is not None:
+            assert float(control["min"]) == parameter.minimum
+        if parameter.kind in ("int", "float"):
+            shown = control.attributes.get("value")
+            assert (None if shown is None else float(shown)) == parameter.default
+        if parameter.kind == "choice":
+            assert [o["value"] for o in control.all("option")] == list(parameter.choices)
+        label = next(label for label in page.all("label") if label.attributes.get("for") == control["id"])
+        assert label.text.startswith(str(t.field(name)))
+        assert page.one(f"#{control['id']}-help").text == " ".join(str(t.field(name, "help")).split())
+        assert control["aria-describedby"] == f"{control['id']}-help {control['id']}-error"
+
+
+@in_each_language
+def test_create_shows_every_size_with_help(client: TestClient, language: str) -> None:
+    assert_form_shows(load(client, "/", language).one("#create-form"), config.ModelConfig, language)
+
+
+@in_each_language
+def test_create_offers_presets_with_their_parameters(client: TestClient, language: str) -> None:
+    cards = load(client, "/", language).all(".preset")
+    assert [card.one("input")["value"] for card in cards] == list(config.PRESETS)
+    assert [card.one("input")["value"] for card in cards if "checked" in card.one("input").attributes] == ["medium"]
+    point = "," if language == "ru" else "."
+    for card, low, high in zip(cards, (2, 10, 50), (5, 30, 200), strict=True):
+        millions = re.search(rf"(\d+{re.escape(point)}\d)", card.one(".preset-count").text)
+        assert millions, card.text
+        assert low <= float(millions[1].replace(",", ".")) <= high
+
+
+def test_create_explains_the_first_experiment_until_there_is_a_model(client: TestClient, make_model: Callable[[str], Any]) -> None:
+    assert load(client, "/").all(".first-steps li")
+    make_model("поэт")
+    assert not load(client, "/").all(".first-steps")
+
+
+@pytest.mark.usefixtures("furnished")
+def test_create_offers_the_books_for_the_estimate(client: TestClient) -> None:
+    options = load(client, "/").all("#f-book option")
+    assert [option["value"] for option in options] == ["", "Анна Каренина"]
+    assert "11\u00a0040 символов" in " ".join(str(c) for c in options[1].children)
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+@in_each_language
+@pytest.mark.usefixtures("furnished")
+def test_training_shows_every_parameter_with_help(client: TestClient, language: str) -> None:
+    form = load(client, "/training", language).one("#train-form")
+    assert_form_shows(form, config.TrainConfig, language)
+    assert_form_shows(form, config.SelfPlayConfig, language, "self_play.")
+
+
+@pytest.mark.usefixtures("furnished")
+def test_training_folds_only_advanced_parameters_away(client: TestClient) -> None:
+    form = load(client, "/training").one("#train-form")
+    for kind, group in ((config.TrainConfig, ""), (config.SelfPlayConfig, "self_play.")):
+        for parameter in config.parameters(kind):
+            folded = any(node.tag == "details" for node in form.one(f"[name={group}{parameter.name}]").up())
+            assert folded == parameter.advanced, parameter.name
+
+
+@pytest.mark.usefixtures("furnished")
+def test_training_shows_the_four_stages_in_order(client: TestClient) -> None:
+    page = load(client, "/training", "en")
+    assert [stage["data-stage"] for stage in page.all(".stages li")] == ["supervised", "self_play", "reward", "update"]
+
+
+def test_training_without_a_model_leads_to_creating_one(client: TestClient) -> None:
+    page = load(client, "/training")
+    assert page.one(".empty a")["href"] == "/"
+    assert not page.all("#train-form")
+
+
+def test_training_takes_the_model_from_the_address(client: TestClient, make_model: Callable[[str], Any]) -> None:
+    make_model("поэт")
+    make_model("прозаик")
+    for wanted in ("поэт", "прозаик"):
+        page = load(client, f"/training?model={wanted}")
+        assert page.one("#f-model option[selected]")["value"] == wanted
+
+
+@pytest.mark.usefixtures("furnished")
+def test_the_only_book_is_chosen_already(client: TestClient, make_book: Callable[[str], Any]) -> None:
+    assert "checked" in load(client, "/training").one("#books [name=books]").attributes
+    make_book("Вторая")
+    boxes = load(client, "/training").all("#books [name=books]")
+    assert ["checked" in box.attributes for box in boxes] == [False, False]
+
+
+def test_a_book_is_shown_as_text(client: TestClient, make_model: Callable[[str], Any], make_book: Callable[[str], Any]) -> None:
+    make_model("поэт")
+    make_book("злая", "<script>alert(1)</script> & <b>слова</b> " * 300)
+    for address in ("/training", "/library"):
+        preview = load(client, address).one("#books .preview")
+        assert preview.text.startswith("<script>alert(1)</script> & <b>")
+        assert not preview.all("script")
+
+
+# ---- generation and library ------------------------------------------------------------------------------------------
+
+
+@in_each_language
+@pytest.mark.usefixtures("furnished")
+def test_generation_shows_every_parameter_with_help(client: TestClient, language: str) -> None:
+    assert_form_shows(load(client, "/generation", language).one("#generate-form"), config.SamplingConfig, language)
+
+
+@pytest.mark.usefixtures("furnished")
+def test_generation_knows_which_models_can_write(client: TestClient) -> None:
+    data = load(client, "/generation").one("#page-data")
+    assert json.loads(str(data.children[0])) == {"trained": {"поэт": False}}
+
+
+def test_generation_without_a_model_leads_to_creating_one(client: TestClient) -> None:
+    assert load(client, "/generation").one(".empty a")["href"] == "/"
+
+
+@pytest.mark.usefixtures("furnished")
+def test_an_untrained_model_can_be_trained_and_not_downloaded(client: TestClient) -> None:
+    card = load(client, "/library").one("[data-model=поэт]")
+    assert [link["href"] for link in card.all(".model-actions a")] == ["/training?model=%D0%BF%D0%BE%D1%8D%D1%82"]
+
+
+def test_a_trained_model_can_write_go_on_and_be_downloaded(client: TestClient, trained: str) -> None:
+    card = load(client, "/library", "en").one(f"[data-model={trained}]")
+    addresses = [link["href"].split("?")[0] for link in card.all(".model-actions a")]
+    assert addresses == ["/generation", "/training", "/download_model"]
+    assert "Анна Каренина" in card.all(".facts")[0].text
+    assert load(client, "/generation").one("#f-model option[selected]")["value"] == trained
+
+
+def test_an_empty_library_tells_what_to_do(client: TestClient) -> None:
+    page = load(client, "/library")
+    assert "hidden" not in page.one("#models-empty").attributes
+    assert "hidden" not in page.one("#books-empty").attributes
+
+
+@in_each_language
+def test_a_browser_gets_errors_as_a_page(client: TestClient, language: str) -> None:
+    answer = client.get("/download_model?model=x", headers={"Accept": "text/html", "Accept-Language": language})
+    assert answer.status_code == 404
+    assert translator(language).gettext("error.model_not_found", name="x") in parse(answer.text).one("h1").text

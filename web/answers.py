@@ -1,0 +1,47 @@
+"""Values as JSON that every client can read: UTF-8, non-finite numbers as null, broken characters replaced.
+
+Half of a surrogate pair can arrive in a request (`"\\\\ud800"` is legal JSON) and cannot leave as UTF-8; it becomes "?".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.responses import JSONResponse
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, pydantic models, tuples and enums as dictionaries, lists, numbers and texts.
+
+    >>> plain({"loss": float("nan"), "books": ("a",)})
+    {'loss': None, 'books': ['a']}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, BaseModel):
+        return plain(value.model_dump())
+    if dataclasses.is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return value
+
+
+def to_json(value: Any) -> str:
+    """One line of JSON; characters beyond ASCII stay themselves."""
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+class JSONAnswer(JSONResponse):
+    media_type = "application/json; charset=utf-8"
+
+    def render(self, content: Any) -> bytes:
+        return to_json(content).encode("utf-8")

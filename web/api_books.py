@@ -1,0 +1,65 @@
+"""Books over HTTP: upload, list, read as another encoding, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Form, Query, Response, UploadFile
+
+from corpus import library
+from web.answers import JSONAnswer
+from web.api_models import refuse_in_use
+from web.bodies import ERROR_ANSWERS, FORM_BODY, JSON_BODY
+from web.schemas import ReadAs
+from web.services import ServicesDep
+
+router = APIRouter(tags=["books"], responses=ERROR_ANSWERS)
+_FORM_LIMITS = {"max_files": 1, "max_fields": 8, "max_part_size": 10_000}
+
+
+@router.post("/upload_book", status_code=201, dependencies=[FORM_BODY], form_limits=_FORM_LIMITS, summary="Put a book in")
+def upload_book(
+    file: UploadFile,
+    services: ServicesDep,
+    name: Annotated[str | None, Form()] = None,
+    encoding: Annotated[str | None, Form()] = None,
+) -> Response:
+    """Without `name` the book is called after its file; without `encoding` it is detected."""
+    limit_bytes = services.upload_limit_bytes
+    book = library.add_book(
+        services.workspace, file.filename or "", file.file, name=name, encoding=encoding, limit_bytes=limit_bytes
+    )
+    return JSONAnswer(book, status_code=201, headers={"Location": f"/books/{quote(book.name)}"})
+
+
+@router.get("/books", summary="All books")
+def list_books(services: ServicesDep) -> Response:
+    return JSONAnswer({"books": library.list_books(services.workspace)})
+
+
+@router.get("/books/{name}", summary="One book")
+def get_book(name: str, services: ServicesDep) -> Response:
+    return JSONAnswer(library.get_book(services.workspace, name))
+
+
+@router.get("/books/{name}/preview", summary="How a book would begin in another encoding")
+def preview_book(name: str, encoding: Annotated[str, Query(max_length=40)], services: ServicesDep) -> Response:
+    preview = library.preview_as(services.workspace, name, encoding)
+    return JSONAnswer({"preview": preview, "encoding": encoding})
+
+
+@router.post("/books/{name}/encoding", dependencies=[JSON_BODY], summary="Read a book as another encoding")
+def reread_book(name: str, body: ReadAs, services: ServicesDep) -> Response:
+    """From the bytes as they were uploaded."""
+    with services.changes:
+        refuse_in_use(services, book=name)
+        return JSONAnswer(library.reread_book(services.workspace, name, body.encoding))
+
+
+@router.delete("/books/{name}", status_code=204, summary="Delete a book")
+def delete_book(name: str, services: ServicesDep) -> Response:
+    with services.changes:
+        refuse_in_use(services, book=name)
+        library.delete_book(services.workspace, name)
+    return Response(status_code=204)

@@ -1,0 +1,105 @@
+"""Models over HTTP: create, list, look at, estimate, delete, download; and the description of every parameter."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncGenerator, Generator, Iterator
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Response
+from fastapi.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+import workflows
+from config import DEFAULT_PRESET, PRESETS, Config, ModelConfig, SamplingConfig, SelfPlayConfig, TrainConfig, parameters
+from corpus.library import get_book
+from errors import InUse
+from events import ACTIVE_STATES
+from i18n import Translator
+from web.answers import JSONAnswer
+from web.bodies import ERROR_ANSWERS, JSON_BODY
+from web.schemas import CreateModel, EstimateShape, narrowed
+from web.services import Services, ServicesDep, TranslatorDep
+from workspace import name_key
+
+router = APIRouter(tags=["models"], responses=ERROR_ANSWERS)
+
+
+@router.post("/create_model", status_code=201, dependencies=[JSON_BODY], summary="Create a model from scratch")
+def create_model(body: CreateModel, services: ServicesDep) -> Response:
+    """A preset's sizes, or your own: whatever is given beside `preset` replaces the preset's value."""
+    info = workflows.create_model(services.workspace, body.name, narrowed(body, ModelConfig), seed=body.seed)
+    return JSONAnswer(info, status_code=201, headers={"Location": f"/models/{quote(info.name)}"})
+
+
+@router.post("/estimate", dependencies=[JSON_BODY], summary="Parameters and memory of a model before it exists")
+def estimate(body: EstimateShape, services: ServicesDep) -> Response:
+    """Nothing is allocated. With `books`, tokens per parameter as well."""
+    characters = sum(get_book(services.workspace, name).characters for name in body.books) if body.books else None
+    return JSONAnswer(workflows.estimate(narrowed(body, ModelConfig), body.train, characters))
+
+
+@router.get("/models", summary="All models")
+def list_models(services: ServicesDep) -> Response:
+    return JSONAnswer({"models": workflows.list_models(services.workspace)})
+
+
+@router.get("/models/{name}", summary="One model")
+def get_model(name: str, services: ServicesDep) -> Response:
+    return JSONAnswer(workflows.get_model(services.workspace, name))
+
+
+@router.delete("/models/{name}", status_code=204, summary="Delete a model and its checkpoints")
+def delete_model(name: str, services: ServicesDep) -> Response:
+    with services.changes:
+        refuse_in_use(services, model=name)
+        workflows.delete_model(services.workspace, name)
+    return Response(status_code=204)
+
+
+@router.get("/download_model", summary="A model as a file that other programs open")
+def download_model(model: str, services: ServicesDep, format: str = Query("hf", max_length=40)) -> Response:
+    """`format=hf` is a zip of a Hugging Face folder, streamed."""
+    export = workflows.export_model(services.workspace, model, format)
+    disposition = f"attachment; filename*=UTF-8''{quote(export.filename, safe='')}"
+    return StreamingResponse(_chunks(export.chunks), media_type=export.media_type, headers={"Content-Disposition": disposition})
+
+
+@router.get("/parameters", summary="Every parameter: type, bounds, default, unit, label and help")
+def get_parameters(translator: TranslatorDep) -> Response:
+    """Labels and help are in the language that the request asks for."""
+    configs: dict[str, type[Config]] = {"model": ModelConfig, "train": TrainConfig, "sampling": SamplingConfig}
+    described = {group: _described(config, translator) for group, config in configs.items()}
+    described["self_play"] = _described(SelfPlayConfig, translator, "self_play.")
+    return JSONAnswer(described | {"presets": PRESETS, "default_preset": DEFAULT_PRESET})
+
+
+def refuse_in_use(services: Services, *, model: str | None = None, book: str | None = None) -> None:
+    """Raises InUse when the running training works with this model or book."""
+    status = services.runner.status()
+    if status.state not in ACTIVE_STATES or status.model is None:
+        return
+    if model is not None and name_key(model) == name_key(status.model):
+        raise InUse(name=model, model=status.model)
+    if book is not None and name_key(book) in {name_key(used) for used in status.books}:
+        raise InUse(name=book, model=status.model)
+
+
+def _described(config: type[Config], translator: Translator, prefix: str = "") -> list[dict[str, Any]]:
+    rows = []
+    for parameter in parameters(config):
+        name = prefix + parameter.name
+        texts = {"label": translator.field(name), "help": translator.field(name, "help")}
+        rows.append(dataclasses.asdict(parameter) | texts)
+    return rows
+
+
+async def _chunks(chunks: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The chunks, each made in a thread; a client that goes away closes the export."""
+    try:
+        while (chunk := await run_in_threadpool(next, chunks, None)) is not None:
+            yield chunk
+    finally:
+        if isinstance(chunks, Generator):
+            chunks.close()

@@ -1,0 +1,77 @@
+"""Training over HTTP: start, stop, status, history, rollouts. The live stream is in `web/events.py`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+import workflows
+from config import TrainConfig
+from errors import TrainingRuns
+from events import ACTIVE_STATES, TrainingStatus
+from i18n import Translator
+from web.answers import JSONAnswer, plain
+from web.bodies import ERROR_ANSWERS, JSON_BODY
+from web.schemas import Train, narrowed
+from web.services import ServicesDep, TranslatorDep
+
+router = APIRouter(tags=["training"], responses=ERROR_ANSWERS)
+
+
+@router.post("/train", status_code=202, dependencies=[JSON_BODY], summary="Start training, or go on where it stopped")
+def train(body: Train, services: ServicesDep) -> Response:
+    """One training at a time. `iterations: null` trains until it is stopped."""
+    workspace = services.workspace
+    with services.changes:
+        running = services.runner.status()
+        if running.state in ACTIVE_STATES:
+            raise TrainingRuns(model=running.model or "")
+        plan = workflows.prepare_training(workspace, body.model, body.books, narrowed(body, TrainConfig))
+        job_id = services.runner.submit(body.model, body.books, lambda: workflows.train(workspace, plan), plan.config)
+    return JSONAnswer({"job_id": job_id, "model": body.model, "resumed": plan.resumed}, status_code=202)
+
+
+@router.post("/stop_training", status_code=202, summary="Stop after the running iteration and save")
+def stop_training(services: ServicesDep, translator: TranslatorDep) -> Response:
+    """Training the same model again goes on from there."""
+    services.runner.stop()
+    return JSONAnswer(status_json(services.runner.status(), translator), status_code=202)
+
+
+@router.get("/training_status", summary="What the training is doing")
+async def training_status(services: ServicesDep, translator: TranslatorDep) -> Response:
+    """`state` is idle, queued, running, stopping, stopped, done, failed or interrupted. What is not known is null."""
+    return JSONAnswer(status_json(services.runner.status(), translator))
+
+
+@router.get("/training_history", summary="The charts of a model's trainings so far")
+def training_history(
+    model: str, services: ServicesDep, points: Annotated[int, Query(ge=10, le=100_000)] = 1000
+) -> Response:
+    """At most about `points` points a curve. `last_event_id` is where `/training_events` goes on without a gap."""
+    last_event_id = services.runner.last_event_id  # before reading: an event in between is seen twice rather than never
+    history = plain(workflows.history(services.workspace, model, points))
+    return JSONAnswer(history | {"last_event_id": last_event_id})
+
+
+@router.get("/rollouts", summary="What the model wrote for itself, and what it was paid")
+def rollouts(
+    model: str,
+    services: ServicesDep,
+    before: Annotated[int | None, Query(ge=0, description="only rounds before this one")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 5,
+) -> Response:
+    """Rounds of self-play, the newest first."""
+    return JSONAnswer({"rounds": workflows.rollouts(services.workspace, model, before=before, limit=limit)})
+
+
+def status_json(status: TrainingStatus, translator: Translator) -> dict[str, Any]:
+    """The status as clients see it: notices and the error in words, and how many iterations are left."""
+    answer: dict[str, Any] = plain(status)
+    for notice in answer["notices"]:
+        notice["message"] = translator.gettext(f"notice.{notice['code']}", **notice["parameters"])
+    if status.error is not None:
+        answer["error"] = {**status.error, "message": translator.error(status.error)}
+    left = None if status.iterations is None else max(0, status.iterations - status.iteration)
+    return answer | {"iterations_left": left}

@@ -1,0 +1,137 @@
+"""`create_app(workspace)`: the whole HTTP side, put together. Nothing happens at import, nothing on disk before the start.
+
+Middlewares, outermost first: security headers (on every answer), our own mistakes, Host, Origin, body size. Then the routes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mimetypes
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+import i18n
+import workflows
+from corpus.library import ensure_example
+from errors import BookTooLarge
+from jobs import JobRunner
+from web import api_books, api_generation, api_models, api_training, events, pages
+from web.answers import JSONAnswer
+from web.errors import UnexpectedErrors, handlers
+from web.generations import Generations
+from web.guards import BodyLimit, KnownHost, SameOrigin, SecurityHeaders
+from web.services import Services
+from workspace import Workspace
+
+TITLE = "AZR Model Trainer"
+STATIC = Path(__file__).resolve().parent.parent / "static"
+UPLOAD_LIMIT_BYTES = 200_000_000
+FORM_OVERHEAD_BYTES = 100_000  # names and boundaries around the file
+SAVE_SECONDS = 120.0  # how long a training may take to save when the server goes down
+
+
+def create_app(
+    workspace: Workspace,
+    *,
+    port: int = 8000,
+    upload_limit_bytes: int = UPLOAD_LIMIT_BYTES,
+    example_book: Path | None = None,
+) -> FastAPI:
+    """The application for one workspace, reachable under this machine's own names and `port` only."""
+    _name_file_types()
+    book_too_large = BookTooLarge(field="file", limit_bytes=upload_limit_bytes)
+    upload = (upload_limit_bytes + FORM_OVERHEAD_BYTES, book_too_large)
+    app = FastAPI(
+        title=TITLE,
+        summary="Books in, your own language model out. Everything stays on this machine.",
+        docs_url=None,
+        redoc_url=None,
+        default_response_class=JSONAnswer,
+        lifespan=_lifespan(example_book),
+        exception_handlers=handlers(),
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(UnexpectedErrors),
+            Middleware(KnownHost, port=port),
+            Middleware(SameOrigin, port=port),
+            Middleware(BodyLimit, larger={"/upload_book": upload}),
+        ],
+    )
+    app.state.services = Services(
+        workspace=workspace,
+        runner=JobRunner(first_id=_first_event_id()),
+        snapshots=workflows.Snapshots(),
+        generations=Generations(),
+        upload_limit_bytes=upload_limit_bytes,
+    )
+    for room in (api_models, api_books, api_training, events, api_generation, pages):
+        app.include_router(room.router)
+    app.add_api_route("/healthz", _healthz, tags=["server"], summary="Is the server alive?")
+    app.mount("/static", _Static(directory=STATIC, check_dir=False), name="static")
+    return app
+
+
+async def _healthz() -> Response:
+    return JSONAnswer({"status": "ok"})
+
+
+def _lifespan(example_book: Path | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services: Services = app.state.services
+        await run_in_threadpool(_prepare, services, example_book)
+        try:
+            yield
+        finally:
+            begin_closing(app)
+            await run_in_threadpool(services.runner.close, SAVE_SECONDS)
+
+    return lifespan
+
+
+def begin_closing(app: FastAPI) -> None:
+    """End the open streams and generations and tell the training to save. Call it in the event loop."""
+    services: Services = app.state.services
+    services.closing.set()
+    services.generations.close()
+    services.runner.close(timeout_seconds=0)
+
+
+def _prepare(services: Services, example_book: Path | None) -> None:
+    services.workspace.prepare()
+    if example_book is not None:
+        ensure_example(services.workspace, example_book)
+    services.runner.restore(workflows.last_run(services.workspace))
+    for language in i18n.LANGUAGES:
+        i18n.translator(language)  # compiled once here, not in the first request
+
+
+def _first_event_id() -> int:
+    """Ids of an earlier server start are smaller than all of this one's; JavaScript counts exactly up to 2**53."""
+    return int(time.time()) << 20
+
+
+class _Static(StaticFiles):
+    """Files whose address carries a version may be kept for ever, the others are asked for again."""
+
+    def file_response(self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        versioned = scope["query_string"].startswith(b"v=")
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if versioned else "no-cache"
+        return response
+
+
+def _name_file_types() -> None:
+    """Windows reads these from its registry, where other programs leave "text/plain" for scripts, which browsers refuse."""
+    for suffix, media_type in ((".js", "text/javascript"), (".css", "text/css"), (".svg", "image/svg+xml")):
+        mimetypes.add_type(media_type, suffix)

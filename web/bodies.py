@@ -1,0 +1,51 @@
+"""What a request with a body must look like before its fields are looked at.
+
+A page of another origin can post a form without asking first, but not `application/json`. And JSON can carry texts that no
+tokenizer, file or log can: half of a surrogate pair.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import Depends, Request
+
+from errors import InvalidInput, UnsupportedFormat
+from web.errors import shown
+from web.schemas import ErrorAnswer
+
+JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data"
+EVENT_STREAM_TYPE = "text/event-stream"
+EVENT_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {EVENT_STREAM_TYPE: {}}, "description": "An open stream"}}
+ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorAnswer, "description": "What was asked for cannot be done"},
+    422: {"model": ErrorAnswer, "description": "A value does not fit; `field` names it"},
+    "5XX": {"model": ErrorAnswer, "description": "Something went wrong here"},
+}
+
+
+async def _json_body(request: Request) -> None:
+    _expect(request, JSON_TYPE)
+    if not await request.body():
+        return
+    try:
+        json.dumps(await request.json(), ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidInput(reason="string_unicode") from None
+    except RecursionError:
+        raise InvalidInput(reason="json_invalid") from None
+
+
+async def _form_body(request: Request) -> None:
+    _expect(request, FORM_TYPE)
+
+
+def _expect(request: Request, media_type: str) -> None:
+    given = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if given != media_type:
+        raise UnsupportedFormat(field="Content-Type", format=shown(given), supported=media_type)
+
+
+JSON_BODY = Depends(_json_body)
+FORM_BODY = Depends(_form_body)

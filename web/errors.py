@@ -1,0 +1,184 @@
+"""The one place where an exception becomes an answer: `{"error": {"code", "message", "field"?}}`, or a page for a browser.
+
+Values that a client sent come back only as short texts inside the message: echoing them as JSON is how a 422 becomes a 500.
+When several inputs are wrong, the first one is the error and "details" lists them all.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
+
+from errors import AZRError, InternalError, InvalidInput, MethodNotAllowed, NotFound, Overloaded
+from i18n import Translator
+from web import pages
+from web.answers import JSONAnswer
+from web.services import translator_of
+from workspace import disk_errors
+
+LONGEST_SHOWN = 80
+_PLACES = ("body", "query", "path", "header", "cookie")
+
+logger = logging.getLogger(__name__)
+
+
+def answer(connection: HTTPConnection, error: AZRError, *others: AZRError, status: int | None = None) -> Response:
+    """The answer to a request that failed with `error`, and with `others` after it."""
+    translator = translator_of(connection)
+    headers = {"Retry-After": str(error.parameters["seconds"])} if isinstance(error, Overloaded) else None
+    status = status or error.status
+    if _wants_page(connection):
+        return pages.error_page(connection, status=status, code=error.code, message=_sendable(translator.error(error)))
+    return JSONAnswer(error_json(translator, error, *others), status_code=status, headers=headers)
+
+
+def error_json(translator: Translator, error: AZRError, *others: AZRError) -> dict[str, Any]:
+    """The one shape of an error."""
+    body: dict[str, Any] = {"code": error.code, "message": translator.error(error)}
+    if error.field is not None:
+        body["field"] = error.field
+    if others:
+        body["details"] = [{"field": each.field, "message": translator.error(each)} for each in (error, *others)]
+    return {"error": body}
+
+
+def handlers() -> dict[Any, ExceptionHandler]:
+    """For FastAPI's `exception_handlers`; what they do not know is caught by UnexpectedErrors."""
+    return {
+        AZRError: _azr_error,
+        RequestValidationError: _validation_error,
+        HTTPException: _http_exception,
+    }
+
+
+async def _azr_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AZRError)
+    return answer(request, error)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return answer(request, *[from_pydantic(each) for each in error.errors()])
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    response = answer(request, _from_http(request, error), status=None if error.status_code == 400 else error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+class UnexpectedErrors:
+    """Our own mistakes: the traceback goes to the log under a reference, the person gets the reference."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            answered = unexpected(error, f"{scope['method']} {scope['path']}")
+            if started:  # too late for words: the server cuts the connection, so that half an answer is not taken for one
+                raise
+            await answer(HTTPConnection(scope), answered)(scope, receive, send)
+
+
+def unexpected(error: Exception, doing: str) -> InternalError:
+    """Log a mistake of ours with its traceback; what comes back is what the person is told."""
+    reference = secrets.token_hex(4)
+    logger.error("%r failed, reference %s", doing, reference, exc_info=error)
+    return InternalError(reference=reference)
+
+
+# ---- translations into our own errors --------------------------------------------------------------------------------
+
+
+def from_pydantic(error: Mapping[str, Any]) -> AZRError:
+    """One entry of a pydantic error list as our error; one that we raised in a validator comes back as itself.
+
+    >>> from_pydantic({"type": "missing", "loc": ("body", "name"), "input": {}}).parameters["reason"]
+    'missing'
+    """
+    context = error.get("ctx") or {}
+    raised = context.get("error")
+    if isinstance(raised, AZRError):
+        return raised
+    limits = {key: value for key, value in context.items() if isinstance(value, str | int | float)}
+    reason, value = str(error["type"]), shown(error.get("input"))
+    return InvalidInput(field=field_of(error["loc"]), **{**limits, "reason": reason, "value": value})
+
+
+def field_of(location: Sequence[str | int]) -> str | None:
+    """The input that an error is about, as the API names it.
+
+    >>> field_of(("body", "self_play", "prompts", 3))
+    'self_play.prompts'
+    """
+    inside = location[1:] if location and location[0] in _PLACES else location
+    names = [part for part in inside if isinstance(part, str)]
+    return ".".join(names)[:LONGEST_SHOWN] or None
+
+
+def shown(value: object) -> str:
+    """A value from outside as a short text that is always printable: containers are not opened, they may be deep."""
+    match value:
+        case str():
+            text = value
+        case None | bool():
+            text = {None: "null", True: "true", False: "false"}[value]
+        case int() | float():
+            text = str(value)
+        case _:
+            text = "[…]" if isinstance(value, list | tuple) else "{…}"
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
+
+
+def _from_http(request: Request, error: HTTPException) -> AZRError:
+    if error.status_code == 404:
+        return NotFound()
+    if error.status_code == 405:
+        return MethodNotAllowed()
+    if error.status_code == 400:
+        return _unparsed(request, error)
+    return AZRError()
+
+
+def _unparsed(request: Request, error: HTTPException) -> AZRError:
+    """FastAPI says "400" for every body that it could not take apart, a full disk behind an upload included."""
+    if isinstance(error.__cause__, OSError):
+        try:
+            with disk_errors(Path(tempfile.gettempdir())):
+                raise error.__cause__
+        except AZRError as disk_error:
+            return disk_error
+    is_form = request.headers.get("content-type", "").startswith("multipart/")
+    return InvalidInput(reason="form_invalid" if is_form else "json_invalid")
+
+
+def _wants_page(connection: HTTPConnection) -> bool:
+    """A browser that follows a link; scripts and curl get JSON."""
+    return connection.scope.get("method") == "GET" and "text/html" in connection.headers.get("accept", "")
+
+
+def _sendable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,109 @@
+"""Texts being written for people who wait: a few threads, a short queue, and a bounded stretch of text ahead of the reader.
+
+A generation is a plain iterator of pieces that blocks; it runs in one of `running` threads, and at most `waiting` more wait
+for one. Its pieces cross to the event loop with room for ROOM of them: a slow reader slows its own generation and nobody
+else's. A reader that goes away (its async iterator is closed or cancelled) stops the generation at the next piece.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+from errors import Overloaded
+
+T = TypeVar("T")
+ROOM = 64
+RETRY_AFTER_SECONDS = 5
+
+
+class Generations:
+    """Admits generations. `close` ends those that run and refuses the rest."""
+
+    def __init__(self, running: int = 2, waiting: int = 16) -> None:
+        self._threads = ThreadPoolExecutor(running, thread_name_prefix="generation")
+        self._limit = running + waiting
+        self._lock = threading.Lock()
+        self._admitted: set[_Generation[Any]] = set()
+        self._closed = False
+
+    @property
+    def admitted(self) -> int:
+        """How many run or wait."""
+        with self._lock:
+            return len(self._admitted)
+
+    async def run(self, start: Callable[[], Generator[T, None, None]]) -> AsyncGenerator[T, None]:
+        """The pieces of `start()`, which is called in a thread. Raises Overloaded, and whatever the generation raises."""
+        generation = _Generation(start, asyncio.get_running_loop())
+        with self._lock:
+            if self._closed or len(self._admitted) >= self._limit:
+                raise Overloaded(seconds=RETRY_AFTER_SECONDS)
+            self._admitted.add(generation)
+            self._threads.submit(self._write, generation)
+        try:
+            while (piece := await generation.next()) is not None:
+                yield piece
+        finally:
+            generation.stop()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            for generation in self._admitted:
+                generation.stop()
+        self._threads.shutdown(wait=False)
+
+    def _write(self, generation: _Generation[Any]) -> None:
+        try:
+            generation.write()
+        finally:
+            with self._lock:
+                self._admitted.discard(generation)
+
+
+class _Generation(Generic[T]):
+    """One text: written in a thread by `write`, read in the event loop by `next`."""
+
+    def __init__(self, start: Callable[[], Generator[T, None, None]], loop: asyncio.AbstractEventLoop) -> None:
+        self._start = start
+        self._loop = loop
+        self._stopped = threading.Event()
+        self._room = threading.Semaphore(ROOM)
+        self._pieces: asyncio.Queue[T | BaseException | None] = asyncio.Queue()  # None is the end
+
+    async def next(self) -> T | None:
+        piece = await self._pieces.get()
+        self._room.release()
+        if isinstance(piece, BaseException):
+            raise piece
+        return piece
+
+    def stop(self) -> None:
+        """Nobody reads any more: free a writer that waits for room, and let it end at its next piece."""
+        self._stopped.set()
+        self._room.release()
+
+    def write(self) -> None:
+        try:
+            if not self._stopped.is_set():
+                with contextlib.closing(self._start()) as pieces:
+                    self._write_pieces(pieces)
+            self._hand_over(None)
+        except BaseException as error:  # the reader raises it
+            self._hand_over(error)
+
+    def _write_pieces(self, pieces: Generator[T, None, None]) -> None:
+        for piece in pieces:
+            self._room.acquire()
+            if self._stopped.is_set():
+                return
+            self._hand_over(piece)
+
+    def _hand_over(self, piece: T | BaseException | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server went down
+            self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)

@@ -1,0 +1,243 @@
+"""The pages: create, training, generation, library; the API's own page, the change of language, and the page for errors.
+
+Each page's variables are one frozen dataclass; `script_data()` is what its scripts need beside what the HTML says.
+Pages only show: whatever changes something goes through the JSON API.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+import checkpoint_store
+import i18n
+import workflows
+from config import (
+    DEFAULT_PRESET,
+    PRESETS,
+    ModelConfig,
+    Parameter,
+    SamplingConfig,
+    SelfPlayConfig,
+    TrainConfig,
+    parameters,
+)
+from corpus.encoding import ENCODINGS
+from corpus.library import BookInfo, list_books
+from events import ACTIVE_STATES, TrainingStatus
+from model_store import ModelInfo
+from web.services import LANGUAGE_COOKIE, Services, ServicesDep, translator_of
+from web.templating import render
+
+YEAR_SECONDS = 365 * 24 * 3600
+router = APIRouter(include_in_schema=False)
+
+
+# ---- what each page shows --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PresetCard:
+    """A size to start from and what it comes to."""
+
+    name: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class CreatePage:
+    """A model's name and sizes. `first_time`: there is no model yet, so the first experiment is described."""
+
+    presets: tuple[PresetCard, ...]
+    default_preset: str
+    parameters: tuple[Parameter, ...]
+    books: tuple[BookInfo, ...]
+    first_time: bool
+
+    def script_data(self) -> dict[str, Any]:
+        return {"presets": {name: config.model_dump() for name, config in PRESETS.items()}}
+
+
+@dataclass(frozen=True)
+class TrainingPage:
+    """The set-up of a training and its live view. `chosen` is the model in the form, `checked` its books."""
+
+    models: tuple[ModelInfo, ...]
+    chosen: str | None
+    resumable: dict[str, int]  # by model, the iteration that a training goes on from; 0 is a fresh start
+    books: tuple[BookInfo, ...]
+    checked: frozenset[str]
+    encodings: dict[str, str]  # canonical name -> name for people
+    train: tuple[Parameter, ...]
+    self_play: tuple[Parameter, ...]
+    status: TrainingStatus
+    upload_limit_bytes: int
+
+    def script_data(self) -> dict[str, Any]:
+        models = [{"name": m.name, "iteration": self.resumable[m.name], "books": m.books} for m in self.models]
+        return {"models": models, "upload_limit_bytes": self.upload_limit_bytes}
+
+
+@dataclass(frozen=True)
+class GenerationPage:
+    """A beginning, how to sample, and the text. `chosen` is the model in the form."""
+
+    models: tuple[ModelInfo, ...]
+    chosen: str | None
+    prompt: str
+    sampling: tuple[Parameter, ...]
+
+    def script_data(self) -> dict[str, Any]:
+        return {"trained": {model.name: model.trained for model in self.models}}
+
+
+@dataclass(frozen=True)
+class LibraryPage:
+    """Everything there is. `training` is the model that is being trained, which cannot be deleted now."""
+
+    models: tuple[ModelInfo, ...]
+    books: tuple[BookInfo, ...]
+    encodings: dict[str, str]
+    training: str | None
+    upload_limit_bytes: int
+
+
+@dataclass(frozen=True)
+class DocsPage:
+    openapi: str  # address of the OpenAPI document
+
+
+@dataclass(frozen=True)
+class ErrorPage:
+    """`message` is the sentence in the person's language, `code` what the API calls the error."""
+
+    status: int
+    code: str
+    message: str
+
+
+# ---- routes ----------------------------------------------------------------------------------------------------------
+
+
+@router.get("/")
+def create(request: Request, services: ServicesDep) -> HTMLResponse:
+    page = CreatePage(
+        presets=_presets(),
+        default_preset=DEFAULT_PRESET,
+        parameters=tuple(parameters(ModelConfig)),
+        books=tuple(list_books(services.workspace)),
+        first_time=not workflows.list_models(services.workspace),
+    )
+    return render(request, "create", page)
+
+
+@router.get("/training")
+def training(request: Request, services: ServicesDep, model: str | None = None) -> HTMLResponse:
+    status = services.runner.status()
+    models = tuple(workflows.list_models(services.workspace))
+    books = tuple(list_books(services.workspace))
+    chosen = _chosen(models, model, status)
+    page = TrainingPage(
+        models=models,
+        chosen=chosen.name if chosen else None,
+        resumable={m.name: max(checkpoint_store.iterations(services.workspace, m.name), default=0) for m in models},
+        books=books,
+        checked=_checked(books, chosen, status),
+        encodings=_encodings(request),
+        train=tuple(parameters(TrainConfig)),
+        self_play=tuple(parameters(SelfPlayConfig)),
+        status=status,
+        upload_limit_bytes=services.upload_limit_bytes,
+    )
+    return render(request, "training", page)
+
+
+@router.get("/generation")
+def generation(request: Request, services: ServicesDep, model: str | None = None) -> HTMLResponse:
+    models = tuple(workflows.list_models(services.workspace))
+    chosen = _chosen(models, model, services.runner.status())
+    if chosen and not chosen.trained and model is None:
+        chosen = next((m for m in models if m.trained), chosen)
+    page = GenerationPage(
+        models=models,
+        chosen=chosen.name if chosen else None,
+        prompt=str(TrainConfig().sample_prompt),
+        sampling=tuple(parameters(SamplingConfig)),
+    )
+    return render(request, "generation", page)
+
+
+@router.get("/library")
+def library(request: Request, services: ServicesDep) -> HTMLResponse:
+    page = LibraryPage(
+        models=tuple(workflows.list_models(services.workspace)),
+        books=tuple(list_books(services.workspace)),
+        encodings=_encodings(request),
+        training=_running_model(services),
+        upload_limit_bytes=services.upload_limit_bytes,
+    )
+    return render(request, "library", page)
+
+
+@router.get("/docs")
+def docs(request: Request) -> HTMLResponse:
+    return render(request, "docs", DocsPage(openapi=request.app.openapi_url or "/openapi.json"))
+
+
+@router.get("/language/{language}")
+def language(language: Literal["ru", "en"], next: str = "/") -> Response:
+    """Remember the language and go back to where the person was, which can only be a page of ours."""
+    inside = next.startswith("/") and not next.startswith("//") and "\\" not in next and next.isprintable()
+    response = RedirectResponse(next if inside else "/", 303)
+    response.set_cookie(LANGUAGE_COOKIE, language, max_age=YEAR_SECONDS, samesite="lax", httponly=True)
+    return response
+
+
+def error_page(connection: HTTPConnection, *, status: int, code: str, message: str) -> HTMLResponse:
+    """What a browser that followed a link sees instead of the JSON error."""
+    return render(connection, "error", ErrorPage(status, code, message), status=status)
+
+
+# ---- what goes into them ---------------------------------------------------------------------------------------------
+
+
+@cache
+def _presets() -> tuple[PresetCard, ...]:
+    counted = ((name, workflows.estimate(config, TrainConfig(), None)) for name, config in PRESETS.items())
+    return tuple(PresetCard(name, estimate.parameters) for name, estimate in counted)
+
+
+def _chosen(models: tuple[ModelInfo, ...], wished: str | None, status: TrainingStatus) -> ModelInfo | None:
+    """The model asked for, else the one that trained last, else the newest."""
+    by_name = {model.name: model for model in models}
+    newest = max(models, key=lambda model: model.created_at, default=None)
+    return by_name.get(wished or "") or by_name.get(status.model or "") or newest
+
+
+def _checked(books: tuple[BookInfo, ...], model: ModelInfo | None, status: TrainingStatus) -> frozenset[str]:
+    """The books that the model learned from so far; the only book there is needs no click."""
+    known = set(model.books) if model else set()
+    if model and model.name == status.model:
+        known |= set(status.books)
+    checked = known & {book.name for book in books}
+    return frozenset(checked or ({books[0].name} if len(books) == 1 else ()))
+
+
+def _running_model(services: Services) -> str | None:
+    status = services.runner.status()
+    return status.model if status.state in ACTIVE_STATES else None
+
+
+def _encodings(request: Request) -> dict[str, str]:
+    translator = translator_of(request)
+    return {name: _encoding_name(translator, name) for name in ENCODINGS}
+
+
+def _encoding_name(translator: i18n.Translator, name: str) -> str:
+    key = f"encoding.{name}"
+    return translator.gettext(key) if key in translator.sentences else name

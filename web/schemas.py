@@ -1,0 +1,82 @@
+"""The JSON bodies that requests carry, built on the configurations: bounds and defaults stand in config.py alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+
+from config import DEFAULT_PRESET, PRESETS, SEED_LIMIT, Config, ModelConfig, SamplingConfig, TrainConfig
+
+C = TypeVar("C", bound=Config)
+Preset = Literal["small", "medium", "large"]
+Version = Literal["best", "last"]
+Name = Annotated[str, StringConstraints(max_length=200)]  # what a name may be is said by workspace.safe_name
+Names = Annotated[tuple[Name, ...], Field(strict=False, max_length=1000)]
+
+
+def narrowed(body: Config, to: type[C]) -> C:
+    """The part of a request that is the configuration it was built on."""
+    return to.model_validate({name: getattr(body, name) for name in to.model_fields})
+
+
+class Shape(ModelConfig):
+    """A preset's sizes, or others by name; what is not given comes from the preset."""
+
+    preset: Preset = DEFAULT_PRESET  # type: ignore[assignment]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        preset = data.get("preset", DEFAULT_PRESET)
+        known = isinstance(preset, str) and preset in PRESETS
+        return (PRESETS[preset].model_dump() if known else {}) | data
+
+
+class CreateModel(Shape):
+    name: Name
+    seed: Annotated[int, Field(ge=0, le=SEED_LIMIT)] = 0
+
+
+class EstimateShape(Shape):
+    books: Names = ()
+    train: TrainConfig = TrainConfig()
+
+
+class Train(TrainConfig):
+    model: Name
+    books: Names
+
+
+class Generate(SamplingConfig):
+    model: Name
+    prompt: str
+    stream: bool = False
+    version: Version = "best"
+
+
+class ReadAs(Config):
+    encoding: Annotated[str, StringConstraints(max_length=40)]
+
+
+# ---- what errors look like, for the API document ---------------------------------------------------------------------
+
+
+class ErrorDetail(BaseModel):
+    field: str | None = None
+    message: str
+
+
+class ErrorBody(BaseModel):
+    code: str
+    message: str
+    field: str | None = None
+    details: list[ErrorDetail] | None = None
+
+
+class ErrorAnswer(BaseModel):
+    """Every answer that is not a success has this shape."""
+
+    error: ErrorBody

@@ -1,0 +1,53 @@
+"""What the routes work with: one frozen object made by `create_app`, handed to each route as a dependency.
+
+The dependencies are `async` on purpose: a plain `def` one would wait for a thread, and `/training_status` must never wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+import i18n
+from jobs import JobRunner
+from web.generations import Generations
+from workflows import Snapshots
+from workspace import Workspace
+
+LANGUAGE_COOKIE = "azr_language"
+
+
+@dataclass(frozen=True)
+class Services:
+    workspace: Workspace
+    runner: JobRunner
+    snapshots: Snapshots
+    generations: Generations
+    upload_limit_bytes: int
+    changes: threading.Lock = field(default_factory=threading.Lock)  # held where "is it in use?" and the change must be one step
+    closing: asyncio.Event = field(default_factory=asyncio.Event)  # set when the server goes down: streams end at once
+
+
+async def _services(connection: HTTPConnection) -> Services:
+    services = connection.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+def translator_of(connection: HTTPConnection) -> i18n.Translator:
+    """The translator for the language that the cookie, else the browser, asks for."""
+    cookie = connection.cookies.get(LANGUAGE_COOKIE)
+    return i18n.translator(i18n.negotiate(cookie, connection.headers.get("accept-language")))
+
+
+async def _translator(connection: HTTPConnection) -> i18n.Translator:
+    return translator_of(connection)
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+TranslatorDep = Annotated[i18n.Translator, Depends(_translator)]

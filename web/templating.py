@@ -1,0 +1,117 @@
+"""Templates: the Jinja environment, what the frame of every page needs, and static addresses that change with their file.
+
+A template sees `t` (the translator), `_` (its gettext), `static(path)`, `frame` and `page`: the frozen dataclass that
+`web/pages.py` documents for it. Everything is escaped by default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import HTTPConnection
+from starlette.responses import HTMLResponse
+
+from config import Config, Parameter, parameters
+from events import ACTIVE_STATES
+from i18n import Translator
+from web.services import translator_of
+
+ROOT = Path(__file__).resolve().parent.parent
+STATIC = ROOT / "static"
+TABS = (("create", "/"), ("training", "/training"), ("generation", "/generation"), ("library", "/library"))
+SCRIPT_MESSAGES = ("js.", "state.", "stage.", "unit.", "encoding.")  # keys that scripts may show
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What stands around every page."""
+
+    page: str  # create, training, generation, library, docs or error
+    address: str  # path and query, to come back to after a change of language
+    active: bool  # a training runs: the tab shows how far it is
+    messages: dict[str, str | tuple[str, ...]]  # sentences for scripts, by key
+    tabs: tuple[tuple[str, str], ...] = TABS
+
+
+def render(connection: HTTPConnection, name: str, page: Any, *, status: int = 200) -> HTMLResponse:
+    """The template `<name>.html` with its variables, in the language of the request."""
+    translator = translator_of(connection)
+    frame = _frame(connection, name, translator)
+    template = environment().get_template(f"{name}.html")
+    headers = {"Content-Language": translator.language, "Vary": "Cookie, Accept-Language"}
+    return HTMLResponse(template.render(page=page, frame=frame, t=translator, _=translator.gettext), status, headers)
+
+
+def _frame(connection: HTTPConnection, name: str, translator: Translator) -> Frame:
+    query = connection.url.query
+    return Frame(
+        page=name,
+        address="/" if name == "error" else connection.url.path + (f"?{query}" if query else ""),
+        active=connection.app.state.services.runner.status().state in ACTIVE_STATES,
+        messages=translator.messages(*SCRIPT_MESSAGES),
+    )
+
+
+@cache
+def environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(ROOT / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["static"] = static_address
+    environment.filters.update(step=step, plain=plain, anchor=anchor, shown=shown, config_parameters=_parameters_of)
+    return environment
+
+
+def static_address(path: str) -> str:
+    """`/static/<path>?v=<hash of its content>`: browsers keep it for ever and still see every change at once."""
+    return f"/static/{path}?v={_content_hash(path, (STATIC / path).stat().st_mtime_ns)}"
+
+
+@cache
+def _content_hash(path: str, changed_ns: int) -> str:
+    return hashlib.sha256((STATIC / path).read_bytes()).hexdigest()[:12]
+
+
+# ---- filters ---------------------------------------------------------------------------------------------------------
+
+
+def step(parameter: Parameter) -> str:
+    """By how much one press of the arrow changes a number: a tenth of its default's magnitude.
+
+    >>> step(next(p for p in parameters(TrainConfig) if p.name == "learning_rate"))
+    '0.0001'
+    """
+    if parameter.kind == "int":
+        return "1"
+    magnitude = math.floor(math.log10(parameter.default)) if parameter.default else -1
+    return plain(10.0 ** (magnitude - 1))
+
+
+def plain(value: float) -> str:
+    """A number as an input element wants it: a point, no separators, no exponent."""
+    return format(Decimal(repr(value)).normalize(), "f")
+
+
+def anchor(name: str) -> str:
+    """A person's name for something as an HTML id, which must not hold spaces."""
+    return re.sub(r"\s", "_", name)
+
+
+def shown(value: Any, translator: Translator) -> str:
+    return translator.number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _parameters_of(config: Config) -> list[Parameter]:
+    return parameters(type(config))
