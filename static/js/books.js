@@ -1,0 +1,94 @@
+// The list of books: a look inside, "read it as ...", deletion, and room for those that arrive while the page is open.
+
+import { get, path, post, remove } from "./api.js";
+import { confirmDeletion } from "./confirm.js";
+import { busy } from "./form.js";
+import { count, t } from "./text.js";
+
+const list = document.getElementById("books");
+const empty = document.getElementById("books-empty");
+const part = (row, name) => row.querySelector(`[data-book-part="${name}"]`);
+
+// Puts a new book at the head of the list, or renews the one of that name.
+export function addBook(book) {
+  const row = rowOf(book.name) ?? document.getElementById("book-template").content.firstElementChild.cloneNode(true);
+  fill(row, book);
+  row.classList.add("is-new");
+  if (!row.isConnected) list.prepend(row);
+  row.querySelector("details").open = true;
+  empty.hidden = true;
+}
+
+export function chosenBooks() {
+  return [...list.querySelectorAll("[name=books]:checked")].map((box) => box.value);
+}
+
+export function chooseBooks(names) {
+  for (const box of list.querySelectorAll("[name=books]")) box.checked = names.includes(box.value);
+}
+
+function rowOf(name) {
+  return list.querySelector(`[data-book="${CSS.escape(name)}"]`);
+}
+
+function fill(row, book) {
+  row.dataset.book = book.name;
+  const box = row.querySelector("[name=books]");
+  if (box) box.value = book.name;
+  part(row, "title").textContent = book.title;
+  part(row, "preview").textContent = book.preview;
+  const select = part(row, "encoding");
+  select.value = book.encoding;
+  const name = select.selectedOptions[0]?.textContent ?? book.encoding;
+  part(row, "facts").textContent = [count("js.characters", book.characters), count("js.words", book.words), name].join(" · ");
+}
+
+// ---- "read it as ..." ------------------------------------------------------------------------------------------------
+
+list.addEventListener("change", async (event) => {
+  const row = event.target.closest("[data-book]");
+  if (event.target.dataset.bookPart !== "encoding") return;
+  const encoding = event.target.value;
+  await attempt(row, async () => {
+    const { preview } = await get(path`/books/${row.dataset.book}/preview?encoding=${encoding}`);
+    if (part(row, "encoding").value !== encoding) return;
+    part(row, "preview").textContent = preview;
+    part(row, "note").textContent = t("js.preview_as");
+    row.querySelector("[data-book-action=reread]").hidden = false;
+  });
+});
+
+list.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-book-action]");
+  if (!button) return;
+  const row = button.closest("[data-book]");
+  if (button.dataset.bookAction === "reread") busy(button, () => reread(row, button));
+  else confirmDeletion("book", part(row, "title").textContent, () => drop(row));
+});
+
+function reread(row, button) {
+  return attempt(row, async () => {
+    const body = { encoding: part(row, "encoding").value };
+    fill(row, await post(path`/books/${row.dataset.book}/encoding`, body));
+    button.hidden = true;
+    part(row, "note").textContent = t("js.reread_done");
+  });
+}
+
+async function drop(row) {
+  await remove(path`/books/${row.dataset.book}`);
+  row.remove();
+  empty.hidden = list.children.length > 0;
+}
+
+async function attempt(row, action) {
+  const problem = part(row, "error");
+  problem.hidden = true;
+  part(row, "note").textContent = "";
+  try {
+    await action();
+  } catch (error) {
+    problem.textContent = error.message;
+    problem.hidden = false;
+  }
+}

@@ -1,0 +1,156 @@
+// The charts, drawn by uPlot: loss (batch, smoothed, held-out), reward (total and its parts), and distance from the reference.
+// Data come as the history gives them and grow with the stream; what is known already (by iteration) is not taken twice.
+
+import uPlot from "../vendor/uplot/uPlot.esm.js";
+import { number, short, t } from "./text.js";
+
+const HEIGHT = 240;
+const MOST_POINTS = 6000; // beyond this the page asks the server for a thinner history
+
+const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`);
+const probe = document.createElement("i");
+
+// A custom property with light-dark() is only resolved where it is used as a colour.
+function resolved(name) {
+  probe.style.color = color(name);
+  document.body.append(probe);
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
+}
+
+// The legend shows the value under the pointer, else the newest; where a curve has no point there, its last one before.
+function shown(chart, value, series, index) {
+  const column = chart.data[series];
+  for (let i = index ?? column.length - 1; i >= 0; i--) if (typeof column[i] === "number") return short(column[i]);
+  return "—";
+}
+
+function showNewest(chart) {
+  if (chart.cursor.idx === null || chart.cursor.idx === undefined) chart.setLegend({ idx: chart.data[0].length - 1 }, false);
+}
+
+function line(label, token, options = {}) {
+  return { label: t(label), stroke: () => resolved(token), width: 2, spanGaps: true, points: { show: false }, value: shown, ...options };
+}
+
+const faint = { width: 1 };
+const dots = { points: { show: true, size: 6, fill: () => resolved("surface") } };
+const dashed = { dash: [6, 4] };
+
+const KINDS = {
+  loss: [line("js.chart_batch", "chart-faint", faint), line("js.chart_smooth", "chart-1"), line("js.chart_val", "chart-2", dots)],
+  reward: [line("js.chart_reward", "chart-1"), line("js.chart_diversity", "chart-3", dashed), line("js.chart_length", "chart-2", dashed)],
+  kl: [line("js.chart_kl", "chart-1"), line("js.chart_kl_coef", "chart-2", dashed)],
+};
+
+function axis(size) {
+  const grid = { stroke: () => resolved("chart-grid"), width: 1 };
+  return { stroke: () => resolved("ink-soft"), grid, ticks: grid, size, font: "12px system-ui, sans-serif", values: (_, values) => values.map(short) };
+}
+
+function draw(place, series) {
+  const iteration = { label: t("js.chart_iteration"), value: (_, value) => number(value) };
+  const options = {
+    width: Math.max(200, place.clientWidth),
+    height: HEIGHT,
+    scales: { x: { time: false } },
+    series: [iteration, ...series],
+    axes: [axis(32), axis(56)],
+    cursor: { points: { size: 7 } },
+    hooks: { setCursor: [showNewest] },
+  };
+  const chart = new uPlot(options, [[], ...series.map(() => [])], place);
+  new ResizeObserver(() => chart.setSize({ width: Math.max(200, place.clientWidth), height: HEIGHT })).observe(place);
+  document.addEventListener("themechange", () => chart.redraw(false));
+  return chart;
+}
+
+// Columns that grow: rows whose iteration is not beyond the last one are known already.
+class Columns {
+  constructor(names) {
+    this.names = names;
+    this.clear();
+  }
+
+  clear() {
+    for (const name of ["iteration", ...this.names]) this[name] = [];
+  }
+
+  push(iteration, row) {
+    if (iteration <= (this.iteration.at(-1) ?? -1)) return false;
+    this.iteration.push(iteration);
+    for (const name of this.names) this[name].push(row[name] ?? null);
+    return true;
+  }
+
+  table() {
+    return [this.iteration, ...this.names.map((name) => this[name])];
+  }
+}
+
+export function charts(root) {
+  const batches = new Columns(["loss", "smooth"]);
+  const checks = new Columns(["val_loss"]);
+  const rounds = new Columns(["reward", "diversity", "length", "kl", "kl_coef"]);
+  const drawn = {};
+  let smoothing = { factor: 0.95, iterationsPerPoint: 1 };
+  let waiting = false;
+
+  // The weight of iteration n in the running mean: the server's own, which it corrects for the mean's start.
+  function weight(n) {
+    const { factor, iterationsPerPoint } = smoothing;
+    return (1 - factor) / (1 - factor ** (n / iterationsPerPoint)) / iterationsPerPoint;
+  }
+
+  function update() {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      const [x, reward, diversity, length, kl, klCoef] = rounds.table();
+      set("loss", batches.iteration.length ? uPlot.join([batches.table(), checks.table()]) : [[]]);
+      set("reward", [x, reward, diversity, length]);
+      set("kl", [x, kl, klCoef]);
+    });
+  }
+
+  function set(kind, data) {
+    const place = root.querySelector(`[data-chart=${kind}]`);
+    const empty = data[0].length === 0;
+    place.classList.toggle("is-empty", empty);
+    if (empty) return;
+    drawn[kind] ??= draw(place, KINDS[kind]);
+    drawn[kind].setData(data);
+    Object.assign(place.dataset, { points: data[0].length, last: data[0].at(-1) }); // what is drawn, for whoever cannot see it
+    showNewest(drawn[kind]);
+  }
+
+  return {
+    history({ iterations, loss, loss_smooth: smooth, evaluations, self_play: play, downsampling }) {
+      if (downsampling) smoothing = { factor: downsampling.smoothing, iterationsPerPoint: downsampling.iterations_per_point };
+      [batches, checks, rounds].forEach((columns) => columns.clear());
+      iterations.forEach((n, i) => batches.push(n, { loss: loss[i], smooth: smooth[i] }));
+      evaluations.iteration.forEach((n, i) => checks.push(n, { val_loss: evaluations.val_loss[i] }));
+      play.iteration.forEach((n, i) => rounds.push(n, Object.fromEntries(rounds.names.map((name) => [name, play[name][i]]))));
+      update();
+    },
+    iterations({ iteration, loss }) {
+      iteration.forEach((n, i) => {
+        const before = batches.smooth.at(-1) ?? loss[i];
+        batches.push(n, { loss: loss[i], smooth: before + weight(n) * ((loss[i] ?? before) - before) });
+      });
+      update();
+      return batches.iteration.length <= MOST_POINTS;
+    },
+    evaluated(event) {
+      checks.push(event.iteration, event);
+      update();
+    },
+    round(event) {
+      rounds.push(event.iteration, event);
+      update();
+    },
+    hasRounds: () => rounds.iteration.length > 0,
+  };
+}

@@ -1,0 +1,23 @@
+// The question before something is deleted. `action` may fail: its sentence is shown and the dialog stays.
+
+import { busy } from "./form.js";
+import { t } from "./text.js";
+
+export function confirmDeletion(kind, name, action) {
+  const dialog = document.getElementById("confirm");
+  const problem = document.getElementById("confirm-error");
+  document.getElementById("confirm-title").textContent = t(`js.delete_${kind}`, { name });
+  document.getElementById("confirm-text").textContent = t(`js.delete_${kind}_text`);
+  problem.hidden = true;
+  document.getElementById("confirm-yes").onclick = (event) =>
+    busy(event.currentTarget, async () => {
+      try {
+        await action();
+        dialog.close();
+      } catch (error) {
+        problem.textContent = error.message;
+        problem.hidden = false;
+      }
+    });
+  dialog.showModal();
+}

@@ -1,0 +1,78 @@
+// The panel that says, while one types, what the sizes come to: parameters, layers, memory, and how much text there is to learn from.
+
+import { post } from "./api.js";
+import { clearErrors, showError } from "./form.js";
+import { bytes, count, decimal, number, percent, short, t } from "./text.js";
+
+const PAUSE_MILLISECONDS = 200;
+// Tokens of text for each parameter, and what that means in plain words; about 20 is what large models are given.
+const VERDICTS = [[0.01, "tiny"], [0.2, "little"], [2, "fair"], [20, "good"], [Infinity, "plenty"]];
+
+// `sizes` is the part of the form whose errors come and go with the estimate.
+export function estimateFor(panel, form, sizes) {
+  const part = (name) => panel.querySelector(`[data-estimate="${name}"]`);
+  const layer = (name) => panel.querySelector(`[data-layer="${name}"]`);
+  let timer;
+  let newest = 0;
+
+  // Ask for the sizes that `read` gives, once the typing pauses; only the newest answer is shown.
+  function ask(read, books) {
+    panel.classList.add("is-stale");
+    clearTimeout(timer);
+    const turn = ++newest;
+    timer = setTimeout(async () => {
+      try {
+        const asked = read();
+        const answer = await post("/estimate", { ...asked, books });
+        if (turn === newest) show(asked, answer);
+      } catch (error) {
+        if (turn === newest) fail(error);
+      }
+    }, PAUSE_MILLISECONDS);
+  }
+
+  function show(asked, answer) {
+    clearErrors(sizes);
+    panel.classList.remove("is-stale");
+    part("parameters").textContent = number(answer.parameters);
+    layer("embedding").textContent = `${number(asked.vocab_size)} × ${number(asked.d_model)}`;
+    layer("blocks").textContent = t("js.layer_blocks", { layers: number(asked.num_layers), heads: number(asked.num_heads), d_ff: number(asked.d_ff) });
+    layer("head").textContent = `${number(asked.d_model)} × ${number(asked.vocab_size)}`;
+    showMemory(answer);
+    showRatio(answer);
+    part("spoken").textContent = `${count("js.parameters", answer.parameters)}. ${part("memory_verdict").textContent}`;
+  }
+
+  function showMemory({ training_bytes: needed, available_bytes: available, fits }) {
+    const known = typeof available === "number";
+    part("memory").textContent = known ? t("js.memory", { needed: bytes(needed), available: bytes(available) }) : bytes(needed);
+    part("memory_bar").hidden = !known;
+    part("memory_bar").value = known ? Math.min(1, needed / available) : 0;
+    part("memory_bar").classList.toggle("is-over", !fits);
+    part("memory_verdict").classList.toggle("is-bad", !fits);
+    const share = known ? percent(Math.max(0.01, needed / available)) : "";
+    part("memory_verdict").textContent = !fits ? t("js.memory_over") : known ? t("js.memory_fits", { share }) : "";
+  }
+
+  function showRatio({ tokens, tokens_per_parameter: ratio }) {
+    const chosen = ratio !== null && ratio !== undefined;
+    part("ratio_box").hidden = !chosen;
+    if (!chosen) return;
+    const digits = ratio >= 0.1 ? 2 : 4;
+    part("ratio").textContent = ratio >= 10 ? short(ratio) : decimal(ratio, digits);
+    const verdict = VERDICTS.find(([limit]) => ratio < limit)[1];
+    part("ratio_verdict").textContent = `${count("js.about_tokens", tokens)} ${t(`js.verdict_${verdict}`)}`;
+  }
+
+  function fail(error) {
+    clearErrors(sizes);
+    part("parameters").textContent = "—";
+    part("ratio_box").hidden = true;
+    part("memory").textContent = "—";
+    part("memory_bar").value = 0;
+    part("memory_verdict").textContent = "";
+    showError(form, error, { focus: false });
+  }
+
+  return { ask };
+}

@@ -1,0 +1,101 @@
+// Forms: their inputs as the JSON that the API wants, and errors beside the input they are about.
+// An input says by data-kind what it holds (int, float, bool, choice, text, texts); its name is the API's, dots for nesting.
+
+import { t } from "./text.js";
+
+const CONTROLS = "[name][data-kind]:not([data-kind=book])";
+
+// The values of a form. Throws FieldProblem for what is not even a number.
+export function read(form) {
+  const values = {};
+  for (const control of form.querySelectorAll(CONTROLS)) {
+    if (!control.disabled) put(values, control.name.split("."), valueOf(control));
+  }
+  return values;
+}
+
+export class FieldProblem extends Error {
+  constructor(field, message) {
+    super(message);
+    this.field = field;
+  }
+}
+
+function put(values, [name, ...rest], value) {
+  if (rest.length) put((values[name] ??= {}), rest, value);
+  else values[name] = value;
+}
+
+export function valueOf(control) {
+  switch (control.dataset.kind) {
+    case "bool":
+      return control.checked;
+    case "int":
+    case "float":
+      return numberOf(control);
+    case "texts":
+      return control.value.split("\n").filter((line) => line.trim());
+    default:
+      return control.value;
+  }
+}
+
+function numberOf(control) {
+  if (control.value !== "") return Number(control.value);
+  if ("optional" in control.dataset && !control.validity.badInput) return null;
+  throw new FieldProblem(control.name, t("js.number_needed"));
+}
+
+// ---- errors ---------------------------------------------------------------------------------------------------------
+
+export function clearErrors(form) {
+  for (const control of form.querySelectorAll("[aria-invalid]")) control.removeAttribute("aria-invalid");
+  for (const place of form.querySelectorAll(".field-error, .form-error")) say(place, "");
+}
+
+// Shows an error at its field and, when asked, takes the person there; one without a field stands at the form's button.
+export function showError(form, error, { focus = true } = {}) {
+  for (const { field, message } of error.details?.length ? error.details : [error]) place(form, field, message);
+  const first = form.querySelector("[aria-invalid]");
+  if (focus && first) reveal(first);
+}
+
+function place(form, field, message) {
+  const box = fieldBox(form, field);
+  if (!box) return say(form.querySelector(".form-error"), message);
+  say(box.querySelector(".field-error"), message);
+  const control = box.querySelector("input:not([type=checkbox]):not([type=file]), select, textarea") ?? box;
+  control.setAttribute("aria-invalid", "true");
+}
+
+function fieldBox(form, field) {
+  if (!field) return null;
+  return form.querySelector(`[data-field="${CSS.escape(field)}"]`) ?? fieldBox(form, field.split(".").slice(0, -1).join("."));
+}
+
+function say(place, message) {
+  if (!place) return;
+  place.textContent = message;
+  place.hidden = !message;
+}
+
+function reveal(control) {
+  for (let box = control.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
+  control.focus();
+  control.scrollIntoView({ block: "center", behavior: "smooth" });
+}
+
+// While an action runs, its button cannot be pressed twice.
+export async function busy(button, action) {
+  if (button.dataset.busy) return;
+  button.dataset.busy = "true";
+  button.classList.add("busy");
+  button.setAttribute("aria-disabled", "true");
+  try {
+    await action();
+  } finally {
+    delete button.dataset.busy;
+    button.classList.remove("busy");
+    button.removeAttribute("aria-disabled");
+  }
+}

@@ -1,0 +1,51 @@
+// What every page has: the theme button, the switch for helps, and the progress of a training in its tab.
+
+import { get } from "./api.js";
+import { showTabProgress } from "./tab.js";
+
+const POLL_MILLISECONDS = 5000;
+const root = document.documentElement;
+
+function remember(key, value) {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // A browser that forbids storage still switches; it only forgets.
+  }
+}
+
+function isDark() {
+  return root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+const themeButton = document.getElementById("theme-toggle");
+const showTheme = () => themeButton.setAttribute("aria-pressed", String(isDark()));
+
+function announceTheme() {
+  showTheme();
+  document.dispatchEvent(new CustomEvent("themechange"));
+}
+
+themeButton.addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  remember("azr-theme", root.dataset.theme);
+  announceTheme();
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", announceTheme);
+showTheme();
+
+for (const toggle of document.querySelectorAll("[data-role=helps]")) {
+  toggle.checked = !root.classList.contains("no-helps");
+  toggle.addEventListener("change", () => {
+    root.classList.toggle("no-helps", !toggle.checked);
+    remember("azr-helps", toggle.checked ? "on" : "off");
+  });
+}
+
+async function poll() {
+  if (!document.hidden) await get("/training_status").then(showTabProgress, () => {});
+  setTimeout(poll, POLL_MILLISECONDS);
+}
+
+// The training page has the event stream and needs no polling here.
+if (document.body.dataset.page !== "training" || !document.getElementById("training")) poll();

@@ -1,0 +1,139 @@
+// The live run in words and numbers: state, stages, progress, figures, notices, errors. Everything is written from one status.
+
+import { path } from "./api.js";
+import { decimal, duration, known, number, percent, short, t } from "./text.js";
+
+const ACTIVE = ["queued", "running", "stopping"];
+const STAGES = ["supervised", "self_play", "reward", "update"];
+const root = document.getElementById("live");
+const place = (name) => root.querySelector(`[data-live="${name}"]`);
+const section = (name) => root.querySelector(`[data-live-section="${name}"]`);
+
+export const isActive = (status) => ACTIVE.includes(status.state);
+
+function write(name, text) {
+  const element = place(name);
+  if (element.textContent !== text) element.textContent = text;
+}
+
+// What is shown for a model: its own status when it is the one that trains or trained last, else only what its history says.
+export function showRun(model, status) {
+  const own = status.model === model;
+  write("title", model ?? t("js.no_model"));
+  place("state").dataset.state = own ? status.state : "idle";
+  write("state", own ? t(`state.${status.state}`) : t("js.not_training"));
+  const active = own && isActive(status);
+  document.getElementById("stop").hidden = !active;
+  document.getElementById("stop").disabled = status.state === "stopping";
+  showStages(active ? status : {});
+  showProgress(own ? status : null, active);
+  showError(own ? status.error : null);
+  showNext(own && !active ? status : {});
+  if (own) showFigures(status);
+  const off = own && status.config?.self_play?.enabled === false;
+  for (const name of ["reward_soon", "rollouts_soon"]) write(name, t(off ? "js.self_play_off" : `js.${name}`));
+  showNotices(own ? status.notices : []);
+}
+
+function showStages({ stage = null, stage_done: done, stage_total: total }) {
+  for (const item of section("stages").children) {
+    if (item.dataset.stage === stage) item.setAttribute("aria-current", "step");
+    else item.removeAttribute("aria-current");
+  }
+  const beside = stage && !STAGES.includes(stage);
+  const share = beside && total ? ` · ${percent(done / total)}` : "";
+  write("stage", beside ? t(`stage.${stage}`) + share : "");
+}
+
+function showProgress(status, active) {
+  section("progress").hidden = !status || (!active && !status.iteration);
+  if (!status) return;
+  const preparing = active && (status.state === "queued" || (status.stage_total > 0 && status.loss === null));
+  const bar = place("bar");
+  if (preparing && status.stage_total) bar.value = status.stage_done / status.stage_total;
+  else if (status.iterations) bar.value = status.iteration / status.iterations;
+  else if (active) bar.removeAttribute("value");
+  else bar.value = 1;
+  write("iteration", status.iterations
+    ? t("js.iteration_of", { n: number(status.iteration), total: number(status.iterations) })
+    : t("js.iteration", { n: number(status.iteration) }));
+  write("percent", status.iterations ? percent(status.iteration / status.iterations) : t("js.endless"));
+  write("elapsed", t("js.elapsed", { time: duration(status.elapsed_seconds) }));
+  write("eta", active && status.eta_seconds !== null ? t("js.eta", { time: duration(status.eta_seconds) }) : "");
+}
+
+function showError(error) {
+  section("error").hidden = !error;
+  write("error", error?.message ?? "");
+}
+
+// What one can do now that the training is over.
+function showNext({ state, model, checkpoint_iteration: saved, published_iteration: published }) {
+  const text = known(`js.next_${state}`) && (saved || state === "done") ? t(`js.next_${state}`, { n: number(saved) }) : "";
+  section("next").hidden = !text;
+  section("next-links").hidden = !published;
+  root.querySelector("[data-role=generate-link]").href = path`/generation?model=${model ?? ""}`;
+  write("next", text);
+}
+
+export function showFigures(status) {
+  write("loss", decimal(status.loss, 3));
+  write("val_loss", decimal(status.val_loss, 3));
+  write("best", status.best_iteration ? t("js.best", { loss: decimal(status.best_val_loss, 3), n: number(status.best_iteration) }) : "");
+  write("bits_per_byte", decimal(status.bits_per_byte, 3));
+  write("reward", decimal(status.reward, 2));
+  const parts = { diversity: decimal(status.diversity, 2), length: decimal(status.length, 2) };
+  write("reward_parts", status.diversity === null ? "" : t("js.reward_parts", parts));
+  write("tokens_per_second", number(status.tokens_per_second, 0));
+  write("learning_rate", short(status.learning_rate));
+}
+
+// The last known figures of a model that is not the one in the status.
+export function figuresOf({ loss_smooth: smooth, evaluations, self_play: play }) {
+  const last = (column) => column?.at(-1) ?? null;
+  return {
+    loss: last(smooth),
+    val_loss: last(evaluations.val_loss),
+    bits_per_byte: last(evaluations.bits_per_byte),
+    reward: last(play.reward),
+    diversity: last(play.diversity),
+    length: last(play.length),
+    tokens_per_second: null,
+    learning_rate: null,
+  };
+}
+
+let shownNotices = "";
+
+function showNotices(notices) {
+  section("notices").hidden = notices.length === 0;
+  const key = JSON.stringify(notices);
+  if (key === shownNotices) return;
+  shownNotices = key;
+  document.getElementById("notices").replaceChildren(...[...notices].reverse().map(noticeItem));
+}
+
+function noticeItem(notice) {
+  const item = document.createElement("li");
+  const when = document.createElement("span");
+  const what = document.createElement("span");
+  when.className = "note";
+  when.textContent = t("js.iteration", { n: number(notice.iteration) });
+  what.textContent = notice.message;
+  item.append(when, what);
+  return item;
+}
+
+export function showConnection(state) {
+  const element = place("connection");
+  element.hidden = state === "live" || !known(`js.connection_${state}`);
+  write("connection", element.hidden ? "" : t(`js.connection_${state}`));
+}
+
+export function showHistory(exists, hasRounds) {
+  section("history").hidden = !exists;
+  section("idle").hidden = exists;
+  section("stages").classList.toggle("is-explained", !exists);
+  section("no-reward").hidden = hasRounds;
+  section("kl").hidden = !hasRounds;
+}

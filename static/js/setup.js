@@ -1,0 +1,78 @@
+// The set-up of a training: which model, which books, how long, and the button that says what it will do.
+
+import { post } from "./api.js";
+import { chooseBooks, chosenBooks } from "./books.js";
+import { FieldProblem, busy, clearErrors, read, showError } from "./form.js";
+import { number, t } from "./text.js";
+
+const form = document.getElementById("train-form");
+const button = document.getElementById("start");
+const endless = document.getElementById("f-endless");
+const iterations = form.elements.iterations;
+const playSwitch = form.elements["self_play.enabled"];
+
+// `models` is what the server knew: [{name, iteration, books}]; `on.chosen(name)` and `on.started()` tell of the person's wishes.
+export function setup(models, on) {
+  const byName = new Map(models.map((model) => [model.name, { ...model }]));
+  const chosen = () => byName.get(form.elements.model.value);
+  let running = null;
+
+  function describe() {
+    const { iteration } = chosen();
+    const note = iteration ? t("js.model_trained", { n: number(iteration) }) : t("js.model_new");
+    document.getElementById("model-note").textContent = running === chosen().name ? "" : note;
+    button.textContent = iteration ? t("js.continue_from", { n: number(iteration) }) : t("js.start");
+    button.disabled = running !== null;
+    document.getElementById("start-note").textContent = running === null ? "" : t("js.one_at_a_time", { model: running });
+  }
+
+  form.elements.model.addEventListener("change", () => {
+    if (chosen().books.length) chooseBooks(chosen().books);
+    clearErrors(form);
+    describe();
+    on.chosen(chosen().name);
+  });
+  endless.addEventListener("change", () => (iterations.disabled = endless.checked));
+  playSwitch.addEventListener("change", showSelfPlay);
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (!button.disabled) busy(button, () => start(on.started));
+  });
+
+  iterations.disabled = endless.checked;
+  showSelfPlay();
+  describe();
+  return {
+    model: () => chosen().name,
+    running(model) {
+      if (model === running) return;
+      running = model;
+      describe();
+    },
+    reached(model, iteration) {
+      if (!byName.has(model) || byName.get(model).iteration === iteration) return;
+      byName.get(model).iteration = iteration;
+      describe();
+    },
+  };
+}
+
+function showSelfPlay() {
+  for (const control of form.querySelectorAll('[name^="self_play."]')) {
+    if (control !== playSwitch) control.disabled = !playSwitch.checked;
+  }
+}
+
+async function start(started) {
+  clearErrors(form);
+  try {
+    const wishes = read(form);
+    if (endless.checked) wishes.iterations = null;
+    else if (wishes.iterations === null) throw new FieldProblem("iterations", t("js.number_needed"));
+    await post("/train", { ...wishes, books: chosenBooks() });
+    started();
+  } catch (error) {
+    showError(form, error);
+  }
+}

@@ -1,0 +1,73 @@
+// The training as it happens: one event stream for the page, and polling where no stream gets through.
+// `on` has a function for each event: status, iterations, Evaluated, SampleWritten, SelfPlayDone, reset,
+// connection; `polled` says that only a status came and the history should be asked for.
+
+import { get } from "./api.js";
+
+const EVENTS = ["status", "iterations", "Evaluated", "SampleWritten", "SelfPlayDone", "Notice", "RunStarted", "reset"];
+const POLL_MILLISECONDS = 2000;
+const RETRY_STREAM_MILLISECONDS = 30_000;
+const FAILURES_BEFORE_POLLING = 3;
+
+// Follows from the event that the history already holds; `stop()` closes whatever is open.
+export function follow(on) {
+  let source = null;
+  let lastEventId = null;
+  let failures = 0;
+  let timer = null;
+
+  function open() {
+    close();
+    const from = lastEventId === null ? "" : `?last_event_id=${lastEventId}`;
+    source = new EventSource(`/training_events${from}`);
+    source.onopen = () => {
+      failures = 0;
+      on.connection("live");
+    };
+    source.onerror = lost;
+    for (const name of EVENTS) source.addEventListener(name, receive);
+  }
+
+  function receive(event) {
+    if (event.lastEventId) lastEventId = event.lastEventId;
+    on[event.type]?.(JSON.parse(event.data));
+  }
+
+  // The browser reconnects by itself; when that keeps failing, or it gave up, the page asks instead of listening.
+  function lost() {
+    failures += 1;
+    on.connection("reconnecting");
+    if (source.readyState === EventSource.CLOSED || failures >= FAILURES_BEFORE_POLLING) poll(Date.now());
+  }
+
+  async function poll(since) {
+    close();
+    try {
+      on.status(await get("/training_status"));
+      on.connection("polling");
+      on.polled();
+    } catch {
+      on.connection("lost");
+    }
+    const retry = Date.now() - since > RETRY_STREAM_MILLISECONDS;
+    timer = setTimeout(() => (retry ? open() : poll(since)), POLL_MILLISECONDS);
+  }
+
+  function close() {
+    clearTimeout(timer);
+    source?.close();
+    source = null;
+  }
+
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => event.persisted && open());
+
+  return {
+    // (Re)start behind the event with this id.
+    from(id) {
+      lastEventId = id;
+      open();
+    },
+    close,
+  };
+}

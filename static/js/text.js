@@ -1,0 +1,74 @@
+// Sentences and numbers in the page's language. The sentences come from the server's catalogues as one JSON.
+
+const language = document.documentElement.lang;
+const messages = JSON.parse(document.getElementById("messages").textContent);
+const plurals = new Intl.PluralRules(language);
+const UNKNOWN = "—";
+
+export function known(key) {
+  return key in messages;
+}
+
+// The sentence under a key, its {names} filled in: t("js.iteration", {n: "12"})
+export function t(key, values = {}) {
+  const text = messages[key] ?? key;
+  return fill(Array.isArray(text) ? text[0] : text, values);
+}
+
+// The form of a counted sentence that fits n, which it shows as {n}.
+export function count(key, n, values = {}) {
+  const forms = messages[key] ?? [key];
+  const index = { one: 0, few: 1 }[plurals.select(n)] ?? forms.length - 1;
+  return fill(forms[Math.min(index, forms.length - 1)], { n: number(n), ...values });
+}
+
+function fill(text, values) {
+  return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+}
+
+function isNumber(value) {
+  return typeof value === "number" && Number.isFinite(value);
+}
+
+export function number(value, digits = 20) {
+  return isNumber(value) ? new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value) : UNKNOWN;
+}
+
+export function decimal(value, digits) {
+  const format = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return isNumber(value) ? new Intl.NumberFormat(language, format).format(value) : UNKNOWN;
+}
+
+export function percent(share, digits = 0) {
+  const format = { style: "percent", maximumFractionDigits: digits };
+  return isNumber(share) ? new Intl.NumberFormat(language, format).format(share) : UNKNOWN;
+}
+
+// Three digits that count, for numbers of any size: 0.0005, 1.23, 12,300
+export function short(value) {
+  return isNumber(value) ? new Intl.NumberFormat(language, { maximumSignificantDigits: 3 }).format(value) : UNKNOWN;
+}
+
+export function bytes(value) {
+  if (!isNumber(value)) return UNKNOWN;
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  const power = Math.min(Math.floor(Math.log10(Math.max(value, 1)) / 3), units.length - 1);
+  const scaled = value / 1000 ** power;
+  return `${decimal(scaled, power && scaled < 100 ? 1 : 0)} ${t(`unit.${units[power]}`)}`;
+}
+
+// Two units at most: 42 s, 3 min 20 s, 2 h 5 min, 3 d 4 h
+export function duration(seconds) {
+  if (!isNumber(seconds)) return UNKNOWN;
+  const sizes = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  let left = Math.max(0, Math.round(seconds));
+  const found = sizes.findIndex(([, size]) => left >= size);
+  const first = found < 0 ? sizes.length - 1 : found;
+  const shown = [];
+  for (const [unit, size] of sizes.slice(first, first + 2)) {
+    const whole = Math.floor(left / size);
+    left -= whole * size;
+    if (whole || !shown.length) shown.push(`${whole} ${t(`unit.${unit}`)}`);
+  }
+  return shown.join(" ");
+}

@@ -1,0 +1,100 @@
+// The training page: joins the set-up, the history, the stream, and everything that shows them.
+
+import { get, path, post } from "./api.js";
+import { addBook } from "./books.js";
+import { charts } from "./charts.js";
+import { busy } from "./form.js";
+import { figuresOf, isActive, showConnection, showFigures, showHistory, showRun } from "./live.js";
+import { roundDone, showRollouts } from "./rollouts.js";
+import { addSample, setSamples } from "./samples.js";
+import { setup } from "./setup.js";
+import { follow } from "./stream.js";
+import { showTabProgress } from "./tab.js";
+import { uploads } from "./upload.js";
+
+const RETRY_MILLISECONDS = 3000;
+const page = document.getElementById("training");
+const live = document.getElementById("live");
+const stopButton = document.getElementById("stop");
+const { models } = JSON.parse(document.getElementById("page-data").textContent);
+const drawing = charts(live);
+let status = { state: "idle", model: null, notices: [] };
+let viewed = null; // the model whose run is on the page
+let history = null;
+
+const form = setup(models, {
+  chosen: () => view(wanted()),
+  started: () => live.scrollIntoView({ behavior: "smooth", block: "start" }),
+});
+
+const stream = follow({
+  status: takeStatus,
+  iterations: (event) => ofViewed() && (drawing.iterations(event) || reload()),
+  Evaluated: (event) => ofViewed() && drawing.evaluated(event),
+  SampleWritten: (event) => ofViewed() && addSample(event),
+  SelfPlayDone: takeRound,
+  RunStarted: () => reload(), // a resumed run goes on from its checkpoint: what came after it is no longer true
+  reset: () => reload(),
+  polled: () => reload({ polling: true }),
+  connection: showConnection,
+});
+
+// A running model is what one wants to see; otherwise the one in the form.
+function wanted() {
+  return isActive(status) ? status.model : form.model();
+}
+
+const ofViewed = () => status.model === viewed;
+
+function takeStatus(next) {
+  status = next;
+  page.dataset.state = status.state;
+  showTabProgress(status);
+  form.running(isActive(status) ? status.model : null);
+  if (!isActive(status) && status.checkpoint_iteration) form.reached(status.model, status.checkpoint_iteration);
+  if (wanted() !== viewed) return view(wanted());
+  showRun(viewed, status);
+  showHistory(status.model === viewed || hasHistory(), drawing.hasRounds());
+}
+
+function takeRound(event) {
+  if (!ofViewed()) return;
+  drawing.round(event);
+  roundDone(event.round);
+}
+
+const hasHistory = () => Boolean(history && (history.iterations.length || history.samples.length));
+
+// Show a model's run from its beginning, then follow it: the stream goes on behind the last event of the history.
+async function view(model) {
+  viewed = model;
+  showRollouts(model);
+  await reload();
+}
+
+async function reload({ polling = false } = {}) {
+  const asked = viewed;
+  const loaded = await get(path`/training_history?model=${asked}`).catch(() => null);
+  if (asked !== viewed) return;
+  if (loaded) showLoaded(loaded);
+  if (polling) return;
+  if (loaded) stream.from(loaded.last_event_id);
+  else setTimeout(() => asked === viewed && reload(), RETRY_MILLISECONDS);
+}
+
+function showLoaded(loaded) {
+  history = loaded;
+  drawing.history(history);
+  setSamples(history.samples);
+  if (status.model !== viewed) showFigures(figuresOf(history));
+  showRun(viewed, status);
+  showHistory(status.model === viewed || hasHistory(), drawing.hasRounds());
+}
+
+stopButton.addEventListener("click", () => busy(stopButton, async () => {
+  await post("/stop_training", {}).then(takeStatus, () => {});
+}));
+
+uploads(document.querySelector("[data-role=uploader]"), addBook);
+status = await get("/training_status").catch(() => status);
+takeStatus(status);

@@ -1,0 +1,81 @@
+// Bringing books: dropped on the zone or picked as files, sent one after another with their progress.
+
+import { ApiError, errorOf } from "./api.js";
+import { bytes, percent, t } from "./text.js";
+
+// `taken(book)` is called for each book that arrived; the zone tells of every one that did not.
+export function uploads(zone, taken) {
+  const input = zone.querySelector("input[type=file]");
+  const progress = zone.querySelector("[data-role=upload-progress]");
+  const bar = progress.querySelector("progress");
+  const note = zone.querySelector("[data-role=upload-note]");
+  const problem = zone.querySelector(".field-error");
+  let queue = Promise.resolve();
+
+  const bring = (files) => [...files].forEach((file) => (queue = queue.then(() => bringOne(file))));
+
+  async function bringOne(file) {
+    problem.hidden = true;
+    progress.hidden = false;
+    try {
+      const book = await sendFile(file, (sent, total) => tell(file, sent, total));
+      taken(book);
+      note.textContent = t("js.uploaded", { title: book.title });
+    } catch (error) {
+      problem.textContent = `${file.name}: ${error.message}`;
+      problem.hidden = false;
+      note.textContent = "";
+    }
+    bar.hidden = true;
+  }
+
+  function tell(file, sent, total) {
+    bar.hidden = false;
+    bar.value = total ? sent / total : 0;
+    const done = sent >= total;
+    note.textContent = done ? t("js.reading", { name: file.name }) : t("js.sending", { name: file.name, sent: percent(sent / total), total: bytes(total) });
+  }
+
+  input.addEventListener("change", () => {
+    bring(input.files);
+    input.value = "";
+  });
+  acceptDrops(zone, bring);
+}
+
+// Files may be dropped anywhere on the page: missing the zone would make the browser leave the page for the file.
+function acceptDrops(zone, bring) {
+  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+  addEventListener("dragover", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    zone.classList.add("is-dragging");
+  });
+  addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) zone.classList.remove("is-dragging");
+  });
+  addEventListener("drop", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    zone.classList.remove("is-dragging");
+    bring(event.dataTransfer.files);
+  });
+}
+
+// fetch cannot tell how much was sent; XMLHttpRequest can.
+function sendFile(file, onProgress) {
+  return new Promise((resolve, reject) => {
+    const body = new FormData();
+    body.append("file", file);
+    const request = new XMLHttpRequest();
+    request.open("POST", "/upload_book");
+    request.setRequestHeader("Accept", "application/json");
+    request.upload.addEventListener("progress", (event) => onProgress(event.loaded, event.total));
+    request.addEventListener("load", () => {
+      if (request.status === 201) resolve(JSON.parse(request.responseText));
+      else reject(new ApiError(errorOf(request.responseText)));
+    });
+    request.addEventListener("error", () => reject(new ApiError({ message: t("js.unreachable") })));
+    request.send(body);
+  });
+}
