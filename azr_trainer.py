@@ -26,7 +26,7 @@ from config import SamplingConfig, TrainConfig
 from corpus.dataset import Sequences, TokenDataset, evaluation_batches
 from devices import autocast, choose_device, choose_num_threads, choose_precision, describe
 from errors import NonFinite, OutOfMemory
-from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, SelfPlayDone, Stage, StageBegun
+from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, Stage, StageBegun
 from generation import prompt_ids, stream, text_pieces
 from model import Transformer
 from optim import Optimizers, learning_rate_at

@@ -20,11 +20,29 @@ from typing import Annotated, Any, Literal, Optional
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 import i18n
-from config import DEFAULT_PRESET, PRESETS, Config, ModelConfig, Parameter, SamplingConfig, SelfPlayConfig, TrainConfig, parameters
+from config import (
+    DEFAULT_PRESET,
+    PRESETS,
+    Config,
+    ModelConfig,
+    Parameter,
+    SamplingConfig,
+    SelfPlayConfig,
+    TrainConfig,
+    parameters,
+)
 from errors import AZRError, InvalidInput
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, SelfPlayDone, StageBegun
 from workspace import Workspace
@@ -54,7 +72,7 @@ WorkspaceOption = Annotated[
 
 def _option(parameter: Parameter, prefix: str) -> inspect.Parameter:
     kinds: dict[str, Any] = {"int": int, "float": float, "bool": bool, "text": str, "texts": list[str]}
-    kind = Literal[parameter.choices] if parameter.choices else kinds[parameter.kind]
+    kind: Any = Literal[parameter.choices] if parameter.choices else kinds[parameter.kind]
     flag = "--" + (prefix + parameter.name).replace("_", "-")
     flags = f"{flag}/--no-{flag[2:]}" if parameter.kind == "bool" else flag
     help_text = translate.field((prefix.rstrip("_") + "." if prefix else "") + parameter.name, "help") or ""
@@ -102,13 +120,13 @@ def _told() -> Iterator[None]:
         yield
     except AZRError as error:
         _fail(translate.error(error))
-    except ValidationError as found:
-        first = found.errors()[0]
+    except ValidationError as refused:
+        first = refused.errors()[0]
         own = first.get("ctx", {}).get("error")
         field = ".".join(str(part) for part in first["loc"])
         ctx = {key: value for key, value in first.get("ctx", {}).items() if isinstance(value, str | int | float)}
-        error = own if isinstance(own, AZRError) else InvalidInput(field=field, reason=first["type"], value=str(first["input"]), **ctx)
-        _fail(translate.error(error))
+        plain = InvalidInput(field=field, reason=first["type"], value=str(first["input"]), **ctx)
+        _fail(translate.error(own if isinstance(own, AZRError) else plain))
 
 
 def _fail(sentence: str) -> None:

@@ -177,8 +177,8 @@ def _describe(name: str, field: FieldInfo) -> Parameter:
         unit=str(extra.get("unit", "")),
         advanced=bool(extra.get("advanced")),
         optional=optional,
-        minimum=low.ge if low else above.gt if above else None,  # type: ignore[union-attr]
-        maximum=high.le if high else below.lt if below else None,  # type: ignore[union-attr]
+        minimum=low.ge if low else above.gt if above else None,
+        maximum=high.le if high else below.lt if below else None,
         exclusive_minimum=above is not None,
         exclusive_maximum=below is not None,
         choices=choices,

@@ -107,8 +107,9 @@ def _step(model: Transformer, token: int, position: int, cache: KVCache) -> Tens
 
 
 def text_pieces(tokens: Iterator[Token], tokenizer: Tokenizer, sampling: SamplingConfig) -> Iterator[Piece]:
-    """Turn tokens into text as they come. A character or a possible stop string is held back until it is whole."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    """Turn tokens into text as they come. A character or a possible stop string is held back until it is whole;
+    bytes that make no character (a model in its first minutes writes such) are left out."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="ignore")
     held, count, reason = "", 0, "length"
     for token in tokens:
         if token.id == tokenizer.end_of_text:

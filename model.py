@@ -152,7 +152,10 @@ class Place:
             at = positions if positions.dim() == 2 else positions[None]  # (B, T)
             keys = torch.arange(self.length, device=tokens.device)  # (S,)
             self.mask = (keys <= at[..., None])[:, None]  # (B, 1, T, S): True may be looked at
-        self.cos, self.sin = (None, None) if model.rotary is None else model.rotary.at(positions)
+        self.cos: Tensor | None = None
+        self.sin: Tensor | None = None
+        if model.rotary is not None:
+            self.cos, self.sin = model.rotary.at(positions)
 
 
 class Transformer(nn.Module):

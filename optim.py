@@ -26,7 +26,7 @@ class Optimizers:
     """The optimizers of one model, stepped together. Their state is a flat mapping of tensors by parameter name."""
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
-        self._names = {parameter: name for name, parameter in model.named_parameters()}
+        self._names: dict[object, str] = {parameter: name for name, parameter in model.named_parameters()}
         groups = _group(model)
         muon = config.optimizer == "muon"
         matrices = groups["matrices"]

@@ -16,7 +16,7 @@ import math
 import random
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -41,9 +41,9 @@ class SelfPlayState:
     """What self-play remembers from round to round; plain numbers."""
 
     round: int = 0
-    starter: Starter = Starter()
-    gate: Gate = Gate()
-    reference: Reference = Reference()
+    starter: Starter = field(default_factory=Starter)
+    gate: Gate = field(default_factory=Gate)
+    reference: Reference = field(default_factory=Reference)
     controller: KLController | None = None
     val_loss: float = math.inf
     best_val_loss: float = math.inf
@@ -198,7 +198,7 @@ class SelfPlay:
                 logprobs = model.token_logprobs(tokens, size=self._tokenizer.size)  # (b, T-1)
             loss = -((logprobs * mask).sum(-1) * weight).sum() / normaliser
             gradient = list(torch.autograd.grad(loss, list(model.parameters())))
-            total = gradient if total is None else torch._foreach_add(total, gradient)
+            total = gradient if total is None else list(torch._foreach_add(total, gradient))
         return total
 
     def _event(

@@ -82,12 +82,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
     """Options from the command line, else from AZR_*. Raises NotLoopback; argparse itself exits with 2."""
-    parser = argparse.ArgumentParser(prog="server.py", description="AZR Model Trainer: books in, your own language model out.")
+    parser = argparse.ArgumentParser(
+        prog="server.py", description="AZR Model Trainer: books in, your own language model out."
+    )
     add = parser.add_argument
     add("--host", default=_environment("HOST", "127.0.0.1"), help="127.0.0.1: only this machine is served")
     add("--port", type=_port, default=_environment("PORT", "8000"), help="the next free one is used when it is taken")
-    add("--workspace", type=Path, default=_environment("WORKSPACE", str(ROOT)), help="the folder of books, models, checkpoints")
-    add("--no-browser", action="store_true", default=_environment("NO_BROWSER", "0") not in ("", "0"), help="open no browser")
+    add(
+        "--workspace",
+        type=Path,
+        default=_environment("WORKSPACE", str(ROOT)),
+        help="the folder of books, models, checkpoints",
+    )
+    add(
+        "--no-browser",
+        action="store_true",
+        default=_environment("NO_BROWSER", "0") not in ("", "0"),
+        help="open no browser",
+    )
     add("--upload-limit-mb", type=_positive, default=_environment("UPLOAD_LIMIT_MB", None), help="the largest book")
     given = parser.parse_args(arguments)
     if given.host not in LOOPBACK:
@@ -208,9 +220,13 @@ def _run(app: FastAPI, sockets: list[socket.socket], on_ready: Callable[[], None
 
 def _prepare_process(workspace: Workspace) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each broken form, which is answered anyway
+    logging.getLogger("python_multipart").setLevel(
+        logging.ERROR
+    )  # it warns of each broken form, which is answered anyway
     workspace.prepare()
-    tempfile.tempdir = str(workspace.books)  # uploads arrive beside their place: elsewhere may be memory, or another disk
+    tempfile.tempdir = str(
+        workspace.books
+    )  # uploads arrive beside their place: elsewhere may be memory, or another disk
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource  # not on Windows
 

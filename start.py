@@ -507,8 +507,11 @@ def make_venv() -> Dict[str, str]:
     if done.returncode:
         output = done.stdout.decode("utf-8", "replace").strip()
         error = explain_pip(".venv", output)
-        detail = (output or str(done.returncode)).splitlines()[-1]
-        raise error if error.key == "disk_full" else SetupError("venv_failed", venv=VENV, detail=detail)
+        if error.key == "disk_full":
+            raise error
+        if "ensurepip is not available" in output:
+            raise SetupError("no_venv", found=version_text(base.version))
+        raise SetupError("venv_failed", venv=VENV, detail=(output or str(done.returncode)).splitlines()[-1])
     note = {"python": version_text(base.version)}
     write_note(note)
     return note
@@ -600,13 +603,10 @@ def browser_starts(browser: str) -> bool:
     """On Windows a browser opens a window at any call, so there it is enough that it exists."""
     if os.name == "nt":
         return Path(browser).is_file()
-    try:
-        output = subprocess.check_output(
-            [browser, "--version"], stderr=subprocess.DEVNULL, timeout=BROWSER_VERSION_SECONDS
-        )
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return bool(output.strip())
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.check_output([browser, "--version"], stderr=subprocess.DEVNULL, timeout=BROWSER_VERSION_SECONDS)
+        return True
+    return False
 
 
 def installed_browser() -> Optional[str]:

@@ -38,7 +38,9 @@ class Tokenizer:
         self._engine = engine
         self._engine.encode_special_tokens = True
         self.size: int = engine.get_vocab_size()
-        self.end_of_text: int = engine.token_to_id(END_OF_TEXT)
+        end_of_text = engine.token_to_id(END_OF_TEXT)
+        assert end_of_text is not None
+        self.end_of_text: int = end_of_text
 
     @classmethod
     def fit(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:

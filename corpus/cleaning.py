@@ -39,7 +39,7 @@ class Cleaner:
     """`feed` texts, then `finish` once; what they return, joined, is the clean text."""
 
     def __init__(self) -> None:
-        self._held = ""  # the last character and its marks: the next chunk may combine with it
+        self._held = ""  # the last character (or "\r\n") and its marks: the next chunk may combine with it
         self._space = ""  # white space seen but not given out: "", " ", "\n" or "\n\n"
         self._started = False
 
@@ -91,12 +91,19 @@ def _collapse(text: str) -> str:
 
 
 def _settled_length(text: str) -> int:
-    """How much of the text no later character can change: all before the last character that is not a mark."""
+    r"""How much of the text no later character can change: all before the last character that is not a mark.
+
+    A line end is one character here. Parted, "\r" and "\n" would become two of them.
+
+    >>> _settled_length("aи\u0306"), _settled_length("a\r"), _settled_length("a\r\n")
+    (1, 1, 1)
+    """
     marks = _marks()
     end = len(text)
     while end and text[end - 1] in marks:
         end -= 1
-    return max(end - 1, 0)
+    last = max(end - 1, 0)
+    return last - 1 if text[max(last - 1, 0) : last + 1] == "\r\n" else last
 
 
 def _limit_marks(text: str, limit: int) -> str:

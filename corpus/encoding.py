@@ -168,7 +168,7 @@ def _letters_score(first: str, second: str) -> float:
 
 
 def _signs_score(first: str, second: str) -> float:
-    if first in "–—" and second.isspace() or first.isspace() and second in "–—":
+    if (first in "–—" and second.isspace()) or (first.isspace() and second in "–—"):
         return 0.3  # the byte is a capital letter in other encodings
     return 0.0 if _usual(first, _SIGNS) and _usual(second, _SIGNS) else -0.3
 

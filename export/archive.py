@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 CHUNK_BYTES = 1 << 20
 
@@ -15,11 +16,14 @@ class _Drain:
     def __init__(self) -> None:
         self._parts: list[bytes] = []
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes, /) -> int:
         self._parts.append(bytes(data))
         return len(data)
 
     def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
     def take(self) -> bytes:
@@ -29,23 +33,23 @@ class _Drain:
 
 def zip_stream(folder: str, files: list[Path]) -> Iterator[bytes]:
     """The files under `folder`/ in the archive. Every file is opened at once, so that what is replaced meanwhile stays whole."""
-    opened = [(path.name, path.open("rb")) for path in files]
+    opened: list[tuple[str, BinaryIO]] = [(path.name, path.open("rb")) for path in files]
     return _zipped(folder, opened)
 
 
-def _zipped(folder: str, opened: list[tuple[str, object]]) -> Iterator[bytes]:
+def _zipped(folder: str, opened: list[tuple[str, BinaryIO]]) -> Iterator[bytes]:
     drain = _Drain()
     try:
-        with zipfile.ZipFile(drain, "w") as archive:  # type: ignore[arg-type]
+        with zipfile.ZipFile(drain, "w") as archive:
             for name, file in opened:
                 entry = zipfile.ZipInfo(f"{folder}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
                 entry.compress_type = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
                 with archive.open(entry, "w", force_zip64=True) as target:
-                    while chunk := file.read(CHUNK_BYTES):  # type: ignore[attr-defined]
+                    while chunk := file.read(CHUNK_BYTES):
                         target.write(chunk)
                         if data := drain.take():
                             yield data
         yield drain.take()
     finally:
         for _, file in opened:
-            file.close()  # type: ignore[attr-defined]
+            file.close()

@@ -16,7 +16,12 @@ import workspace
 from i18n import LANGUAGES, MissingTranslation, negotiate, translator
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = {"": config.ModelConfig, " ": config.TrainConfig, "self_play.": config.SelfPlayConfig, "  ": config.SamplingConfig}
+CONFIGS = {
+    "": config.ModelConfig,
+    " ": config.TrainConfig,
+    "self_play.": config.SelfPlayConfig,
+    "  ": config.SamplingConfig,
+}
 FIELDS = [(prefix.strip(), p) for prefix, kind in CONFIGS.items() for p in config.parameters(kind)]
 NOTICES = {  # code -> the values that come with it
     "resumed": {"iteration", "reason"},
@@ -33,11 +38,29 @@ NOTICES = {  # code -> the values that come with it
     "early_stopped": {"best_iteration"},
     "vocab_smaller": {"tokens", "vocab_size"},
 }
-PYDANTIC_TYPES = (
-    "missing int_type int_parsing int_from_float float_type finite_number greater_than greater_than_equal less_than "
-    "less_than_equal string_type string_too_long string_too_short literal_error bool_type extra_forbidden json_invalid "
-    "tuple_type list_type too_long too_short"
-).split()
+PYDANTIC_TYPES = [
+    "missing",
+    "int_type",
+    "int_parsing",
+    "int_from_float",
+    "float_type",
+    "finite_number",
+    "greater_than",
+    "greater_than_equal",
+    "less_than",
+    "less_than_equal",
+    "string_type",
+    "string_too_long",
+    "string_too_short",
+    "literal_error",
+    "bool_type",
+    "extra_forbidden",
+    "json_invalid",
+    "tuple_type",
+    "list_type",
+    "too_long",
+    "too_short",
+]
 in_each_language = pytest.mark.parametrize("language", LANGUAGES)
 
 
@@ -95,7 +118,9 @@ def test_counted_sentences_have_every_form() -> None:
 
 @in_each_language
 @pytest.mark.parametrize(("prefix", "parameter"), FIELDS, ids=lambda value: getattr(value, "name", value))
-def test_every_parameter_has_label_help_unit_and_choices(language: str, prefix: str, parameter: config.Parameter) -> None:
+def test_every_parameter_has_label_help_unit_and_choices(
+    language: str, prefix: str, parameter: config.Parameter
+) -> None:
     t = translator(language)
     label, help_text = t.field(prefix + parameter.name), t.field(prefix + parameter.name, "help")
     assert label
@@ -210,7 +235,8 @@ def test_a_missing_key_or_value_fails_under_the_tests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "said"), [(1, "1 книга"), (2, "2 книги"), (5, "5 книг"), (11, "11 книг"), (21, "21 книга"), (104, "104 книги")]
+    ("n", "said"),
+    [(1, "1 книга"), (2, "2 книги"), (5, "5 книг"), (11, "11 книг"), (21, "21 книга"), (104, "104 книги")],
 )
 def test_russian_has_three_plural_forms(n: int, said: str) -> None:
     assert translator("ru").ngettext("count.books", n) == said
@@ -225,7 +251,9 @@ def test_numbers_follow_the_language() -> None:
     assert english.number(None) == english.decimal(float("nan")) == english.bytes(float("inf")) == "—"
 
 
-@pytest.mark.parametrize(("size", "said"), [(0, "0 B"), (850, "850 B"), (1_234_567, "1.2 MB"), (20_000_000_000, "20.0 GB")])
+@pytest.mark.parametrize(
+    ("size", "said"), [(0, "0 B"), (850, "850 B"), (1_234_567, "1.2 MB"), (20_000_000_000, "20.0 GB")]
+)
 def test_sizes_read_well(size: int, said: str) -> None:
     assert translator("en").bytes(size) == said
 
@@ -252,5 +280,7 @@ def test_durations_show_two_units_at_most(seconds: float, said: str) -> None:
         ("../../etc", "ru", "ru"),
     ],
 )
-def test_language_is_the_remembered_one_else_the_browsers_best(cookie: str | None, accept: str | None, language: str) -> None:
+def test_language_is_the_remembered_one_else_the_browsers_best(
+    cookie: str | None, accept: str | None, language: str
+) -> None:
     assert negotiate(cookie, accept) == language

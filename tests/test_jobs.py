@@ -15,7 +15,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from errors import DiskFull, NonFinite, NothingToStop, Overloaded, TrainingRuns
 from events import (
     ACTIVE_STATES,
-    CheckpointSaved,
     Event,
     IterationDone,
     Rollout,
@@ -153,7 +152,9 @@ def test_error_for_people_is_kept_with_code_and_parameters(runner: JobRunner) ->
     }
 
 
-def test_mistake_of_ours_is_logged_under_the_reference_that_is_shown(runner: JobRunner, caplog: pytest.LogCaptureFixture) -> None:
+def test_mistake_of_ours_is_logged_under_the_reference_that_is_shown(
+    runner: JobRunner, caplog: pytest.LogCaptureFixture
+) -> None:
     puppet = Puppet()
     submit(runner, puppet)
     with caplog.at_level(logging.ERROR, "jobs"):
@@ -318,7 +319,11 @@ class JobStates(RuleBasedStateMachine):
     @invariant()
     def status_is_folded_from_the_events(self) -> None:
         status = self.runner.status()
-        assert (status.model, status.iteration, status.loss) == (self.expected.model, self.expected.iteration, self.expected.loss)
+        assert (status.model, status.iteration, status.loss) == (
+            self.expected.model,
+            self.expected.iteration,
+            self.expected.loss,
+        )
 
     @invariant()
     def log_is_the_newest_events_in_order(self) -> None:

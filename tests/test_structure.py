@@ -40,7 +40,7 @@ DATA_FOLDERS = {"models", "books", "checkpoints"}
 
 
 def modules() -> list[Path]:
-    files = [p for p in ROOT.glob("*.py")]
+    files = list(ROOT.glob("*.py"))
     for room in ("corpus", "selfplay", "export", "web"):
         files += (ROOT / room).glob("*.py")
     return sorted(files)

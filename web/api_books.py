@@ -15,10 +15,15 @@ from web.schemas import ReadAs
 from web.services import ServicesDep
 
 router = APIRouter(tags=["books"], responses=ERROR_ANSWERS)
-_FORM_LIMITS = {"max_files": 1, "max_fields": 8, "max_part_size": 10_000}
 
 
-@router.post("/upload_book", status_code=201, dependencies=[FORM_BODY], form_limits=_FORM_LIMITS, summary="Put a book in")
+@router.post(
+    "/upload_book",
+    status_code=201,
+    dependencies=[FORM_BODY],
+    form_limits={"max_files": 1, "max_fields": 8, "max_part_size": 10_000},
+    summary="Put a book in",
+)
 def upload_book(
     file: UploadFile,
     services: ServicesDep,

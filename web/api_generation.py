@@ -45,7 +45,9 @@ class Written:
     tokens_per_second: float | None
 
 
-@router.post("/generate", dependencies=[JSON_BODY], responses=EVENT_STREAM, summary="Let a model write on from a prompt")
+@router.post(
+    "/generate", dependencies=[JSON_BODY], responses=EVENT_STREAM, summary="Let a model write on from a prompt"
+)
 async def generate(body: Generate, request: Request, services: ServicesDep, translator: TranslatorDep) -> Response:
     """With `stream`, server-sent events: `token` {text, tokens}, and at the end `done` with what is answered otherwise."""
     pieces = services.generations.run(lambda: _write(services, body))
@@ -63,7 +65,9 @@ def _write(services: Services, body: Generate) -> Generator[Written, None, None]
     sampling = narrowed(body, SamplingConfig)
     snapshots, version = services.snapshots, body.version
     started_at, before, completion = 0.0, 0, ""
-    for piece in workflows.generate(services.workspace, body.model, body.prompt, sampling, snapshots=snapshots, version=version):
+    for piece in workflows.generate(
+        services.workspace, body.model, body.prompt, sampling, snapshots=snapshots, version=version
+    ):
         now = time.perf_counter()
         if not started_at:
             started_at, before = now, piece.tokens

@@ -63,7 +63,9 @@ def download_model(model: str, services: ServicesDep, format: str = Query("hf", 
     """`format=hf` is a zip of a Hugging Face folder, streamed."""
     export = workflows.export_model(services.workspace, model, format)
     disposition = f"attachment; filename*=UTF-8''{quote(export.filename, safe='')}"
-    return StreamingResponse(_chunks(export.chunks), media_type=export.media_type, headers={"Content-Disposition": disposition})
+    return StreamingResponse(
+        _chunks(export.chunks), media_type=export.media_type, headers={"Content-Disposition": disposition}
+    )
 
 
 @router.get("/parameters", summary="Every parameter: type, bounds, default, unit, label and help")

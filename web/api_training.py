@@ -51,7 +51,8 @@ def training_history(
 ) -> Response:
     """At most about `points` points a curve. `last_event_id` is where `/training_events` goes on without a gap."""
     last_event_id = services.runner.last_event_id  # before reading: an event in between is seen twice rather than never
-    history = plain(workflows.history(services.workspace, model, points))
+    name = workflows.get_model(services.workspace, model).name
+    history = plain(workflows.history(services.workspace, name, points))
     return JSONAnswer(history | {"last_event_id": last_event_id})
 
 
@@ -63,7 +64,8 @@ def rollouts(
     limit: Annotated[int, Query(ge=1, le=100)] = 5,
 ) -> Response:
     """Rounds of self-play, the newest first."""
-    return JSONAnswer({"rounds": workflows.rollouts(services.workspace, model, before=before, limit=limit)})
+    name = workflows.get_model(services.workspace, model).name
+    return JSONAnswer({"rounds": workflows.rollouts(services.workspace, name, before=before, limit=limit)})
 
 
 def status_json(status: TrainingStatus, translator: Translator) -> dict[str, Any]:

@@ -56,7 +56,6 @@ def create_app(
         summary="Books in, your own language model out. Everything stays on this machine.",
         docs_url=None,
         redoc_url=None,
-        default_response_class=JSONAnswer,
         lifespan=_lifespan(example_book),
         exception_handlers=handlers(),
         middleware=[
@@ -124,7 +123,9 @@ def _first_event_id() -> int:
 class _Static(StaticFiles):
     """Files whose address carries a version may be kept for ever, the others are asked for again."""
 
-    def file_response(self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200) -> Response:
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
         response = super().file_response(full_path, stat_result, scope, status_code)
         versioned = scope["query_string"].startswith(b"v=")
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if versioned else "no-cache"

@@ -17,7 +17,9 @@ from web.schemas import ErrorAnswer
 
 JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data"
 EVENT_STREAM_TYPE = "text/event-stream"
-EVENT_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {EVENT_STREAM_TYPE: {}}, "description": "An open stream"}}
+EVENT_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {EVENT_STREAM_TYPE: {}}, "description": "An open stream"}
+}
 ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorAnswer, "description": "What was asked for cannot be done"},
     422: {"model": ErrorAnswer, "description": "A value does not fit; `field` names it"},

@@ -1,7 +1,7 @@
 """The one place where an exception becomes an answer: `{"error": {"code", "message", "field"?}}`, or a page for a browser.
 
 Values that a client sent come back only as short texts inside the message: echoing them as JSON is how a 422 becomes a 500.
-When several inputs are wrong, the first one is the error and "details" lists them all.
+When several inputs are wrong, the first one is the error and "details" lists the first twenty.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errors import AZRError, InternalError, InvalidInput, MethodNotAllowed, NotFound, Overloaded
 from i18n import Translator
@@ -27,6 +27,7 @@ from web.services import translator_of
 from workspace import disk_errors
 
 LONGEST_SHOWN = 80
+MOST_DETAILS = 20
 _PLACES = ("body", "query", "path", "header", "cookie")
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def error_json(translator: Translator, error: AZRError, *others: AZRError) -> di
     return {"error": body}
 
 
-def handlers() -> dict[Any, ExceptionHandler]:
+def handlers() -> dict[Any, Any]:
     """For FastAPI's `exception_handlers`; what they do not know is caught by UnexpectedErrors."""
     return {
         AZRError: _azr_error,
@@ -68,12 +69,14 @@ async def _azr_error(request: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return answer(request, *[from_pydantic(each) for each in error.errors()])
+    return answer(request, *[from_pydantic(each) for each in error.errors()[:MOST_DETAILS]])
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    response = answer(request, _from_http(request, error), status=None if error.status_code == 400 else error.status_code)
+    response = answer(
+        request, _from_http(request, error), status=None if error.status_code == 400 else error.status_code
+    )
     response.headers.update(error.headers or {})
     return response
 
@@ -98,7 +101,9 @@ class UnexpectedErrors:
             if scope["type"] != "http":
                 raise
             answered = unexpected(error, f"{scope['method']} {scope['path']}")
-            if started:  # too late for words: the server cuts the connection, so that half an answer is not taken for one
+            if (
+                started
+            ):  # too late for words: the server cuts the connection, so that half an answer is not taken for one
                 raise
             await answer(HTTPConnection(scope), answered)(scope, receive, send)
 

@@ -70,7 +70,8 @@ class KnownHost:
         if scope["type"] in ("http", "websocket"):
             given = Headers(scope=scope).getlist("host")
             if len(given) != 1 or given[0] not in self.hosts:
-                return await refuse(HostRefused(host=shown(", ".join(given))), scope, receive, send)
+                await refuse(HostRefused(host=shown(", ".join(given))), scope, receive, send)
+                return
         await self.app(scope, receive, send)
 
 
@@ -86,7 +87,8 @@ class SameOrigin:
             headers = Headers(scope=scope)
             origins, fetches = set(headers.getlist("origin")), set(headers.getlist("sec-fetch-site"))
             if not (origins <= self.origins and fetches <= OWN_FETCHES):
-                return await refuse(OriginRefused(origin=shown(", ".join(origins))), scope, receive, send)
+                await refuse(OriginRefused(origin=shown(", ".join(origins))), scope, receive, send)
+                return
         await self.app(scope, receive, send)
 
 
@@ -106,12 +108,14 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         usual = (BODY_LIMIT_BYTES, BodyTooLarge(limit_bytes=BODY_LIMIT_BYTES))
         limit_bytes, error = self.larger.get(scope["path"], usual)
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > limit_bytes:
-            return await refuse(error, scope, receive, send)
+            await refuse(error, scope, receive, send)
+            return
         received_bytes = 0
 
         async def limited() -> Message:
@@ -132,7 +136,8 @@ async def refuse(error: AZRError, scope: Scope, receive: Receive, send: Send) ->
     """Answer, close the connection, and swallow for a moment what still arrives: a client that is cut off while it sends
     sees "connection reset" instead of the answer."""
     if scope["type"] == "websocket":
-        return await send({"type": "websocket.close", "code": 1008})
+        await send({"type": "websocket.close", "code": 1008})
+        return
     response = answer(HTTPConnection(scope), error)
     response.headers["Connection"] = "close"
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 import checkpoint_store
 import i18n
+import run_log
 import workflows
 from config import (
     DEFAULT_PRESET,
@@ -70,6 +71,9 @@ class TrainingPage:
     models: tuple[ModelInfo, ...]
     chosen: str | None
     resumable: dict[str, int]  # by model, the iteration that a training goes on from; 0 is a fresh start
+    settings: dict[
+        str, TrainConfig | None
+    ]  # by model, those of its last run: to resume with others is not the same run
     books: tuple[BookInfo, ...]
     checked: frozenset[str]
     encodings: dict[str, str]  # canonical name -> name for people
@@ -79,8 +83,17 @@ class TrainingPage:
     upload_limit_bytes: int
 
     def script_data(self) -> dict[str, Any]:
-        models = [{"name": m.name, "iteration": self.resumable[m.name], "books": m.books} for m in self.models]
-        return {"models": models, "upload_limit_bytes": self.upload_limit_bytes}
+        return {"models": [self._facts(model) for model in self.models]}
+
+    def _facts(self, model: ModelInfo) -> dict[str, Any]:
+        settings = self.settings[model.name]
+        return {
+            "name": model.name,
+            "trained": model.trained,
+            "books": model.books,
+            "iteration": self.resumable[model.name],
+            "settings": settings and settings.model_dump(mode="json"),
+        }
 
 
 @dataclass(frozen=True)
@@ -101,10 +114,16 @@ class LibraryPage:
     """Everything there is. `training` is the model that is being trained, which cannot be deleted now."""
 
     models: tuple[ModelInfo, ...]
+    reached: dict[str, int]  # by model, the newest saved iteration; the published best one may be older
     books: tuple[BookInfo, ...]
     encodings: dict[str, str]
     training: str | None
     upload_limit_bytes: int
+
+    def titles(self, model: ModelInfo) -> list[str]:
+        """What the model learned from; a book that was deleted since is known by its name alone."""
+        known = {book.name: book.title for book in self.books}
+        return [known.get(name, name) for name in model.books]
 
 
 @dataclass(frozen=True)
@@ -145,7 +164,8 @@ def training(request: Request, services: ServicesDep, model: str | None = None) 
     page = TrainingPage(
         models=models,
         chosen=chosen.name if chosen else None,
-        resumable={m.name: max(checkpoint_store.iterations(services.workspace, m.name), default=0) for m in models},
+        resumable=_newest_iterations(services, models),
+        settings={model.name: _last_settings(services, model) for model in models},
         books=books,
         checked=_checked(books, chosen, status),
         encodings=_encodings(request),
@@ -174,8 +194,11 @@ def generation(request: Request, services: ServicesDep, model: str | None = None
 
 @router.get("/library")
 def library(request: Request, services: ServicesDep) -> HTMLResponse:
+    models = tuple(workflows.list_models(services.workspace))
+    newest = _newest_iterations(services, models)
     page = LibraryPage(
-        models=tuple(workflows.list_models(services.workspace)),
+        models=models,
+        reached={model.name: max(model.iteration, newest[model.name]) for model in models},
         books=tuple(list_books(services.workspace)),
         encodings=_encodings(request),
         training=_running_model(services),
@@ -226,6 +249,20 @@ def _checked(books: tuple[BookInfo, ...], model: ModelInfo | None, status: Train
         known |= set(status.books)
     checked = known & {book.name for book in books}
     return frozenset(checked or ({books[0].name} if len(books) == 1 else ()))
+
+
+def _newest_iterations(services: Services, models: tuple[ModelInfo, ...]) -> dict[str, int]:
+    """By model, the iteration of its newest checkpoint; 0 where there is none."""
+    return {m.name: max(checkpoint_store.iterations(services.workspace, m.name), default=0) for m in models}
+
+
+def _last_settings(services: Services, model: ModelInfo) -> TrainConfig | None:
+    """How the model was trained last; None when it never was, or when an older version wrote what we no longer know."""
+    record = run_log.read_run(services.workspace, model.name) or {}
+    try:
+        return TrainConfig.model_validate(record["config"])
+    except (KeyError, ValueError):
+        return None
 
 
 def _running_model(services: Services) -> str | None:

@@ -36,6 +36,7 @@ function fill(row, book) {
   const box = row.querySelector("[name=books]");
   if (box) box.value = book.name;
   part(row, "title").textContent = book.title;
+  part(row, "name").textContent = book.name === book.title ? "" : book.name;
   part(row, "preview").textContent = book.preview;
   const select = part(row, "encoding");
   select.value = book.encoding;

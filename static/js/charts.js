@@ -2,6 +2,7 @@
 // Data come as the history gives them and grow with the stream; what is known already (by iteration) is not taken twice.
 
 import uPlot from "../vendor/uplot/uPlot.esm.js";
+import { Columns } from "./columns.js";
 import { number, short, t } from "./text.js";
 
 const HEIGHT = 240;
@@ -64,29 +65,6 @@ function draw(place, series) {
   new ResizeObserver(() => chart.setSize({ width: Math.max(200, place.clientWidth), height: HEIGHT })).observe(place);
   document.addEventListener("themechange", () => chart.redraw(false));
   return chart;
-}
-
-// Columns that grow: rows whose iteration is not beyond the last one are known already.
-class Columns {
-  constructor(names) {
-    this.names = names;
-    this.clear();
-  }
-
-  clear() {
-    for (const name of ["iteration", ...this.names]) this[name] = [];
-  }
-
-  push(iteration, row) {
-    if (iteration <= (this.iteration.at(-1) ?? -1)) return false;
-    this.iteration.push(iteration);
-    for (const name of this.names) this[name].push(row[name] ?? null);
-    return true;
-  }
-
-  table() {
-    return [this.iteration, ...this.names.map((name) => this[name])];
-  }
 }
 
 export function charts(root) {

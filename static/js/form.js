@@ -3,6 +3,8 @@
 
 import { t } from "./text.js";
 
+const INVALID_MARKS = ["aria-invalid", "data-invalid"]; // a group of inputs has no aria-invalid
+const INVALID = "[aria-invalid], [data-invalid]";
 const CONTROLS = "[name][data-kind]:not([data-kind=book])";
 
 // The values of a form. Throws FieldProblem for what is not even a number.
@@ -12,6 +14,20 @@ export function read(form) {
     if (!control.disabled) put(values, control.name.split("."), valueOf(control));
   }
   return values;
+}
+
+// Puts values into a form's inputs; what the form has no input for is passed over.
+export function write(form, values, prefix = "") {
+  for (const [name, value] of Object.entries(values)) {
+    const control = form.elements[prefix + name];
+    if (control) setValue(control, value);
+    else if (value && typeof value === "object") write(form, value, `${prefix}${name}.`);
+  }
+}
+
+function setValue(control, value) {
+  if (control.dataset.kind === "bool") control.checked = value;
+  else control.value = Array.isArray(value) ? value.join("\n") : (value ?? "");
 }
 
 export class FieldProblem extends Error {
@@ -49,23 +65,23 @@ function numberOf(control) {
 // ---- errors ---------------------------------------------------------------------------------------------------------
 
 export function clearErrors(form) {
-  for (const control of form.querySelectorAll("[aria-invalid]")) control.removeAttribute("aria-invalid");
+  for (const control of form.querySelectorAll(INVALID)) INVALID_MARKS.forEach((mark) => control.removeAttribute(mark));
   for (const place of form.querySelectorAll(".field-error, .form-error")) say(place, "");
 }
 
 // Shows an error at its field and, when asked, takes the person there; one without a field stands at the form's button.
 export function showError(form, error, { focus = true } = {}) {
   for (const { field, message } of error.details?.length ? error.details : [error]) place(form, field, message);
-  const first = form.querySelector("[aria-invalid]");
+  const first = form.querySelector(INVALID);
   if (focus && first) reveal(first);
 }
 
 function place(form, field, message) {
   const box = fieldBox(form, field);
   if (!box) return say(form.querySelector(".form-error"), message);
-  say(box.querySelector(".field-error"), message);
-  const control = box.querySelector("input:not([type=checkbox]):not([type=file]), select, textarea") ?? box;
-  control.setAttribute("aria-invalid", "true");
+  say(box.querySelector(":scope > .field-error"), message);
+  if (box.matches("fieldset")) box.setAttribute("data-invalid", "true");
+  else box.querySelector("input, select, textarea").setAttribute("aria-invalid", "true");
 }
 
 function fieldBox(form, field) {

@@ -1,7 +1,8 @@
-// The live run in words and numbers: state, stages, progress, figures, notices, errors. Everything is written from one status.
+// The live run in words and numbers: state, stages, progress, figures, errors. Everything is written from one status.
 
 import { path } from "./api.js";
-import { decimal, duration, known, number, percent, short, t } from "./text.js";
+import { showNotices } from "./notices.js";
+import { decimal, duration, inCatalogue, number, percent, short, t } from "./text.js";
 
 const ACTIVE = ["queued", "running", "stopping"];
 const STAGES = ["supervised", "self_play", "reward", "update"];
@@ -17,7 +18,8 @@ function write(name, text) {
 }
 
 // What is shown for a model: its own status when it is the one that trains or trained last, else only what its history says.
-export function showRun(model, status) {
+// `known` says what of it is saved: {iteration, trained}.
+export function showRun(model, status, known) {
   const own = status.model === model;
   write("title", model ?? t("js.no_model"));
   place("state").dataset.state = own ? status.state : "idle";
@@ -28,11 +30,15 @@ export function showRun(model, status) {
   showStages(active ? status : {});
   showProgress(own ? status : null, active);
   showError(own ? status.error : null);
-  showNext(own && !active ? status : {});
+  showNext(own && !active ? status.state : "", model, known);
   if (own) showFigures(status);
-  const off = own && status.config?.self_play?.enabled === false;
-  for (const name of ["reward_soon", "rollouts_soon"]) write(name, t(off ? "js.self_play_off" : `js.${name}`));
+  for (const name of ["reward_soon", "rollouts_soon"]) write(name, t(whyNoSelfPlay(own ? status : {}, active) ?? `js.${name}`));
   showNotices(own ? status.notices : []);
+}
+
+function whyNoSelfPlay({ config = null }, active) {
+  if (config?.self_play?.enabled === false) return "js.self_play_off";
+  return config && !active ? "js.self_play_not_reached" : null;
 }
 
 function showStages({ stage = null, stage_done: done, stage_total: total }) {
@@ -68,18 +74,29 @@ function showError(error) {
 }
 
 // What one can do now that the training is over.
-function showNext({ state, model, checkpoint_iteration: saved, published_iteration: published }) {
-  const text = known(`js.next_${state}`) && (saved || state === "done") ? t(`js.next_${state}`, { n: number(saved) }) : "";
+function showNext(state, model, { iteration, trained }) {
+  const text = inCatalogue(`js.next_${state}`) && iteration ? t(`js.next_${state}`, { n: number(iteration) }) : "";
   section("next").hidden = !text;
-  section("next-links").hidden = !published;
+  section("next-links").hidden = !trained;
   root.querySelector("[data-role=generate-link]").href = path`/generation?model=${model ?? ""}`;
   write("next", text);
+}
+
+let best = null; // the lowest held-out loss of the model on the page, in all its runs: {loss, iteration}
+
+export function noteEvaluations({ iteration, val_loss: losses }) {
+  best = null;
+  iteration.forEach((n, i) => noteEvaluation({ iteration: n, val_loss: losses[i] }));
+}
+
+export function noteEvaluation({ iteration, val_loss: loss }) {
+  if (loss !== null && (best === null || loss < best.loss)) best = { loss, iteration };
 }
 
 export function showFigures(status) {
   write("loss", decimal(status.loss, 3));
   write("val_loss", decimal(status.val_loss, 3));
-  write("best", status.best_iteration ? t("js.best", { loss: decimal(status.best_val_loss, 3), n: number(status.best_iteration) }) : "");
+  write("best", best ? t("js.best", { loss: decimal(best.loss, 3), n: number(best.iteration) }) : "");
   write("bits_per_byte", decimal(status.bits_per_byte, 3));
   write("reward", decimal(status.reward, 2));
   const parts = { diversity: decimal(status.diversity, 2), length: decimal(status.length, 2) };
@@ -103,30 +120,9 @@ export function figuresOf({ loss_smooth: smooth, evaluations, self_play: play })
   };
 }
 
-let shownNotices = "";
-
-function showNotices(notices) {
-  section("notices").hidden = notices.length === 0;
-  const key = JSON.stringify(notices);
-  if (key === shownNotices) return;
-  shownNotices = key;
-  document.getElementById("notices").replaceChildren(...[...notices].reverse().map(noticeItem));
-}
-
-function noticeItem(notice) {
-  const item = document.createElement("li");
-  const when = document.createElement("span");
-  const what = document.createElement("span");
-  when.className = "note";
-  when.textContent = t("js.iteration", { n: number(notice.iteration) });
-  what.textContent = notice.message;
-  item.append(when, what);
-  return item;
-}
-
 export function showConnection(state) {
   const element = place("connection");
-  element.hidden = state === "live" || !known(`js.connection_${state}`);
+  element.hidden = state === "live" || !inCatalogue(`js.connection_${state}`);
   write("connection", element.hidden ? "" : t(`js.connection_${state}`));
 }
 

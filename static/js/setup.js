@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { chooseBooks, chosenBooks } from "./books.js";
-import { FieldProblem, busy, clearErrors, read, showError } from "./form.js";
+import { FieldProblem, busy, clearErrors, read, showError, write } from "./form.js";
 import { number, t } from "./text.js";
 
 const form = document.getElementById("train-form");
@@ -11,7 +11,7 @@ const endless = document.getElementById("f-endless");
 const iterations = form.elements.iterations;
 const playSwitch = form.elements["self_play.enabled"];
 
-// `models` is what the server knew: [{name, iteration, books}]; `on.chosen(name)` and `on.started()` tell of the person's wishes.
+// `models` is what the server knew: [{name, iteration, trained, books, settings}]; `on.chosen(name)` and `on.started()` tell of the person's wishes.
 export function setup(models, on) {
   const byName = new Map(models.map((model) => [model.name, { ...model }]));
   const chosen = () => byName.get(form.elements.model.value);
@@ -29,6 +29,7 @@ export function setup(models, on) {
   form.elements.model.addEventListener("change", () => {
     if (chosen().books.length) chooseBooks(chosen().books);
     clearErrors(form);
+    takeSettings(chosen().settings);
     describe();
     on.chosen(chosen().name);
   });
@@ -40,22 +41,31 @@ export function setup(models, on) {
     if (!button.disabled) busy(button, () => start(on.started));
   });
 
-  iterations.disabled = endless.checked;
-  showSelfPlay();
+  takeSettings(chosen().settings);
   describe();
   return {
     model: () => chosen().name,
+    known: (name) => byName.get(name) ?? { iteration: 0, trained: false },
     running(model) {
       if (model === running) return;
       running = model;
       describe();
     },
-    reached(model, iteration) {
-      if (!byName.has(model) || byName.get(model).iteration === iteration) return;
-      byName.get(model).iteration = iteration;
+    reached(model, changes) {
+      Object.assign(byName.get(model) ?? {}, changes);
       describe();
     },
   };
+}
+
+// The settings of the model's last run: a training that goes on should go on as it was, unless the person wants otherwise.
+function takeSettings(settings) {
+  if (settings) {
+    write(form, { ...settings, iterations: settings.iterations ?? iterations.defaultValue });
+    endless.checked = settings.iterations === null;
+  }
+  iterations.disabled = endless.checked;
+  showSelfPlay();
 }
 
 function showSelfPlay() {

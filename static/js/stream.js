@@ -15,6 +15,7 @@ export function follow(on) {
   let lastEventId = null;
   let failures = 0;
   let timer = null;
+  let reachable = true;
 
   function open() {
     close();
@@ -43,14 +44,23 @@ export function follow(on) {
   async function poll(since) {
     close();
     try {
-      on.status(await get("/training_status"));
+      const status = await get("/training_status");
+      if (!reachable) return comeBack();
+      on.status(status);
       on.connection("polling");
       on.polled();
     } catch {
+      reachable = false;
       on.connection("lost");
     }
     const retry = Date.now() - since > RETRY_STREAM_MILLISECONDS;
     timer = setTimeout(() => (retry ? open() : poll(since)), POLL_MILLISECONDS);
+  }
+
+  // The server is there again: perhaps a new one, which answers to the old event id with `reset`.
+  function comeBack() {
+    reachable = true;
+    open();
   }
 
   function close() {

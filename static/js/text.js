@@ -5,7 +5,7 @@ const messages = JSON.parse(document.getElementById("messages").textContent);
 const plurals = new Intl.PluralRules(language);
 const UNKNOWN = "—";
 
-export function known(key) {
+export function inCatalogue(key) {
   return key in messages;
 }
 

@@ -4,7 +4,7 @@ import { get, path, post } from "./api.js";
 import { addBook } from "./books.js";
 import { charts } from "./charts.js";
 import { busy } from "./form.js";
-import { figuresOf, isActive, showConnection, showFigures, showHistory, showRun } from "./live.js";
+import { figuresOf, isActive, noteEvaluation, noteEvaluations, showConnection, showFigures, showHistory, showRun } from "./live.js";
 import { roundDone, showRollouts } from "./rollouts.js";
 import { addSample, setSamples } from "./samples.js";
 import { setup } from "./setup.js";
@@ -30,7 +30,7 @@ const form = setup(models, {
 const stream = follow({
   status: takeStatus,
   iterations: (event) => ofViewed() && (drawing.iterations(event) || reload()),
-  Evaluated: (event) => ofViewed() && drawing.evaluated(event),
+  Evaluated: takeEvaluation,
   SampleWritten: (event) => ofViewed() && addSample(event),
   SelfPlayDone: takeRound,
   RunStarted: () => reload(), // a resumed run goes on from its checkpoint: what came after it is no longer true
@@ -51,10 +51,23 @@ function takeStatus(next) {
   page.dataset.state = status.state;
   showTabProgress(status);
   form.running(isActive(status) ? status.model : null);
-  if (!isActive(status) && status.checkpoint_iteration) form.reached(status.model, status.checkpoint_iteration);
+  if (!isActive(status) && status.model) form.reached(status.model, whatIsSaved(status));
   if (wanted() !== viewed) return view(wanted());
-  showRun(viewed, status);
+  showRun(viewed, status, form.known(viewed));
   showHistory(status.model === viewed || hasHistory(), drawing.hasRounds());
+}
+
+// A stopped or finished run was saved where it ended, one that died at its last checkpoint.
+function whatIsSaved({ state, model, iteration, checkpoint_iteration: checkpoint, published_iteration: published }) {
+  const known = form.known(model);
+  const saved = ["stopped", "done"].includes(state) ? iteration : (checkpoint ?? known.iteration);
+  return { iteration: saved, trained: known.trained || published !== null };
+}
+
+function takeEvaluation(event) {
+  if (!ofViewed()) return;
+  noteEvaluation(event);
+  drawing.evaluated(event);
 }
 
 function takeRound(event) {
@@ -85,9 +98,10 @@ async function reload({ polling = false } = {}) {
 function showLoaded(loaded) {
   history = loaded;
   drawing.history(history);
+  noteEvaluations(history.evaluations);
   setSamples(history.samples);
   if (status.model !== viewed) showFigures(figuresOf(history));
-  showRun(viewed, status);
+  showRun(viewed, status, form.known(viewed));
   showHistory(status.model === viewed || hasHistory(), drawing.hasRounds());
 }
 

@@ -36,36 +36,45 @@ def in_chunks(text: str, cuts: list[int]) -> str:
     return "".join([*(cleaner.feed(piece) for piece in pieces), cleaner.finish()])
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", ""),
-        (" \r\n\t\ufeff\xa0 \n", ""),
-        ("слово", "слово\n"),
-        ("слово\n\n\n", "слово\n"),
-        ("\n\n  слово", "слово\n"),
-        ("\ufeffпервая", "первая\n"),
-        ("а\r\nб\rв\nг\u2028д\u2029е\x85ж\fз\vи", "а\nб\nв\nг\nд\nе\nж\nз\nи\n"),
-        ("а\n\nб\n\n\nв\n \n\t\n\nг", "а\n\nб\n\nв\n\nг\n"),
-        ("а\r\n\r\nб", "а\n\nб\n"),
-        ("а  б\tв\xa0г \t\xa0 д\u3000е\u2009ж", "а б в г д е ж\n"),
-        ("а   \n   б", "а\nб\n"),
-        ("сло\xadво и\u200bкра \u202eдом", "слово икра дом\n"),
-        ("а\x00б\x07в\x1bг\x7fд", "абвгд\n"),
-        ("а\ud83dб\udc00", "аб\n"),
-        ("и\u0306 е\u0308", "й ё\n"),
-        ("и\u200b\u0306", "й\n"),  # together once the zero-width space is gone
-        ("\u1100\u1161\u11a8", "각\n"),
-        ("«Да», — сказал он… №5 ½ ﬁ x²", "«Да», — сказал он… №5 ½ ﬁ x²\n"),
-        ("می‌خواهم 👩‍🚀", "می‌خواهم 👩‍🚀\n"),  # joiners stay
-        ("е" + "\u0301" * 500, "е" + "\u0301" * 30 + "\n"),
-    ],
-)
+GOLDEN = [
+    ("", ""),
+    (" \r\n\t\ufeff\xa0 \n", ""),
+    ("слово", "слово\n"),
+    ("слово\n\n\n", "слово\n"),
+    ("\n\n  слово", "слово\n"),
+    ("\ufeffпервая", "первая\n"),
+    ("а\r\nб\rв\nг\u2028д\u2029е\x85ж\fз\vи", "а\nб\nв\nг\nд\nе\nж\nз\nи\n"),
+    ("а\n\nб\n\n\nв\n \n\t\n\nг", "а\n\nб\n\nв\n\nг\n"),
+    ("а\r\n\r\nб", "а\n\nб\n"),
+    ("а  б\tв\xa0г \t\xa0 д\u3000е\u2009ж", "а б в г д е ж\n"),
+    ("а   \n   б", "а\nб\n"),
+    ("сло\xadво и\u200bкра \u202eдом", "слово икра дом\n"),
+    ("а\x00б\x07в\x1bг\x7fд", "абвгд\n"),
+    ("а\ud83dб\udc00", "аб\n"),
+    ("и\u0306 е\u0308", "й ё\n"),
+    ("и\u200b\u0306", "й\n"),  # together once the zero-width space is gone
+    ("\u1100\u1161\u11a8", "각\n"),
+    ("«Да», — сказал он… №5 ½ ﬁ x²", "«Да», — сказал он… №5 ½ ﬁ x²\n"),
+    ("می‌خواهم 👩‍🚀", "می‌خواهم 👩‍🚀\n"),  # joiners stay
+    ("е" + "\u0301" * 500, "е" + "\u0301" * 30 + "\n"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), GOLDEN, ids=range(len(GOLDEN)))
 def test_clean_golden(text: str, expected: str) -> None:
     assert clean(text) == expected
 
 
+@pytest.mark.parametrize(("text", "expected"), GOLDEN, ids=range(len(GOLDEN)))
+def test_a_cut_at_any_place_changes_nothing(text: str, expected: str) -> None:
+    for cut in range(len(text) + 1):
+        assert in_chunks(text, [cut]) == expected, f"cut at {cut}"
+        assert in_chunks(text, [cut, cut + 1]) == expected, f"cut at {cut} and behind it"
+    assert in_chunks(text, list(range(len(text)))) == expected, "cut everywhere"
+
+
 @given(awkward_text, st.lists(st.integers(0, 1000), max_size=8))
+@example("а\r\nб", [3])
 @example("а\r\nб", [2])
 @example("и\u0306", [1])
 @example("а\n \nб", [2, 3])

@@ -1,7 +1,7 @@
 """HTML as a small tree that tests question with selectors: tag, #id, .class, [attribute], [attribute=value], descendants.
 
-    >>> parse("<ul class=a><li>one</li><li id=x>two</li></ul>").all(".a li[id=x]")[0].text
-    'two'
+>>> parse("<ul class=a><li>one</li><li id=x>two</li></ul>").all(".a li[id=x]")[0].text
+'two'
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
+VOID = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"])
 _STEP = re.compile(r"([\w-]+|\*)?((?:[#.][\w-]+|\[[\w-]+(?:=[^\]]*)?\])*)$")
 _CONDITION = re.compile(r"#([\w-]+)|\.([\w-]+)|\[([\w-]+)(=)?([^\]]*)\]")
 

@@ -79,12 +79,20 @@ def test_scripts_import_what_exists_and_say_what_they_are(path: Path) -> None:
 
 
 def test_every_colour_of_the_sheets_is_a_token() -> None:
-    known = {name for name in re.findall(r"--([\w-]+):", (STATIC / "css" / "tokens.css").read_text(encoding="utf-8"))}
-    used = {name for path in OWN if path.suffix == ".css" for name in re.findall(r"var\(--([\w-]+)", path.read_text("utf-8"))}
+    known = set(re.findall(r"--([\w-]+):", (STATIC / "css" / "tokens.css").read_text(encoding="utf-8")))
+    used = {
+        name
+        for path in OWN
+        if path.suffix == ".css"
+        for name in re.findall(r"var\(--([\w-]+)", path.read_text("utf-8"))
+    }
     assert used <= known
 
 
 def test_vendored_files_keep_their_licences() -> None:
-    for folder, files in {"uplot": ("uPlot.esm.js", "LICENSE"), "swagger-ui": ("swagger-ui-bundle.js", "LICENSE", "NOTICE")}.items():
+    for folder, files in {
+        "uplot": ("uPlot.esm.js", "LICENSE"),
+        "swagger-ui": ("swagger-ui-bundle.js", "LICENSE", "NOTICE"),
+    }.items():
         for file in files:
             assert (STATIC / "vendor" / folder / file).stat().st_size > 50

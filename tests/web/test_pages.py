@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from page_tree import Node, parse
 from starlette.testclient import TestClient
 
 import config
 from i18n import LANGUAGES, translator
+from tests.web.page_tree import Node, parse
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = {"create": "/", "training": "/training", "generation": "/generation", "library": "/library"}
 TABS = {
     "ru": ["Создать модель", "Обучение", "Генерация", "Мои модели"],
@@ -103,19 +101,25 @@ def test_static_files_exist_and_carry_their_version(client: TestClient, name: st
 @in_each_language
 @on_each_page
 @pytest.mark.usefixtures("furnished")
-def test_every_control_is_labelled_and_every_reference_leads_somewhere(client: TestClient, name: str, language: str) -> None:
+def test_every_control_is_labelled_and_every_reference_leads_somewhere(
+    client: TestClient, name: str, language: str
+) -> None:
     page = load(client, address_of(name), language)
     ids = [node["id"] for node in page.walk() if "id" in node.attributes]
     assert len(ids) == len(set(ids))
     labels = {label.attributes.get("for") for label in page.all("label") if label.text}
     for control in (node for tag in CONTROLS for node in page.all(tag)):
         wrapped = any(ancestor.tag == "label" and ancestor.text for ancestor in control.up())
-        assert control.attributes.get("id") in labels or wrapped or control.attributes.get("aria-label"), control.attributes
+        assert control.attributes.get("id") in labels or wrapped or control.attributes.get("aria-label"), (
+            control.attributes
+        )
     for node in page.walk():
         for attribute in ("aria-describedby", "aria-labelledby", "for"):
             assert set(node.attributes.get(attribute, "").split()) <= set(ids), node.attributes
     for button in page.all("button"):
-        assert button.text or button.attributes.get("aria-label") or button.attributes.get("id") == "copy", button.attributes
+        assert button.text or button.attributes.get("aria-label") or button.attributes.get("id") == "copy", (
+            button.attributes
+        )
 
 
 def test_browsers_without_a_wish_get_english(client: TestClient) -> None:
@@ -131,7 +135,9 @@ def test_language_is_remembered_and_leads_back(client: TestClient) -> None:
     assert load(client, "/", "en").one("html")["lang"] == "ru"
 
 
-@pytest.mark.parametrize("elsewhere", ["//evil.example", "https://evil.example", "/\\evil.example", "/\t/evil.example", "evil"])
+@pytest.mark.parametrize(
+    "elsewhere", ["//evil.example", "https://evil.example", "/\\evil.example", "/\t/evil.example", "evil"]
+)
 def test_language_leads_nowhere_else(client: TestClient, elsewhere: str) -> None:
     answer = client.get("/language/ru", params={"next": elsewhere}, follow_redirects=False)
     assert answer.headers["location"] == "/"
@@ -188,7 +194,9 @@ def test_create_offers_presets_with_their_parameters(client: TestClient, languag
         assert low <= float(millions[1].replace(",", ".")) <= high
 
 
-def test_create_explains_the_first_experiment_until_there_is_a_model(client: TestClient, make_model: Callable[[str], Any]) -> None:
+def test_create_explains_the_first_experiment_until_there_is_a_model(
+    client: TestClient, make_model: Callable[[str], Any]
+) -> None:
     assert load(client, "/").all(".first-steps li")
     make_model("поэт")
     assert not load(client, "/").all(".first-steps")
@@ -249,7 +257,17 @@ def test_the_only_book_is_chosen_already(client: TestClient, make_book: Callable
     assert ["checked" in box.attributes for box in boxes] == [False, False]
 
 
-def test_a_book_is_shown_as_text(client: TestClient, make_model: Callable[[str], Any], make_book: Callable[[str], Any]) -> None:
+def test_training_offers_the_settings_of_the_last_run(client: TestClient, trained: str) -> None:
+    data = json.loads(str(load(client, "/training").one("#page-data").children[0]))
+    (model,) = data["models"]
+    assert (model["name"], model["trained"], model["iteration"]) == (trained, True, 10)
+    assert model["settings"]["iterations"] == 10
+    assert model["settings"]["self_play"]["enabled"] is True
+
+
+def test_a_book_is_shown_as_text(
+    client: TestClient, make_model: Callable[[str], Any], make_book: Callable[[str], Any]
+) -> None:
     make_model("поэт")
     make_book("злая", "<script>alert(1)</script> & <b>слова</b> " * 300)
     for address in ("/training", "/library"):
@@ -287,7 +305,8 @@ def test_a_trained_model_can_write_go_on_and_be_downloaded(client: TestClient, t
     card = load(client, "/library", "en").one(f"[data-model={trained}]")
     addresses = [link["href"].split("?")[0] for link in card.all(".model-actions a")]
     assert addresses == ["/generation", "/training", "/download_model"]
-    assert "Анна Каренина" in card.all(".facts")[0].text
+    assert card.one(".model-state").text == "10 iterations"
+    assert any("Анна Каренина" in facts.text for facts in card.all(".facts"))
     assert load(client, "/generation").one("#f-model option[selected]")["value"] == trained
 
 

@@ -1,0 +1,292 @@
+"""Generation over HTTP with a real tiny model: whole and streamed, while training runs, errors, clients that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+import workflows
+from errors import AZRError, DiskFull, Overloaded
+from generation import Piece
+from tests.web.web_client import MODEL, assert_error, events_of, expect, status_when, train, wait_until_over
+from web import generations
+from web.app import create_app
+from web.generations import ROOM, Generations
+from workspace import Workspace
+
+PROMPT = "Все счастливые"
+SHORT = {"model": MODEL, "prompt": PROMPT, "max_new_tokens": 12, "seed": 7}
+
+
+@pytest.mark.usefixtures("trained")
+def test_text_is_the_prompt_and_what_follows(client: TestClient) -> None:
+    body = expect(client.post("/generate", json=SHORT), 200)
+    assert set(body) == {"text", "completion", "tokens", "finish_reason", "tokens_per_second"}
+    assert body["text"] == PROMPT + body["completion"]
+    assert body["completion"]
+    assert (body["tokens"], body["finish_reason"]) == (12, "length")
+    assert body["tokens_per_second"] > 0
+
+
+@pytest.mark.usefixtures("trained")
+def test_seed_makes_the_text_repeat(client: TestClient) -> None:
+    first, again = (expect(client.post("/generate", json=SHORT), 200)["text"] for _ in range(2))
+    other = expect(client.post("/generate", json={**SHORT, "seed": 8}), 200)["text"]
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.usefixtures("trained")
+def test_stream_is_the_same_text_in_pieces(client: TestClient) -> None:
+    whole = expect(client.post("/generate", json=SHORT), 200)
+    with client.stream("POST", "/generate", json={**SHORT, "stream": True}) as response:
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        *tokens, done = events_of(response.iter_lines())
+    assert {event.event for event in tokens} == {"token"}
+    assert "".join(event.data["text"] for event in tokens) == whole["completion"]
+    assert [event.data["tokens"] for event in tokens] == sorted(event.data["tokens"] for event in tokens)
+    assert done.event == "done"
+    assert {key: value for key, value in done.data.items() if key != "tokens_per_second"} == {
+        key: value for key, value in whole.items() if key != "tokens_per_second"
+    }
+
+
+@pytest.mark.usefixtures("trained")
+def test_last_version_is_the_newest_checkpoint(client: TestClient) -> None:
+    assert expect(client.post("/generate", json={**SHORT, "version": "last"}), 200)["tokens"] == 12
+
+
+@pytest.mark.usefixtures("trained")
+def test_model_writes_while_it_is_trained(client: TestClient) -> None:
+    train(client, iterations=None)
+    status_when(client, lambda status: status["iteration"] > 10)
+    assert expect(client.post("/generate", json=SHORT), 200)["tokens"] == 12
+    assert client.get("/training_status").json()["state"] == "running"
+    client.post("/stop_training")
+    assert wait_until_over(client)["state"] == "stopped"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("change", "status", "code", "field"),
+    [
+        ({"model": "nobody"}, 404, "model_not_found", "model"),
+        ({"model": "новая"}, 409, "no_tokenizer", "model"),
+        ({"temperature": -1}, 422, "invalid_input", "temperature"),
+        ({"top_p": 0}, 422, "invalid_input", "top_p"),
+        ({"max_new_tokens": 0}, 422, "invalid_input", "max_new_tokens"),
+        ({"stop": [""]}, 422, "invalid_input", "stop"),
+        ({"stop": "a"}, 422, "invalid_input", "stop"),
+        ({"prompt": None}, 422, "invalid_input", "prompt"),
+        ({"version": "worst"}, 422, "invalid_input", "version"),
+        ({"colour": 1}, 422, "invalid_input", "colour"),
+    ],
+)
+def test_what_is_wrong_before_the_first_token_is_an_ordinary_answer(
+    client: TestClient,
+    trained: str,
+    make_model: Callable[[str], Any],
+    stream: bool,
+    change: dict[str, Any],
+    status: int,
+    code: str,
+    field: str,
+) -> None:
+    make_model("новая")
+    assert trained == MODEL
+    assert_error(client.post("/generate", json={**SHORT, "stream": stream, **change}), status, code, field)
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize("prompt", ["", "\x00", "\U0001f600" * 50, "<|endoftext|>", "\r\n\t" * 100, "é\u0301" * 40])
+def test_any_text_can_be_a_prompt(client: TestClient, prompt: str) -> None:
+    assert expect(client.post("/generate", json={**SHORT, "prompt": prompt}), 200)["text"].startswith(prompt)
+
+
+# ---- too many, and gone ----------------------------------------------------------------------------------------------
+
+
+class Writer:
+    """Stands where `workflows.generate` stands: writes for as long as it is read, and knows how it ended."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.pieces = 0
+        self.running = 0
+        self.most_running = 0
+        self.ended = threading.Event()
+
+    def __call__(self, *_: object, **__: object) -> Iterator[Piece]:
+        return self.write()
+
+    def write(self) -> Generator[Piece, None, None]:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            while True:
+                time.sleep(0.005)
+                self.pieces += 1
+                yield Piece("слово ", self.pieces, None)
+                if self.error:
+                    raise self.error
+        finally:
+            self.running -= 1
+            self.ended.set()
+
+
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch) -> Writer:
+    writer = Writer()
+    monkeypatch.setattr(workflows, "generate", writer)
+    return writer
+
+
+def test_more_than_can_wait_are_told_to_come_back(client: TestClient, writer: Writer) -> None:
+    admitted = client.app.state.services.generations  # type: ignore[attr-defined]
+    threads = [threading.Thread(target=client.post, args=("/generate",), kwargs={"json": SHORT}) for _ in range(18)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 10
+    while admitted.admitted < 18:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    refused = client.post("/generate", json=SHORT)
+    assert_error(refused, 503, "overloaded")
+    assert int(refused.headers["retry-after"]) > 0
+    assert client.get("/training_status").status_code == 200
+    admitted.close()
+    for thread in threads:
+        thread.join(10)
+    assert writer.most_running == 2
+    assert admitted.admitted == 0
+
+
+@pytest.mark.usefixtures("writer")
+def test_error_after_the_first_token_is_an_event(client: TestClient, writer: Writer) -> None:
+    for error, code in ((DiskFull(path="models"), "disk_full"), (ZeroDivisionError("ours"), "internal_error")):
+        writer.error = error
+        with client.stream("POST", "/generate", json={**SHORT, "stream": True}) as response:
+            *_, last = events_of(response.iter_lines())
+        assert (last.event, last.data["error"]["code"]) == ("error", code)
+        assert "ours" not in last.data["error"]["message"]
+
+
+def test_client_that_leaves_the_stream_ends_its_generation(client: TestClient, writer: Writer) -> None:
+    with client.stream("POST", "/generate", json={**SHORT, "stream": True}) as response:
+        assert next(events_of(response.iter_lines())).event == "token"
+    assert writer.ended.wait(5)
+    assert writer.pieces < ROOM + 200
+
+
+def test_slow_reader_holds_its_writer_back_and_leaving_frees_it() -> None:
+    writer, pool = Writer(), Generations()
+
+    async def read_one_and_wait() -> int:
+        pieces = pool.run(writer.write)
+        await anext(pieces)
+        await asyncio.sleep(1.0)
+        written = writer.pieces
+        await pieces.aclose()
+        return written
+
+    assert asyncio.run(read_one_and_wait()) <= ROOM + 2
+    assert writer.ended.wait(5)
+    pool.close()
+
+
+def test_reader_that_is_cancelled_while_it_waits_frees_its_place() -> None:
+    pool = Generations(running=1, waiting=1)
+    release = threading.Event()
+
+    def silent() -> Generator[Piece, None, None]:
+        release.wait(10)
+        yield Piece("x", 1, "length")
+
+    async def wait_and_leave() -> None:
+        waiting = [asyncio.ensure_future(anext(pool.run(silent))) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        with pytest.raises(Overloaded):
+            await anext(pool.run(silent))
+        for reader in waiting:
+            reader.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(wait_and_leave())
+    release.set()
+    deadline = time.monotonic() + 5
+    while pool.admitted:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    pool.close()
+
+
+def test_closed_pool_ends_what_runs_and_refuses_the_rest() -> None:
+    writer, pool = Writer(), Generations()
+
+    async def read_until_closed() -> int:
+        count = 0
+        async for _ in pool.run(writer.write):
+            count += 1
+            if count == 3:
+                pool.close()
+        with pytest.raises(Overloaded):
+            await anext(pool.run(writer.write))
+        return count
+
+    assert asyncio.run(read_until_closed()) >= 3
+    assert writer.ended.wait(5)
+
+
+def test_errors_reach_the_reader_as_they_are() -> None:
+    pool = Generations()
+
+    def fails() -> Generator[Piece, None, None]:
+        raise DiskFull(path="x")
+        yield
+
+    async def read() -> None:
+        await anext(pool.run(fails))
+
+    with pytest.raises(AZRError) as caught:
+        asyncio.run(read())
+    assert caught.value.code == "disk_full"
+    pool.close()
+    assert generations.RETRY_AFTER_SECONDS > 0
+
+
+def test_client_that_leaves_before_the_answer_ends_its_generation(workspace: Workspace, writer: Writer) -> None:
+    async def ask_and_leave() -> None:
+        app = create_app(workspace, port=8000)
+        sent: list[Any] = []
+        gone = asyncio.Event()
+        body = [{"type": "http.request", "body": b'{"model": "a", "prompt": "b"}', "more_body": False}]
+
+        async def receive() -> Any:
+            if body:
+                return body.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(b"host", b"localhost:8000"), (b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/generate", "raw_path": b"/generate", "query_string": b""}
+        call = asyncio.create_task(
+            app({**scope, "headers": headers, "http_version": "1.1", "scheme": "http"}, receive, send)
+        )
+        await asyncio.sleep(0.3)
+        assert not call.done()
+        gone.set()
+        await asyncio.wait_for(call, 5)
+        assert [message.get("status") for message in sent[:1]] == [499]
+
+    asyncio.run(ask_and_leave())
+    assert writer.ended.wait(5)

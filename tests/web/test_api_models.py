@@ -1,0 +1,165 @@
+"""Models over HTTP: presets and sizes, estimates, the list, deletion, the download."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from typing import Any, get_args
+from urllib.parse import quote
+
+import pytest
+from starlette.testclient import TestClient
+
+import config
+from tests.web.web_client import MODEL, TINY_MODEL, assert_error, expect, status_when, train
+from web.schemas import Preset
+
+
+def test_create_answers_with_the_model_and_its_address(client: TestClient) -> None:
+    answer = client.post("/create_model", json={"name": "мой поэт", **TINY_MODEL, "seed": 5})
+    body = expect(answer, 201)
+    assert (body["name"], body["trained"], body["config"]["d_model"]) == ("мой поэт", False, 32)
+    assert body["parameters"] > 20_000
+    assert answer.headers["location"] == "/models/%D0%BC%D0%BE%D0%B9%20%D0%BF%D0%BE%D1%8D%D1%82"
+    assert expect(client.get(answer.headers["location"]), 200)["name"] == "мой поэт"
+
+
+def test_create_fills_from_the_preset_what_is_not_given(client: TestClient) -> None:
+    body = expect(client.post("/create_model", json={"name": "a", "preset": "small", "num_layers": 1}), 201)
+    assert body["config"] == {**config.PRESETS["small"].model_dump(), "num_layers": 1}
+
+
+def test_create_without_a_preset_is_medium(client: TestClient) -> None:
+    body = expect(client.post("/estimate", json={}), 200)
+    assert body == expect(client.post("/estimate", json={"preset": "medium"}), 200)
+    assert body != expect(client.post("/estimate", json={"preset": "small"}), 200)
+
+
+def test_presets_of_the_request_are_those_of_the_configuration() -> None:
+    assert set(get_args(Preset)) == set(config.PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "code"),
+    [
+        ({"preset": "huge"}, "preset", "invalid_input"),
+        ({"preset": None}, "preset", "invalid_input"),
+        ({"preset": ["small"]}, "preset", "invalid_input"),
+        ({"num_heads": 3}, "num_heads", "heads_do_not_divide"),
+        ({"d_model": "32"}, "d_model", "invalid_input"),
+        ({"d_model": 10**30}, "d_model", "invalid_input"),
+        ({"vocab_size": 256}, "vocab_size", "invalid_input"),
+        ({"colour": "red"}, "colour", "invalid_input"),
+        ({"name": "a/b"}, "name", "invalid_name"),
+        ({"name": "x" * 100_000}, "name", "invalid_input"),
+        ({"name": None}, "name", "invalid_input"),
+        ({"seed": -1}, "seed", "invalid_input"),
+    ],
+)
+def test_create_names_the_field_that_is_wrong(
+    client: TestClient, change: dict[str, Any], field: str, code: str
+) -> None:
+    answer = client.post("/create_model", json={"name": "a", **TINY_MODEL, **change})
+    assert_error(answer, 422, code, field)
+    assert expect(client.get("/models"), 200) == {"models": []}
+
+
+def test_create_lists_every_wrong_field(client: TestClient) -> None:
+    answer = client.post("/create_model", json={"name": 5, "d_ff": -1, "seed": "x"})
+    error = assert_error(answer, 422)
+    assert {detail["field"] for detail in error["details"]} == {"name", "d_ff", "seed"}
+    assert error["message"] == error["details"][0]["message"]
+
+
+def test_errors_come_in_the_language_of_the_request(client: TestClient) -> None:
+    russian = client.get("/models/nobody", headers={"Accept-Language": "ru-RU,ru;q=0.9"})
+    assert assert_error(russian, 404, "model_not_found")["message"] == "Модели «nobody» нет."
+    client.cookies.set("azr_language", "en")
+    remembered = client.get("/models/nobody", headers={"Accept-Language": "ru"})
+    assert assert_error(remembered)["message"] == "There is no model called “nobody”."
+
+
+def test_taken_name_is_a_conflict_whatever_its_case(client: TestClient, make_model: Callable[[str], Any]) -> None:
+    make_model("Поэт")
+    assert_error(client.post("/create_model", json={"name": "ПОЭТ", **TINY_MODEL}), 409, "name_taken", "name")
+
+
+def test_models_are_listed_and_deleted(client: TestClient, make_model: Callable[[str], Any]) -> None:
+    make_model("a")
+    make_model("b")
+    assert [model["name"] for model in expect(client.get("/models"), 200)["models"]] == ["a", "b"]
+    answer = client.delete("/models/a")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert [model["name"] for model in expect(client.get("/models"), 200)["models"]] == ["b"]
+    assert_error(client.delete("/models/a"), 404, "model_not_found")
+
+
+def test_model_in_training_is_not_deleted(client: TestClient, trained: str) -> None:
+    train(client, iterations=None)
+    assert_error(client.delete(f"/models/{quote(trained.upper())}"), 409, "in_use")
+    client.post("/stop_training")
+    status_when(client, lambda status: status["state"] == "stopped")
+    assert client.delete(f"/models/{quote(trained)}").status_code == 204
+
+
+def test_estimate_counts_before_anything_exists(client: TestClient, make_book: Callable[[str], Any]) -> None:
+    characters = make_book("книга")["characters"]
+    alone = expect(client.post("/estimate", json=TINY_MODEL), 200)
+    assert (alone["tokens"], alone["tokens_per_parameter"]) == (None, None)
+    body = expect(client.post("/estimate", json={**TINY_MODEL, "books": ["книга"], "train": {"batch_size": 1}}), 200)
+    assert body["parameters"] == alone["parameters"]
+    assert 0 < body["tokens"] <= characters
+    assert body["tokens_per_parameter"] == pytest.approx(body["tokens"] / body["parameters"], rel=0.01)
+    assert expect(client.get("/models"), 200) == {"models": []}
+    assert_error(client.post("/estimate", json={**TINY_MODEL, "books": ["nobody"]}), 404, "book_not_found")
+
+
+def test_download_is_a_zip_under_the_models_own_name(client: TestClient, trained: str) -> None:
+    answer = client.get("/download_model", params={"model": trained, "format": "hf"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/zip"
+    assert answer.headers["content-disposition"] == f"attachment; filename*=UTF-8''{quote(trained)}.zip"
+    assert "content-length" not in answer.headers
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+            name.split("/")[-1] for name in archive.namelist()
+        }
+
+
+def test_download_refuses_unknown_models_and_formats(client: TestClient, trained: str) -> None:
+    assert_error(client.get("/download_model?model=nobody"), 404, "model_not_found")
+    assert_error(
+        client.get("/download_model", params={"model": trained, "format": "exe"}), 415, "unsupported_format", "format"
+    )
+    assert_error(client.get("/download_model"), 422, "invalid_input", "model")
+
+
+def test_parameters_describe_every_field_in_the_language_asked_for(client: TestClient) -> None:
+    described = expect(client.get("/parameters", headers={"Accept-Language": "ru"}), 200)
+    names = {group: [row["name"] for row in described[group]] for group in ("model", "train", "self_play", "sampling")}
+    assert names["model"] == list(config.ModelConfig.model_fields)
+    assert names["self_play"] == list(config.SelfPlayConfig.model_fields)
+    dropout = next(row for row in described["train"] if row["name"] == "dropout")
+    assert (dropout["kind"], dropout["minimum"], dropout["maximum"], dropout["exclusive_maximum"]) == (
+        "float",
+        0,
+        1,
+        True,
+    )
+    assert all(row["label"] and row["help"] for group in names for row in described[group])
+    assert any("а" <= letter <= "я" for letter in dropout["help"])
+    assert described["presets"]["small"]["d_model"] == 128
+
+
+def test_names_with_slashes_reach_no_route(client: TestClient) -> None:
+    for path in ("/models/..%2F..%2Fetc", "/models/%2e%2e/x", "/books/a%5C..%5Cb", f"/models/{'x' * 5000}"):
+        assert_error(client.get(path))
+
+
+def test_trained_model_says_so(client: TestClient, trained: str) -> None:
+    assert trained == MODEL
+    body = expect(client.get(f"/models/{quote(trained)}"), 200)
+    assert (body["trained"], body["books"]) == (True, ["Анна Каренина"])
+    assert body["val_loss"] > 0

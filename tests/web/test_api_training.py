@@ -1,0 +1,233 @@
+"""Training over HTTP with a real tiny model: start, refuse, watch, stop, resume, history, rollouts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import string
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from errors import NonFinite
+from events import Notice, Rollout, SelfPlayDone, State, TrainingStatus
+from i18n import translator
+from run_log import RunLog
+from tests.web.web_client import (
+    BOOK_NAME,
+    MODEL,
+    TINY_TRAINING,
+    assert_error,
+    expect,
+    running,
+    status_when,
+    train,
+    wait_until_over,
+)
+from web.answers import to_json
+from web.api_training import status_json
+from workspace import Workspace
+
+
+@pytest.fixture
+def ready(make_model: Callable[[str], Any], make_book: Callable[[str], Any]) -> None:
+    make_model(MODEL)
+    make_book(BOOK_NAME)
+
+
+def stop(client: TestClient) -> dict[str, Any]:
+    expect(client.post("/stop_training"), 202)
+    return wait_until_over(client)
+
+
+def test_status_is_idle_and_null_before_any_training(client: TestClient) -> None:
+    status = expect(client.get("/training_status"), 200)
+    assert status["state"] == "idle"
+    known = {name for name, value in status.items() if value not in (None, [], 0, 0.0)}
+    assert known == {"state", "exact"}
+
+
+@pytest.mark.usefixtures("ready")
+def test_training_runs_to_its_end_and_tells_how_it_went(client: TestClient) -> None:
+    answer = train(client, iterations=10)
+    assert (answer["model"], answer["resumed"], len(answer["job_id"])) == (MODEL, False, 12)
+    status = wait_until_over(client)
+    assert (status["state"], status["iteration"], status["iterations"], status["iterations_left"]) == (
+        "done",
+        10,
+        10,
+        0,
+    )
+    assert (status["model"], status["books"], status["job_id"]) == (MODEL, [BOOK_NAME], answer["job_id"])
+    assert 0 < status["val_loss"] < math.log(300) + 1
+    assert status["bits_per_byte"] > 0
+    assert status["config"]["batch_size"] == 4
+    assert status["config"]["self_play"]["every"] == 5
+
+
+@pytest.mark.usefixtures("ready")
+def test_second_training_gets_the_name_of_the_first(client: TestClient, make_model: Callable[[str], Any]) -> None:
+    make_model("другая")
+    train(client, iterations=None)
+    other = client.post("/train", json={"model": "другая", "books": [BOOK_NAME], **TINY_TRAINING})
+    assert MODEL in assert_error(other, 409, "training_runs")["message"]
+    assert stop(client)["state"] == "stopped"
+
+
+@pytest.mark.usefixtures("ready")
+def test_stopped_training_resumes_where_it_stood(client: TestClient) -> None:
+    assert train(client, iterations=None)["resumed"] is False
+    status_when(client, lambda status: status["iteration"] >= 3)
+    assert status_when(client, lambda status: True)["iterations_left"] is None
+    stopped = stop(client)
+    assert stopped["state"] == "stopped"
+    assert train(client, iterations=stopped["iteration"] + 3)["resumed"] is True
+    status = wait_until_over(client)
+    assert (status["state"], status["resumed"]) == ("done", True)
+    assert status["started_iteration"] >= stopped["iteration"]
+    assert status["iteration"] > stopped["iteration"]
+
+
+def test_stopping_nothing_is_a_conflict(client: TestClient) -> None:
+    assert_error(client.post("/stop_training"), 409, "nothing_to_stop")
+
+
+@pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize(
+    ("change", "status", "code", "field"),
+    [
+        ({"model": "nobody"}, 404, "model_not_found", "model"),
+        ({"model": "../x"}, 422, "invalid_name", None),
+        ({"books": ["nobody"]}, 404, "book_not_found", None),
+        ({"books": []}, 422, "no_books", "books"),
+        ({"books": "x"}, 422, "invalid_input", "books"),
+        ({"books": [5]}, 422, "invalid_input", "books"),
+        ({"iterations": 0}, 422, "invalid_input", "iterations"),
+        ({"iterations": "10"}, 422, "invalid_input", "iterations"),
+        ({"iterations": 1.5}, 422, "invalid_input", "iterations"),
+        ({"learning_rate": -1}, 422, "invalid_input", "learning_rate"),
+        ({"device": "tpu"}, 422, "invalid_input", "device"),
+        ({"self_play": {"kl_coef": 99}}, 422, "invalid_input", "self_play.kl_coef"),
+        ({"self_play": {"prompts": ["ok", ""]}}, 422, "invalid_input", "self_play.prompts"),
+        ({"self_play": {"secret": 1}}, 422, "invalid_input", "self_play.secret"),
+        ({"self_play": None}, 422, "invalid_input", "self_play"),
+        ({"preset": "small"}, 422, "invalid_input", "preset"),
+    ],
+)
+def test_training_names_the_field_that_is_wrong(
+    client: TestClient, change: dict[str, Any], status: int, code: str, field: str | None
+) -> None:
+    answer = client.post("/train", json={"model": MODEL, "books": [BOOK_NAME], **TINY_TRAINING, **change})
+    assert_error(answer, status, code, field)
+    assert client.get("/training_status").json()["state"] == "idle"
+
+
+def test_training_needs_a_model_and_books(client: TestClient) -> None:
+    error = assert_error(client.post("/train", json={}), 422, "invalid_input")
+    assert {detail["field"] for detail in error["details"]} == {"model", "books"}
+
+
+def test_history_continues_in_the_event_stream(client: TestClient, trained: str) -> None:
+    history = expect(client.get("/training_history", params={"model": trained}), 200)
+    assert history["model"] == trained
+    assert history["iterations"] == list(range(1, 11))
+    assert len(history["loss"]) == len(history["loss_smooth"]) == 10
+    assert history["evaluations"]["iteration"][-1] == 10
+    assert set(history["self_play"]) >= {"iteration", "reward", "diversity", "length", "kl"}
+    assert history["samples"][0]["text"]
+    assert isinstance(history["last_event_id"], int)
+    assert_error(client.get("/training_history?model=nobody"), 404, "model_not_found")
+    assert_error(
+        client.get("/training_history", params={"model": trained, "points": 1}), 422, "invalid_input", "points"
+    )
+
+
+def test_rollouts_are_read_round_by_round_with_their_texts(
+    client: TestClient, workspace: Workspace, trained: str
+) -> None:
+    assert expect(client.get("/rollouts", params={"model": trained}), 200) == {"rounds": []}
+    with RunLog(workspace, trained) as log:
+        for number in (1, 2, 3):
+            rollout = Rollout("Однажды", "весной", 0.5, 0.6, 0.4, 0.0, math.inf, 0.0)
+            log.append(SelfPlayDone(10 * number, number, 0.6, 0.7, 0.5, 0.0, 0.05, 3.0, 0.0, 0.0, (rollout,)))
+    rounds = expect(client.get("/rollouts", params={"model": trained}), 200)["rounds"]
+    assert [entry["round"] for entry in rounds] == [3, 2, 1]
+    (shown,) = rounds[0]["rollouts"]
+    assert (shown["prompt"], shown["completion"], shown["diversity"], shown["kl"]) == ("Однажды", "весной", 0.6, None)
+    older = expect(client.get("/rollouts", params={"model": trained, "before": 3, "limit": 1}), 200)
+    assert older["rounds"] == rounds[1:2]
+    assert_error(client.get("/rollouts?model=nobody"), 404, "model_not_found")
+
+
+def test_restarted_server_remembers_the_last_run(workspace: Workspace, client: TestClient, trained: str) -> None:
+    with running(workspace) as again:
+        status = again.get("/training_status").json()
+    assert (status["state"], status["model"], status["iteration"]) == ("done", trained, 10)
+
+
+def test_server_that_goes_down_saves_the_training(workspace: Workspace) -> None:
+    with running(workspace) as client:
+        client.post(
+            "/create_model", json={"name": MODEL, "preset": "small", "d_model": 32, "num_heads": 2, "vocab_size": 300}
+        )
+        client.post("/upload_book", files={"file": (f"{BOOK_NAME}.txt", ("Слово за слово. " * 900).encode())})
+        train(client, iterations=None)
+        before = status_when(client, lambda status: status["iteration"] >= 2)
+    with running(workspace) as again:
+        status = again.get("/training_status").json()
+        assert status["state"] == "stopped"
+        assert status["checkpoint_iteration"] is None or status["checkpoint_iteration"] >= before["iteration"]
+        assert train(again, iterations=1000)["resumed"] is True
+        assert status_when(again, lambda status: status["iteration"] > before["iteration"])["resumed"] is True
+
+
+def test_status_in_words() -> None:
+    status = TrainingStatus(
+        state=State.FAILED,
+        iteration=3,
+        iterations=10,
+        loss=math.nan,
+        error={"code": "non_finite", "parameters": {"iteration": 3, "times": 2}, "field": None},
+    )
+    answer = status_json(status, translator("en"))
+    assert answer["loss"] is None
+    assert answer["iterations_left"] == 7
+    assert answer["error"]["message"] == translator("en").error(NonFinite(iteration=3, times=2))
+    assert '"loss":null' in to_json(answer)
+
+
+def test_every_notice_of_the_status_has_its_sentence() -> None:
+    codes = [key.removeprefix("notice.") for key in translator("en").sentences if key.startswith("notice.")]
+    assert codes
+    for language in ("en", "ru"):
+        for code in codes:
+            notice = Notice(1, code, dict.fromkeys(_parameters(language, f"notice.{code}"), 1))
+            status = dataclasses.replace(TrainingStatus(), notices=(notice,))
+            (shown,) = status_json(status, translator(language))["notices"]
+            assert shown["message"] != f"notice.{code}"
+
+
+def _parameters(language: str, key: str) -> list[str]:
+    sentence = translator(language).sentences[key]
+    return [name for _, name, _, _ in string.Formatter().parse(str(sentence)) if name]
+
+
+def test_status_is_quick_while_every_other_thread_is_busy(client: TestClient) -> None:
+    """Forty blocking calls fill the pool of threads that `def` routes share; the status does not need one."""
+    services = client.app.state.services  # type: ignore[attr-defined]
+    waiting = [threading.Thread(target=client.delete, args=(f"/models/x{i}",)) for i in range(45)]
+    with services.changes:  # every deletion waits for this lock in a thread of the pool
+        for thread in waiting:
+            thread.start()
+        time.sleep(0.3)
+        begun = time.perf_counter()
+        assert client.get("/training_status").status_code == 200
+        assert client.get("/healthz").status_code == 200
+        seconds = time.perf_counter() - begun
+    for thread in waiting:
+        thread.join()
+    assert seconds < 0.5

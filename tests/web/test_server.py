@@ -1,0 +1,344 @@
+"""The real process: its first line, ports, the lock, options, slow and rude clients, and how it goes down."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import server
+from errors import NotLoopback
+from tests.web.web_client import BOOK, BOOK_NAME, TINY_MODEL, TINY_TRAINING
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
+
+
+@dataclass
+class Process:
+    """A server process and what it said."""
+
+    popen: subprocess.Popen[str]
+    first_line: str
+
+    @property
+    def port(self) -> int:
+        return int(self.first_line.rsplit(":", 1)[1])
+
+    def connect(self, host: str = "127.0.0.1") -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(host, self.port, timeout=20)
+
+    def call(
+        self, method: str, path: str, body: Any = None, host: str = "127.0.0.1", **headers: str
+    ) -> tuple[int, Any]:
+        if not isinstance(body, bytes | None):
+            body, headers = json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
+        with contextlib.closing(self.connect(host)) as connection:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read() or b"null")
+
+    def end(self, number: int = signal.SIGTERM, seconds: float = 60) -> tuple[int, str]:
+        """Exit code and standard error."""
+        self.popen.send_signal(number)
+        _, errors = self.popen.communicate(timeout=seconds)
+        return self.popen.returncode, errors
+
+
+def environment(**changes: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AZR_", "LC_", "LANG"))}
+    return {**kept, "PYTHONUNBUFFERED": "", **changes}
+
+
+@contextlib.contextmanager
+def serving(workspace: Path, *options: str, **variables: str) -> Iterator[Process]:
+    command = [sys.executable, str(ROOT / "server.py"), "--workspace", str(workspace), *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+    popen = subprocess.Popen(command, env=environment(**{"AZR_NO_BROWSER": "1", "AZR_PORT": "0", **variables}), **pipes)  # type: ignore[call-overload]
+    try:
+        first_line = popen.stdout.readline().strip()
+        assert first_line.startswith("AZR Model Trainer: http://localhost:"), popen.communicate()
+        yield Process(popen, first_line)
+    finally:
+        if popen.poll() is None:
+            popen.kill()
+        popen.communicate()
+
+
+def refused(workspace: Path, *options: str, **variables: str) -> tuple[int, str, str]:
+    command = [sys.executable, str(ROOT / "server.py"), "--workspace", str(workspace), "--no-browser", *options]
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", timeout=60, env=environment(**variables), check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def prepare_training(process: Process) -> None:
+    assert process.call("POST", "/create_model", {"name": "poet", **TINY_MODEL})[0] == 201
+    text = BOOK.encode("utf-8")
+    head = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{BOOK_NAME}.txt"\r\n\r\n'.encode()
+    form = head + text + b"\r\n--b--\r\n"
+    status, book = process.call("POST", "/upload_book", form, **{"Content-Type": "multipart/form-data; boundary=b"})
+    assert (status, book["name"]) == (201, BOOK_NAME)
+
+
+def start_training(process: Process) -> None:
+    body = {"model": "poet", "books": [BOOK_NAME], **TINY_TRAINING, "iterations": None}
+    assert process.call("POST", "/train", body)[0] == 202
+    deadline = time.monotonic() + 60
+    while process.call("GET", "/training_status")[1]["iteration"] < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@posix
+def test_terminated_server_with_fifty_streams_saves_and_ends_in_time(tmp_path: Path) -> None:
+    with serving(tmp_path / "рабочая папка", "--port", "0") as process:
+        prepare_training(process)
+        start_training(process)
+        streams = [process.connect() for _ in range(50)]
+        for stream in streams:
+            stream.request("GET", "/training_events")
+        answers = [stream.getresponse() for stream in streams]
+        assert all(answer.readline() for answer in answers)
+        iteration = process.call("GET", "/training_status")[1]["iteration"]
+        begun = time.monotonic()
+        code, errors = process.end()
+        seconds = time.monotonic() - begun
+        assert (code, errors) == (0, "")
+        assert seconds < 10
+        for stream, answer in zip(streams, answers, strict=True):
+            answer.read()  # ended, not reset
+            stream.close()
+    with serving(tmp_path / "рабочая папка") as again:
+        status = again.call("GET", "/training_status")[1]
+        assert (status["state"], status["model"]) == ("stopped", "poet")
+        start_training(again)
+        status = again.call("GET", "/training_status")[1]
+        assert status["resumed"] is True
+        assert status["started_iteration"] >= iteration
+
+
+@posix
+def test_killed_server_shows_an_interrupted_run(tmp_path: Path) -> None:
+    with serving(tmp_path) as process:
+        prepare_training(process)
+        start_training(process)
+        process.end(signal.SIGKILL)
+    with serving(tmp_path) as again:
+        assert again.call("GET", "/training_status")[1]["state"] == "interrupted"
+        assert again.end(signal.SIGINT)[0] == 0
+
+
+def test_second_server_on_a_workspace_names_the_first(tmp_path: Path) -> None:
+    with serving(tmp_path) as process:
+        code, out, errors = refused(tmp_path, "--port", "0")
+        assert (code, out) == (2, "")
+        assert len(errors.strip().splitlines()) == 1
+        assert process.first_line.split(": ")[1] in errors
+        assert process.call("GET", "/healthz") == (200, {"status": "ok"})
+        with serving(tmp_path / "another") as other:
+            assert other.port != process.port
+
+
+@posix
+def test_start_on_a_workspace_in_use_opens_the_running_address(tmp_path: Path) -> None:
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >> "{opened}"\n')
+    browser.chmod(0o755)
+    with serving(tmp_path / "ws", BROWSER=str(browser), AZR_NO_BROWSER="0") as process:
+        address = process.first_line.split(": ")[1]
+        wait_for_text(opened, address + "\n")
+        command = [sys.executable, str(ROOT / "server.py"), "--workspace", str(tmp_path / "ws")]
+        done = subprocess.run(
+            command, capture_output=True, timeout=60, env=environment(BROWSER=str(browser)), check=False
+        )
+        assert done.returncode == 2
+        wait_for_text(opened, f"{address}\n{address}\n")
+
+
+def wait_for_text(path: Path, text: str) -> None:
+    deadline = time.monotonic() + 20
+    while not path.exists() or path.read_text() != text:
+        assert time.monotonic() < deadline, path.read_text() if path.exists() else None
+        time.sleep(0.05)
+
+
+def test_server_answers_under_both_meanings_of_localhost_and_nothing_else(tmp_path: Path) -> None:
+    with serving(tmp_path) as process:
+        for host in ("127.0.0.1", "localhost", *(["::1"] if has_ipv6() else [])):
+            assert process.call("GET", "/healthz", host=host)[0] == 200
+        assert process.call("GET", "/healthz", Host="evil.example")[0] == 421
+        for address in other_addresses():
+            with pytest.raises(OSError, match="refused"):
+                process.connect(address).connect()
+
+
+def other_addresses() -> set[str]:
+    found = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    return {str(address) for address in found if not str(address).startswith("127.")}
+
+
+def has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as tried:
+        tried.bind(("::1", 0))
+        return True
+    return False
+
+
+def test_upload_over_the_limit_gets_the_answer_and_not_a_reset(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, AZR_UPLOAD_LIMIT_MB="1") as process,
+        socket.create_connection(("127.0.0.1", process.port), 20) as raw,
+    ):
+        head = f"POST /upload_book HTTP/1.1\r\nHost: localhost:{process.port}\r\nTransfer-Encoding: chunked\r\n"
+        raw.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode())
+        chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
+        form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x.txt"\r\n\r\n'
+        raw.sendall(f"{len(form):x}\r\n".encode() + form + b"\r\n")
+        sent = 0
+        while sent < 500 and not select.select([raw], [], [], 0)[0]:
+            raw.sendall(chunk)
+            sent += 1
+        for _ in range(20):  # a client that does not look up while it sends
+            raw.sendall(chunk)
+        raw.sendall(b"0\r\n\r\n")
+        answer = b""
+        while received := raw.recv(65536):
+            answer += received
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b'"code":"book_too_large"' in answer
+        assert sent < 100
+        assert not [entry for entry in (tmp_path / "books").iterdir() if entry.suffix in (".txt", ".original")]
+        assert process.call("GET", "/books")[1]["books"][0]["name"] == "example_book"
+
+
+def test_healthy_client_is_answered_beside_hundreds_of_slow_ones(tmp_path: Path) -> None:
+    with serving(tmp_path) as process:
+        slow = [socket.create_connection(("127.0.0.1", process.port), 20) for _ in range(300)]
+        for connection in slow:
+            connection.sendall(b"POST /train HTTP/1.1\r\nHost: localhost\r\nContent-Le")
+        begun = time.monotonic()
+        assert process.call("GET", "/training_status")[0] == 200
+        assert time.monotonic() - begun < 1
+        for connection in slow:
+            connection.close()
+
+
+# ---- options and ports -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "example.com", ""])
+def test_only_this_machine_is_served(host: str) -> None:
+    with pytest.raises(NotLoopback):
+        server.parse(["--host", host])
+
+
+def test_refusal_of_a_foreign_host_is_one_sentence_in_the_consoles_language(tmp_path: Path) -> None:
+    code, out, errors = refused(tmp_path, "--host", "0.0.0.0", LANG="ru_RU.UTF-8")
+    assert (code, out) == (2, "")
+    assert errors.startswith("Сервер отвечает только этому компьютеру")
+
+
+def test_options_come_from_the_environment_and_the_command_line_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("HOST", "PORT", "WORKSPACE", "NO_BROWSER", "UPLOAD_LIMIT_MB"):
+        monkeypatch.delenv(f"AZR_{name}", raising=False)
+    assert server.parse([]) == server.Options(8000, server.ROOT, True, None)
+    monkeypatch.setenv("AZR_PORT", "9000")
+    monkeypatch.setenv("AZR_WORKSPACE", str(tmp_path))
+    monkeypatch.setenv("AZR_NO_BROWSER", "1")
+    monkeypatch.setenv("AZR_UPLOAD_LIMIT_MB", "5")
+    assert server.parse([]) == server.Options(9000, tmp_path, False, 5_000_000)
+    assert server.parse(["--port", "9001"]).port == 9001
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--port", "-1"], ["--port", "65536"], ["--port", "x"], ["--upload-limit-mb", "0"], ["--what"]]
+)
+def test_senseless_options_end_with_code_two(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        server.parse(arguments)
+    assert caught.value.code == 2
+
+
+def closing(sockets: list[socket.socket]) -> contextlib.ExitStack:
+    stack = contextlib.ExitStack()
+    for each in sockets:
+        stack.enter_context(each)
+    return stack
+
+
+def free_port() -> int:
+    with closing(server.listen(0)) as _, socket.socket() as tried:
+        tried.bind(("127.0.0.1", 0))
+        return int(tried.getsockname()[1])
+
+
+def test_taken_port_is_passed_over(tmp_path: Path) -> None:
+    port = free_port()
+    with closing(server.listen(port)), serving(tmp_path, "--port", str(port)) as process:
+        assert port < process.port <= port + 20
+        assert process.call("GET", "/healthz")[0] == 200
+        if sys.platform != "win32":
+            _, errors = process.end()
+            assert str(port) in errors
+            assert process.first_line.split(": ")[1] in errors
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_port_whose_other_half_is_taken_is_passed_over() -> None:
+    port = free_port()
+    with socket.socket(socket.AF_INET6) as other:
+        other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        other.bind(("::1", port))
+        other.listen()
+        sockets = server.listen(port)
+        with closing(sockets):
+            assert sockets[0].getsockname()[1] > port
+
+
+def test_no_free_port_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(server, "_listen_on", lambda port: [])
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert server.main(["--workspace", str(tmp_path), "--port", "8000", "--no-browser"]) == 2
+    told = capsys.readouterr().err
+    assert "8000" in told
+    assert "8020" in told
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_workspace_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    code, _, errors = refused(tmp_path / "inside")
+    assert code == 2
+    assert len(errors.splitlines()) == 1
+
+
+def test_workspace_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    code, _, errors = refused(tmp_path / "file" / "inside")
+    assert code == 2
+    assert len(errors.splitlines()) == 1
+
+
+def test_refusals_do_not_wait_for_torch() -> None:
+    heavy = "import sys, server; sys.exit(any(name in sys.modules for name in ('torch', 'fastapi', 'web')))"
+    assert subprocess.run([sys.executable, "-c", heavy], cwd=ROOT, check=False).returncode == 0
