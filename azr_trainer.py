@@ -52,6 +52,9 @@ class TrainerState:
     evaluations_since_best: int = 0
     told_memorising: bool = False
     evaluated_iteration: int = -1
+    train_loss: float = 0.0  # mean of the batches before the last evaluation
+    recent_loss_sum: float = 0.0  # of the batches since then
+    recent_losses: int = 0
     micro_batches: int = 0  # 0: as configured; more after the memory ran out
     self_play: SelfPlayState = field(default_factory=SelfPlayState)
 
@@ -64,7 +67,10 @@ class TrainerState:
 
     def next_run(self) -> TrainerState:
         """The state from which a new run with other books or a new schedule goes on."""
-        return TrainerState(iteration=self.iteration, run_start=self.iteration, elapsed_seconds=self.elapsed_seconds)
+        rounds = SelfPlayState(round=self.self_play.round)
+        return TrainerState(
+            iteration=self.iteration, run_start=self.iteration, elapsed_seconds=self.elapsed_seconds, self_play=rounds
+        )
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,6 @@ class AZRTrainer:
         length = model.config.max_seq_len
         self._sequences = Sequences(dataset.train, length, config.seed)
         self._evaluation = evaluation_batches(dataset.val, length, config.batch_size, MOST_VAL_TOKENS)
-        self._recent_losses: list[float] = []
         self._non_finite_in_a_row = 0
 
     # ---- the loop ----------------------------------------------------------------------------------------------------
@@ -117,6 +122,7 @@ class AZRTrainer:
         """Train until the run's iterations are done. Raises NonFinite and OutOfMemory; the weights may then be bad."""
         torch.set_num_threads(self.num_threads)
         yield self._started()
+        yield StageBegun(Stage.SUPERVISED)
         while True:
             if self._evaluation_is_due():
                 yield from self._evaluate()
@@ -153,7 +159,8 @@ class AZRTrainer:
             state.self_play = round_.state
             self.self_play.commit(round_, self.model)
             notices += [round_.notice] if round_.notice else []
-        self._recent_losses.append(loss)
+        if math.isfinite(loss):
+            state.recent_loss_sum, state.recent_losses = state.recent_loss_sum + loss, state.recent_losses + 1
         tokens = config.batch_size * config.grad_accum_steps * self.model.config.max_seq_len
         yield IterationDone(state.iteration, loss, learning_rate, grad_norm, tokens / seconds, state.elapsed_seconds)
         if round_ is not None:
@@ -222,9 +229,11 @@ class AZRTrainer:
 
     def _evaluate(self) -> Iterator[Event]:
         yield StageBegun(Stage.EVALUATING)
-        state = self.state
+        started_at, state = time.perf_counter(), self.state
         val_loss = self.validate()
         state.evaluated_iteration = state.iteration
+        state.train_loss = state.recent_loss_sum / state.recent_losses if state.recent_losses else val_loss
+        state.recent_loss_sum, state.recent_losses = 0.0, 0
         is_best = math.isfinite(val_loss) and (state.best_val_loss is None or val_loss < state.best_val_loss)
         notices: list[Event] = []
         if is_best:
@@ -235,14 +244,14 @@ class AZRTrainer:
             notices += self._memorising()
         if self.self_play is not None:
             state.self_play, told = self.self_play.after_evaluation(
-                state.self_play, self.model, state.iteration, val_loss, state.best_val_loss or val_loss
+                state.self_play, self.model, state.iteration, val_loss, state.best_val_loss or val_loss, state.train_loss
             )
             notices += told
-        train_loss = sum(self._recent_losses) / len(self._recent_losses) if self._recent_losses else val_loss
-        self._recent_losses = []
         bits_per_byte = val_loss / math.log(2) / self.dataset.val_bytes_per_token
-        yield Evaluated(state.iteration, val_loss, bits_per_byte, train_loss, is_best, state.elapsed_seconds)
-        yield SampleWritten(state.iteration, self.config.sample_prompt, self.sample())
+        sample = self.sample()
+        state.elapsed_seconds += time.perf_counter() - started_at
+        yield Evaluated(state.iteration, val_loss, bits_per_byte, state.train_loss, is_best, state.elapsed_seconds)
+        yield SampleWritten(state.iteration, self.config.sample_prompt, sample)
         yield from notices
 
     @torch.no_grad()
@@ -305,6 +314,9 @@ class AZRTrainer:
             device=describe(self.device),
             precision=str(self.precision).removeprefix("torch."),
             num_threads=self.num_threads,
+            elapsed_seconds=state.elapsed_seconds,
+            best_val_loss=state.best_val_loss,
+            best_iteration=state.best_iteration if state.best_val_loss is not None else None,
         )
 
     def _evaluation_is_due(self) -> bool:

@@ -71,6 +71,9 @@ class RunStarted(Event):
     device: str
     precision: str
     num_threads: int
+    elapsed_seconds: float = 0.0  # of training in the runs before
+    best_val_loss: float | None = None
+    best_iteration: int | None = None
 
 
 @dataclass(frozen=True)

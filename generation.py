@@ -40,6 +40,9 @@ class Piece:
     finish_reason: str | None = None
 
 
+LEAST = 1e-30  # a smaller temperature or top_p would be 0 in float32
+
+
 # ---- sampling --------------------------------------------------------------------------------------------------------
 
 
@@ -55,12 +58,12 @@ def filter_logits(logits: Tensor, sampling: SamplingConfig, seen: Tensor) -> Ten
         logits[ids] = torch.where(values > 0, values / sampling.repetition_penalty, values * sampling.repetition_penalty)
     if sampling.temperature == 0:
         return torch.full_like(logits, -torch.inf).index_fill(0, logits.argmax(), 0.0)
-    logits = (logits - logits.max()) / sampling.temperature
+    logits = (logits - logits.max()) / max(sampling.temperature, LEAST)
     if 0 < sampling.top_k < len(logits):
         logits[logits < logits.topk(sampling.top_k).values[-1]] = -torch.inf
     if sampling.top_p < 1:
         ordered, order = logits.softmax(-1).sort(descending=True)
-        logits[order[ordered.cumsum(-1) - ordered >= sampling.top_p]] = -torch.inf
+        logits[order[ordered.cumsum(-1) - ordered >= max(sampling.top_p, LEAST)]] = -torch.inf
     if sampling.min_p > 0:
         probabilities = logits.softmax(-1)
         logits[probabilities < sampling.min_p * probabilities.max()] = -torch.inf

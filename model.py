@@ -54,6 +54,8 @@ class Rotary(nn.Module):
 
     def __init__(self, head_dim: int, max_seq_len: int) -> None:
         super().__init__()
+        if torch.empty(0).is_meta:  # no tables: arithmetic there would load torch's compiler, 80 MB and three seconds
+            return
         frequencies = ROPE_THETA ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
         angles = torch.outer(torch.arange(max_seq_len, dtype=torch.float32), frequencies)  # (S, K/2)
         angles = torch.cat((angles, angles), dim=-1)  # (S, K)
@@ -164,9 +166,9 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.d_model)
+        self.embed_tokens = _embedding(config.vocab_size, config.d_model)
         llama = config.architecture == "llama"
-        self.embed_positions = None if llama else nn.Embedding(config.max_seq_len, config.d_model)
+        self.embed_positions = None if llama else _embedding(config.max_seq_len, config.d_model)
         self.rotary = Rotary(config.head_dim, config.max_seq_len) if llama else None
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(Block(config, layer, dropout) for layer in range(config.num_layers))
@@ -220,6 +222,11 @@ class Transformer(nn.Module):
 
 
 EMBEDDING_STD = 0.5
+
+
+def _embedding(rows: int, d_model: int) -> nn.Embedding:
+    """Zeros until `initialise`: torch's own drawing would, on the meta device, load its compiler."""
+    return nn.Embedding(rows, d_model, _weight=torch.zeros(rows, d_model))
 
 
 def _norm(config: ModelConfig) -> nn.Module:

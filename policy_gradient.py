@@ -47,6 +47,7 @@ class SelfPlayState:
     controller: KLController | None = None
     val_loss: float = math.inf
     best_val_loss: float = math.inf
+    train_loss_at_best: float = math.inf
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SelfPlayState:
@@ -59,11 +60,15 @@ class SelfPlayState:
             controller=None if controller is None else KLController(**controller),
             val_loss=_number(values["val_loss"]),
             best_val_loss=_number(values["best_val_loss"]),
+            train_loss_at_best=_number(values["train_loss_at_best"]),
         )
 
     def to_json(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
-        return values | {key: None for key in ("val_loss", "best_val_loss") if not math.isfinite(values[key])}
+        return values | {key: None for key in _MAY_BE_INFINITE if not math.isfinite(values[key])}
+
+
+_MAY_BE_INFINITE = ("val_loss", "best_val_loss", "train_loss_at_best")
 
 
 def _number(value: float | None) -> float:
@@ -90,20 +95,40 @@ class SelfPlay:
     # ---- when ------------------------------------------------------------------------------------------------------
 
     def is_due(self, iteration: int, state: SelfPlayState) -> bool:
-        return state.starter.started and not state.gate.closed and iteration % self._config.every == 0
+        ready = state.starter.started and self.reference is not None  # frozen by the next evaluation if it was not saved
+        return ready and not state.gate.closed and iteration % self._config.every == 0
 
     def after_evaluation(
-        self, state: SelfPlayState, model: Transformer, iteration: int, val_loss: float, best_val_loss: float
+        self,
+        state: SelfPlayState,
+        model: Transformer,
+        iteration: int,
+        val_loss: float,
+        best_val_loss: float,
+        train_loss: float,
     ) -> tuple[SelfPlayState, list[Event]]:
-        """Start, pause or resume by held-out loss."""
+        """Start, pause or resume by held-out loss.
+
+        While the loss on the book itself still falls, a rising held-out loss is the book being learned by heart. That is
+        not self-play's doing and does not pause it; what self-play spoils, it spoils on both.
+        """
+        is_best = val_loss <= best_val_loss
+        memorising = not is_best and train_loss < state.train_loss_at_best
         starter = state.starter if state.starter.first_val_loss else Starter(self._untrained_loss)
         starter, begun = starter.after(iteration, val_loss)
-        gate, gated = state.gate.after(val_loss) if starter.started else (state.gate, None)
+        judged = best_val_loss if memorising else val_loss
+        gate, gated = state.gate.after(judged) if starter.started else (state.gate, None)
         if starter.started and self.reference is None:
             self._freeze(model)
         controller = state.controller or KLController.start(self._config.kl_coef, self._config.kl_target)
         state = dataclasses.replace(
-            state, starter=starter, gate=gate, controller=controller, val_loss=val_loss, best_val_loss=best_val_loss
+            state,
+            starter=starter,
+            gate=gate,
+            controller=controller,
+            val_loss=val_loss,
+            best_val_loss=best_val_loss,
+            train_loss_at_best=train_loss if is_best else state.train_loss_at_best,
         )
         return state, [Notice(iteration, code) for code in (begun, gated) if code]
 

@@ -10,11 +10,12 @@ followed by a new run of as many iterations; other books start from the publishe
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import platform
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +29,7 @@ from checkpoint_store import Checkpoint
 from config import TrainConfig
 from corpus import library
 from corpus.dataset import SplitBook, TokenDataset, require_size, split, tokenize
+from devices import choose_device, choose_num_threads, choose_precision, describe
 from errors import AZRError
 from events import (
     CheckpointSaved,
@@ -81,12 +83,13 @@ def train(workspace: Workspace, plan: TrainingPlan) -> Generator[Event, None, No
     record(State.RUNNING)
     with RunLog(workspace, plan.model) as log:
         try:
-            for event in _Run(workspace, plan).events():
-                status = advance(status, event)
-                log.append(event)
-                if isinstance(event, Evaluated | CheckpointSaved | RunStarted):
-                    record(State.RUNNING)
-                yield event
+            with contextlib.closing(_Run(workspace, plan).events()) as told:  # else its last save fails unseen
+                for event in told:
+                    status = advance(status, event)
+                    log.append(event)
+                    if isinstance(event, Evaluated | CheckpointSaved | RunStarted):
+                        record(State.RUNNING)
+                    yield event
         except GeneratorExit:
             record(State.STOPPED)
             raise
@@ -116,18 +119,21 @@ class _Run:
         self.workspace, self.plan, self.config = workspace, plan, plan.config
         self.books_key = ""
         self.saved_at = time.monotonic()
-        self.saved_iteration = -1
+        self.saved_state: dict[str, Any] | None = None
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         trainer, notices = yield from self._prepare()
         run = trainer.run()
         try:
             for event in run:
+                published: ModelPublished | None = None
+                if isinstance(event, Evaluated) and event.is_best:  # before telling: the state counts it already
+                    published = self._publish(trainer, event)
                 yield event
                 if isinstance(event, RunStarted):
                     yield from notices
-                elif isinstance(event, Evaluated) and event.is_best:
-                    yield self._publish(trainer, event)
+                elif published is not None:
+                    yield published
                 elif isinstance(event, IterationDone) and self._is_due(event.iteration):
                     yield StageBegun(Stage.SAVING)
                     yield self._save(trainer)
@@ -188,7 +194,8 @@ class _Run:
             same_books = checkpoint.state["books_key"] == self.books_key
             if same_books:
                 model.load_state_dict(checkpoint.weights)
-            if same_books and not _is_finished(state, self.config):
+            told = TrainConfig.model_validate(checkpoint.state["config"])
+            if same_books and not _is_finished(state, told) and not _is_finished(state, self.config):
                 optimizer = checkpoint.optimizer
                 exact = self._told_exactness(checkpoint, notices)
             else:
@@ -237,7 +244,7 @@ class _Run:
     def _save(self, trainer: AZRTrainer) -> CheckpointSaved:
         """Raises DiskFull; the checkpoint before stays."""
         snapshot = trainer.snapshot()
-        if snapshot.iteration == self.saved_iteration:
+        if snapshot.state == self.saved_state:
             return CheckpointSaved(snapshot.iteration, 0)
         state = {
             "trainer": snapshot.state,
@@ -253,7 +260,7 @@ class _Run:
             keep=self.config.keep_checkpoints,
             budget_bytes=self.config.disk_budget_bytes,
         )
-        self.saved_at, self.saved_iteration = time.monotonic(), snapshot.iteration
+        self.saved_at, self.saved_state = time.monotonic(), snapshot.state
         return CheckpointSaved(snapshot.iteration, size)
 
     def _publish(self, trainer: AZRTrainer, event: Evaluated) -> ModelPublished:
@@ -271,6 +278,9 @@ class _Run:
 
 
 def _is_finished(state: TrainerState, config: TrainConfig) -> bool:
+    patience = config.early_stopping_patience
+    if patience is not None and state.evaluations_since_best >= patience:
+        return True
     return config.iterations is not None and state.iteration >= state.run_start + config.iterations
 
 
@@ -282,20 +292,19 @@ def _next_run(state: TrainerState, same_books: bool) -> TrainerState:
     return following
 
 
-def _circumstances(config: TrainConfig) -> dict[str, str | int]:
+def _circumstances(config: TrainConfig) -> dict[str, Any]:
     """What must be equal for a resumed run to be the same bit for bit; a change of it is told."""
-    from devices import choose_device, choose_num_threads, choose_precision, describe
-
     device = choose_device(config.device)
     settings = config.model_dump(mode="json")
     told = {"iterations", "eval_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes"}
     told |= {"sample_prompt", "early_stopping_patience", "device", "precision", "num_threads"}
-    kept = {key: value for key, value in settings.items() if key not in told}
+    self_play = {f"self_play.{key}": str(value) for key, value in settings.pop("self_play").items()}
+    kept = {key: value for key, value in settings.items() if key not in told} | self_play
     return {
         "torch": torch.__version__,
         "machine": platform.machine(),
         "device": describe(device),
         "precision": str(choose_precision(config.precision, device)).removeprefix("torch."),
         "num_threads": choose_num_threads(config.num_threads),
-        "settings": hashlib.sha256(repr(sorted(kept.items())).encode()).hexdigest()[:12],
+        **kept,
     }

@@ -87,8 +87,8 @@ def create_model(workspace: Workspace, name: str, config: ModelConfig, seed: int
 
 def delete_model(workspace: Workspace, name: str) -> None:
     """The model and its checkpoints. Raises ModelNotFound."""
+    checkpoint_store.delete_all(workspace, name)  # first: a new model of this name must never meet them
     model_store.delete(workspace, name)
-    checkpoint_store.delete_all(workspace, name)
 
 
 def _require_fit(found: Estimate, *, field: str) -> None:

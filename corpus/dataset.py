@@ -30,7 +30,8 @@ class SplitBook:
 def split(text: str, val_fraction: float) -> SplitBook:
     """The last `val_fraction` of the characters is held out; the cut moves back to the line end before it, if one is near."""
     cut = round(len(text) * (1 - val_fraction))
-    line_end = text.rfind("\n", max(0, cut - 2000), cut)
+    near = min(2000, (len(text) - cut) // 2)  # held-out text grows by half at most
+    line_end = text.rfind("\n", cut - near, cut)
     cut = line_end + 1 if line_end > 0 else cut
     return SplitBook(text[:cut], text[cut:])
 

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,8 +23,18 @@ from config import PRESETS, Architecture, ModelConfig
 from export import huggingface
 from model import KVCache, Transformer, count_parameters
 
+ROOT = Path(__file__).resolve().parent.parent
 ARCHITECTURES: tuple[Architecture, ...] = ("llama", "gpt2")
 both = pytest.mark.parametrize("architecture", ARCHITECTURES)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tensors gain nothing from threads and wait long for them on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def tiny(architecture: Architecture) -> ModelConfig:
@@ -207,7 +221,14 @@ def test_an_absurd_size_is_counted_at_once(architecture: Architecture) -> None:
     config = ModelConfig(
         architecture=architecture, vocab_size=200_000, d_model=16_384, num_layers=256, num_heads=256, d_ff=65_536
     )
-    count_parameters(tiny(architecture))  # torch loads its meta kernels on first use
     started_at = time.perf_counter()
     assert count_parameters(config) > 200e9
     assert time.perf_counter() - started_at < 2
+
+
+def test_counting_loads_no_compiler() -> None:
+    """What torch needs for arithmetic on its meta device takes 80 MB and seconds: too much for a form's estimate."""
+    code = "import sys, torch; from config import PRESETS; from model import count_parameters; before = set(sys.modules); "
+    code += "count_parameters(PRESETS['medium']); print(len(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert int(done.stdout) < 50

@@ -335,7 +335,7 @@ def test_later_start_asks_nothing_of_the_network(project: Project, monkeypatch: 
     def never(*arguments: object) -> None:
         raise AssertionError("set up again")
 
-    for name in ("answers", "detect_graphics", "run_shown", "make_venv"):
+    for name in ("alone", "answers", "detect_graphics", "run_shown", "make_venv"):
         monkeypatch.setattr(project.start, name, never)
     assert project.set_up() == []
 
@@ -508,8 +508,8 @@ def test_torch_that_does_not_start_is_told_and_tried_again(
 
 
 SLOW_TO_STOP = """
-print("working", flush=True)
 try:
+    print("working", flush=True)
     time.sleep(20)
 except KeyboardInterrupt:
     time.sleep(0.5)

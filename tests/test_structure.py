@@ -32,8 +32,8 @@ LEVELS = {
     "jobs": 7,
     "web": 8,
     "server": 9,
-    "cli": 9,
     "start": 9,
+    "cli": 10,
 }
 NO_TORCH = {"errors", "config", "workspace", "i18n", "events", "tokenizer", "selfplay", "run_log", "jobs", "web", "server", "start"}
 DATA_FOLDERS = {"models", "books", "checkpoints"}

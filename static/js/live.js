@@ -31,7 +31,7 @@ export function showRun(model, status, known) {
   showProgress(own ? status : null, active);
   showError(own ? status.error : null);
   showNext(own && !active ? status.state : "", model, known);
-  if (own) showFigures(status);
+  showFigures(own ? status : {});
   for (const name of ["reward_soon", "rollouts_soon"]) write(name, t(whyNoSelfPlay(own ? status : {}, active) ?? `js.${name}`));
   showNotices(own ? status.notices : []);
 }
@@ -64,7 +64,7 @@ function showProgress(status, active) {
     ? t("js.iteration_of", { n: number(status.iteration), total: number(status.iterations) })
     : t("js.iteration", { n: number(status.iteration) }));
   write("percent", status.iterations ? percent(status.iteration / status.iterations) : t("js.endless"));
-  write("elapsed", t("js.elapsed", { time: duration(status.elapsed_seconds) }));
+  write("elapsed", status.elapsed_seconds ? t("js.elapsed", { time: duration(status.elapsed_seconds) }) : "");
   write("eta", active && status.eta_seconds !== null ? t("js.eta", { time: duration(status.eta_seconds) }) : "");
 }
 
@@ -82,42 +82,31 @@ function showNext(state, model, { iteration, trained }) {
   write("next", text);
 }
 
-let best = null; // the lowest held-out loss of the model on the page, in all its runs: {loss, iteration}
+// What the history of the model on the page says, over all its runs: figures for what a status does not know (any more).
+let before = {};
+let best = null; // the lowest held-out loss: {loss, iteration}
 
-export function noteEvaluations({ iteration, val_loss: losses }) {
+export function noteHistory({ loss_smooth: smooth, evaluations, self_play: play }) {
+  const last = (column) => column?.at(-1) ?? null;
+  before = { loss: last(smooth), val_loss: last(evaluations.val_loss), bits_per_byte: last(evaluations.bits_per_byte) };
+  for (const name of ["reward", "diversity", "length"]) before[name] = last(play[name]);
   best = null;
-  iteration.forEach((n, i) => noteEvaluation({ iteration: n, val_loss: losses[i] }));
+  evaluations.iteration.forEach((n, i) => noteEvaluation({ iteration: n, val_loss: evaluations.val_loss[i] }));
 }
 
 export function noteEvaluation({ iteration, val_loss: loss }) {
-  if (loss !== null && (best === null || loss < best.loss)) best = { loss, iteration };
+  if (typeof loss === "number" && (best === null || loss < best.loss)) best = { loss, iteration };
 }
 
-export function showFigures(status) {
-  write("loss", decimal(status.loss, 3));
-  write("val_loss", decimal(status.val_loss, 3));
+function showFigures(status) {
+  const figure = (name) => status[name] ?? before[name] ?? null;
+  for (const name of ["loss", "val_loss", "bits_per_byte"]) write(name, decimal(figure(name), 3));
   write("best", best ? t("js.best", { loss: decimal(best.loss, 3), n: number(best.iteration) }) : "");
-  write("bits_per_byte", decimal(status.bits_per_byte, 3));
-  write("reward", decimal(status.reward, 2));
-  const parts = { diversity: decimal(status.diversity, 2), length: decimal(status.length, 2) };
-  write("reward_parts", status.diversity === null ? "" : t("js.reward_parts", parts));
-  write("tokens_per_second", number(status.tokens_per_second, 0));
-  write("learning_rate", short(status.learning_rate));
-}
-
-// The last known figures of a model that is not the one in the status.
-export function figuresOf({ loss_smooth: smooth, evaluations, self_play: play }) {
-  const last = (column) => column?.at(-1) ?? null;
-  return {
-    loss: last(smooth),
-    val_loss: last(evaluations.val_loss),
-    bits_per_byte: last(evaluations.bits_per_byte),
-    reward: last(play.reward),
-    diversity: last(play.diversity),
-    length: last(play.length),
-    tokens_per_second: null,
-    learning_rate: null,
-  };
+  write("reward", decimal(figure("reward"), 2));
+  const parts = { diversity: decimal(figure("diversity"), 2), length: decimal(figure("length"), 2) };
+  write("reward_parts", figure("diversity") === null ? "" : t("js.reward_parts", parts));
+  write("tokens_per_second", number(figure("tokens_per_second"), 0));
+  write("learning_rate", short(figure("learning_rate")));
 }
 
 export function showConnection(state) {

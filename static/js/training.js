@@ -4,7 +4,7 @@ import { get, path, post } from "./api.js";
 import { addBook } from "./books.js";
 import { charts } from "./charts.js";
 import { busy } from "./form.js";
-import { figuresOf, isActive, noteEvaluation, noteEvaluations, showConnection, showFigures, showHistory, showRun } from "./live.js";
+import { isActive, noteEvaluation, noteHistory, showConnection, showHistory, showRun } from "./live.js";
 import { roundDone, showRollouts } from "./rollouts.js";
 import { addSample, setSamples } from "./samples.js";
 import { setup } from "./setup.js";
@@ -98,9 +98,8 @@ async function reload({ polling = false } = {}) {
 function showLoaded(loaded) {
   history = loaded;
   drawing.history(history);
-  noteEvaluations(history.evaluations);
+  noteHistory(history);
   setSamples(history.samples);
-  if (status.model !== viewed) showFigures(figuresOf(history));
   showRun(viewed, status, form.known(viewed));
   showHistory(status.model === viewed || hasHistory(), drawing.hasRounds());
 }

@@ -58,6 +58,15 @@ def stored(ws: Workspace, model: Transformer) -> Path:
     return ws.model_folder("поэт")
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tensors gain nothing from threads and wait long for them on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def complaints() -> Iterator[list[str]]:
     """What transformers logs as a warning or worse."""

@@ -1,0 +1,80 @@
+"""A tokenizer fitted on the spot, its data, trainers of fresh models, and a workspace with a model and two books."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from azr_trainer import AZRTrainer, TrainerState
+from corpus.dataset import TokenDataset, split, tokenize
+from model import Transformer
+from tests.engine.engine_kit import (
+    SELF_PLAY,
+    SHAPE,
+    TEXT,
+    TRAINING,
+    changed,
+    fill,
+    finish,
+    make_model,
+    play,
+    ready_to_play,
+)
+from tokenizer import Tokenizer
+from workspace import Workspace
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """torch.set_num_threads of one test must not slow down or change the next."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.fit([TEXT], SHAPE.vocab_size)
+
+
+@pytest.fixture(scope="session")
+def dataset(tokenizer: Tokenizer) -> TokenDataset:
+    return finish(tokenize([split(TEXT, 0.1)], tokenizer))
+
+
+@pytest.fixture
+def make_trainer(tokenizer: Tokenizer, dataset: TokenDataset) -> Callable[..., AZRTrainer]:
+    """A trainer of a fresh model; `**changes` are of the configuration."""
+
+    def make(
+        model: Transformer | None = None, self_play: bool = False, state: TrainerState | None = None,
+        optimizer_state: dict[str, torch.Tensor] | None = None, **changes: Any,
+    ) -> AZRTrainer:  # fmt: skip
+        config = changed(TRAINING, **({"self_play": SELF_PLAY} if self_play else {}) | changes)
+        player = play(tokenizer, config.self_play) if self_play else None
+        if state is None and self_play:
+            state = ready_to_play(tokenizer)
+        return AZRTrainer(
+            model or make_model(),
+            tokenizer,
+            dataset,
+            config,
+            self_play=player,
+            state=state,
+            optimizer_state=optimizer_state,
+        )
+
+    return make
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """With the untrained model "поэт" and the books "река" and "лес"."""
+    workspace = Workspace(tmp_path / "рабочая папка")
+    fill(workspace)
+    return workspace

@@ -1,0 +1,239 @@
+"""Sampling against probabilities worked out by hand, text that never splits a character, and rollouts whose logprobs are true."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from config import SamplingConfig
+from generation import Piece, Token, filter_logits, prompt_ids, stream, text_pieces, write_rollouts
+from tests.engine.engine_kit import SHAPE, changed, make_model, wild
+from tokenizer import Tokenizer
+
+PLAIN = SamplingConfig(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=1, max_new_tokens=20)
+LOGITS = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()  # so that the probabilities are known
+NONE_SEEN = torch.tensor([], dtype=torch.long)
+
+
+def _probabilities(**changes: object) -> list[float]:
+    return filter_logits(LOGITS, changed(PLAIN, **changes), NONE_SEEN).softmax(-1).tolist()
+
+
+# ---- sampling --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [0.5, 0.25, 0.15, 0.1]),
+        ({"temperature": 0.0}, [1, 0, 0, 0]),
+        ({"temperature": 0.5}, [0.25 / 0.345, 0.0625 / 0.345, 0.0225 / 0.345, 0.01 / 0.345]),  # squares
+        ({"top_k": 1}, [1, 0, 0, 0]),
+        ({"top_k": 2}, [2 / 3, 1 / 3, 0, 0]),
+        ({"top_k": 9}, [0.5, 0.25, 0.15, 0.1]),
+        ({"top_p": 0.74}, [2 / 3, 1 / 3, 0, 0]),  # 0.5 + 0.25 reaches it
+        ({"top_p": 0.76}, [5 / 9, 2.5 / 9, 1.5 / 9, 0]),
+        ({"min_p": 0.4}, [2 / 3, 1 / 3, 0, 0]),  # at least 0.4 * 0.5
+        ({"min_p": 1.0}, [1, 0, 0, 0]),
+    ],
+)
+def test_filter_gives_the_probabilities_worked_out_by_hand(changes: dict[str, object], expected: list[float]) -> None:
+    assert _probabilities(**changes) == pytest.approx(expected, abs=1e-6)
+    assert _probabilities(**changes) != pytest.approx([expected[0] - 0.01, *expected[1:]], abs=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{"temperature": 5e-324}, {"temperature": 1e-46}, {"top_p": 5e-324}, {"top_p": 1e-46}])
+def test_filter_leaves_the_likeliest_token_at_the_smallest_numbers_there_are(changes: dict[str, float]) -> None:
+    assert _probabilities(**changes) == [1, 0, 0, 0]
+
+
+def test_filter_penalty_makes_seen_tokens_less_likely_whatever_their_sign() -> None:
+    penalised = filter_logits(torch.tensor([2.0, -2.0, 1.0]), changed(PLAIN, repetition_penalty=2.0), torch.tensor([0, 1, 1]))
+    assert (penalised - penalised.max()).tolist() == pytest.approx([0.0, -5.0, 0.0])  # 1, -4, 1
+    assert (penalised - penalised.max()).tolist() != pytest.approx([0.0, -9.0, 0.0])  # counted twice
+
+
+def test_filter_leaves_its_input_alone() -> None:
+    before = LOGITS.clone()
+    _probabilities(top_k=1, temperature=0.3)
+    assert torch.equal(LOGITS, before)
+
+
+# ---- the stream ------------------------------------------------------------------------------------------------------
+
+
+def _ids(sampling: SamplingConfig, size: int = 300, end_of_text: int = -1, prompt: tuple[int, ...] = (5, 6)) -> list[int]:
+    return [token.id for token in stream(wild(make_model()), list(prompt), sampling, size, end_of_text)]
+
+
+def test_stream_same_seed_writes_the_same() -> None:
+    assert _ids(PLAIN) == _ids(PLAIN)
+    assert _ids(PLAIN) != _ids(changed(PLAIN, seed=2))
+
+
+def test_stream_without_a_seed_writes_something_else_each_time() -> None:
+    assert _ids(changed(PLAIN, seed=None)) != _ids(changed(PLAIN, seed=None))
+
+
+def test_stream_never_writes_an_id_the_tokenizer_does_not_know() -> None:
+    many = changed(PLAIN, max_new_tokens=200, temperature=3.0)
+    assert max(_ids(many, size=40)) < 40
+    assert max(_ids(many, size=300)) >= 40
+
+
+def test_stream_goes_on_when_the_context_is_full() -> None:
+    assert len(_ids(changed(PLAIN, max_new_tokens=100))) == 100 > SHAPE.max_seq_len
+    assert len(_ids(changed(PLAIN, max_new_tokens=3), prompt=tuple(range(200)))) == 3
+
+
+def test_stream_is_what_the_whole_model_says_of_the_text_so_far() -> None:
+    """Greedy, read again from the start at every token, until the window is full; then its later half is read again."""
+    model, greedy = wild(make_model()), changed(PLAIN, temperature=0.0, max_new_tokens=60)
+    context, expected = [5, 6], []
+    for _ in range(60):
+        token = int(model(torch.tensor([context]))[0, -1].argmax())
+        expected.append(token)
+        context = [*(context[16:] if len(context) == 32 else context), token]
+    found = [token.id for token in stream(model, [5, 6], greedy, 300, -1)]
+    assert found == expected
+    assert len(set(found)) > 3
+
+
+def test_stream_ends_with_end_of_text() -> None:
+    written = _ids(changed(PLAIN, max_new_tokens=500))
+    last = written[10]
+    assert _ids(changed(PLAIN, max_new_tokens=500), end_of_text=last) == written[: written.index(last) + 1]
+
+
+def test_stream_tells_the_logprob_of_the_distribution_it_drew_from() -> None:
+    model = make_model()  # untrained: uniform over the first 40 ids
+    token = next(stream(model, [5], PLAIN, 40, -1))
+    assert token.logprob == pytest.approx(-math.log(40), abs=1e-5)
+    assert token.logprob != pytest.approx(-math.log(300), abs=1e-5)
+
+
+# ---- text ------------------------------------------------------------------------------------------------------------
+
+
+def _tokens(ids: list[int]) -> Iterator[Token]:
+    return (Token(token, -1.0) for token in ids)
+
+
+def _pieces(tokenizer: Tokenizer, text: str, *stop: str, end: bool = False) -> list[Piece]:
+    """The text byte by byte: the hardest way it can come."""
+    by_byte = {tokenizer.token_bytes(token): token for token in range(tokenizer.size)}
+    ids = [by_byte[bytes([byte])] for byte in text.encode("utf-8")]
+    return list(text_pieces(_tokens(ids + [tokenizer.end_of_text] * end), tokenizer, changed(PLAIN, stop=stop)))
+
+
+def _text(pieces: list[Piece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+@pytest.mark.parametrize("text", ["мама", "😀 и 👩‍🚀", "naïve 中文 ё"])
+def test_text_never_splits_a_character(tokenizer: Tokenizer, text: str) -> None:
+    pieces = _pieces(tokenizer, text)
+    assert _text(pieces) == text
+    assert all("\ufffd" not in piece.text for piece in pieces)
+    assert sum(piece.text == "" for piece in pieces) >= len(text.encode()) - len(text)  # they were held back
+
+
+def test_text_cut_within_a_character_ends_with_the_sign_for_it(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode("😀")
+    assert _text(list(text_pieces(_tokens(ids[:2]), tokenizer, PLAIN))) == "\ufffd"
+
+
+def test_text_stops_at_a_string_that_lies_over_the_borders_of_pieces(tokenizer: Tokenizer) -> None:
+    pieces = _pieces(tokenizer, "Он сказал: стоп машина. И всё.", "стоп маш", "И всё")
+    assert _text(pieces) == "Он сказал: "
+    assert [piece.finish_reason for piece in pieces if piece.finish_reason] == ["stop"]
+
+
+def test_text_stops_at_the_earliest_of_several_strings(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode("раз два три")
+    assert _text(list(text_pieces(_tokens(ids), tokenizer, changed(PLAIN, stop=("три", "два"))))) == "раз "
+
+
+def test_text_held_back_for_a_stop_string_is_given_out_at_the_end(tokenizer: Tokenizer) -> None:
+    pieces = _pieces(tokenizer, "Он сказал: стоп", "стоп машина")
+    assert _text(pieces) == "Он сказал: стоп"
+    assert _text(pieces[:-1]) == "Он сказал: "
+    assert pieces[-1].finish_reason == "length"
+
+
+def test_text_that_only_looked_like_a_stop_string_is_given_out(tokenizer: Tokenizer) -> None:
+    assert _text(_pieces(tokenizer, "столб и стол", "стоп")) == "столб и стол"
+
+
+def test_text_tells_why_it_ended_and_how_many_tokens_it_took(tokenizer: Tokenizer) -> None:
+    ended, cut = _pieces(tokenizer, "abc", end=True)[-1], _pieces(tokenizer, "abc")[-1]
+    assert (ended.finish_reason, ended.tokens) == ("eos", 3)
+    assert (cut.finish_reason, cut.tokens) == ("length", 3)
+
+
+def test_prompt_starts_after_an_end_of_text(tokenizer: Tokenizer) -> None:
+    assert prompt_ids(tokenizer, "мама") == [tokenizer.end_of_text, *tokenizer.encode("мама")]
+    assert prompt_ids(tokenizer, "") == [tokenizer.end_of_text]
+
+
+# ---- rollouts --------------------------------------------------------------------------------------------------------
+
+EQUAL = [[5, 6, 7], [8, 9, 10], [11, 12, 13]]
+RAGGED = [[5], [8, 9, 10, 20, 21], [11, 12]]
+END = 3
+
+
+def _rollouts(prompts: list[list[int]], seed: int = 1, new: int = 12, size: int = 40):
+    return write_rollouts(wild(make_model()), prompts, new, size, END, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("prompts", [EQUAL, RAGGED], ids=["equal", "ragged"])
+def test_rollout_logprobs_are_those_of_the_model_on_the_same_tokens(prompts: list[list[int]]) -> None:
+    written, model = _rollouts(prompts), wild(make_model())
+    for row, (prompt, completion) in enumerate(zip(prompts, written.completions, strict=True)):
+        tokens = torch.tensor([prompt + completion])
+        assert written.tokens[row, : tokens.shape[1]].tolist() == prompt + completion
+        places = slice(len(prompt) - 1, len(prompt) - 1 + len(completion))
+        found = written.logprobs[row, places]
+        torch.testing.assert_close(found, model.token_logprobs(tokens, size=40)[0, places])
+        whole = model.token_logprobs(tokens)[0, places]  # over all ids: another distribution
+        assert not torch.allclose(found, whole)
+        assert float(written.logprobs[row].abs().sum()) == pytest.approx(float(found.abs().sum()))  # 0 elsewhere
+
+
+@pytest.mark.parametrize("prompts", [EQUAL, RAGGED], ids=["equal", "ragged"])
+def test_rollouts_end_at_the_end_of_text(prompts: list[list[int]]) -> None:
+    seen = set()
+    for seed in range(25):
+        written = _rollouts(prompts, seed, size=10)
+        for completion, finished in zip(written.completions, written.finished, strict=True):
+            assert completion.count(END) == finished == (completion[-1] == END)
+            assert finished or len(completion) == 12
+            seen.add(finished)
+    assert seen == {True, False}
+
+
+def test_rollouts_same_generator_state_writes_the_same() -> None:
+    first, again, other = _rollouts(RAGGED), _rollouts(RAGGED), _rollouts(RAGGED, seed=2)
+    assert first.completions == again.completions
+    assert torch.equal(first.logprobs, again.logprobs)
+    assert first.completions != other.completions
+
+
+def test_rollouts_never_write_an_id_the_tokenizer_does_not_know() -> None:
+    assert max(token for completion in _rollouts(EQUAL).completions for token in completion) < 40
+
+
+def test_rollouts_of_a_long_prompt_keep_its_end() -> None:
+    written = _rollouts([list(range(4, 39))])
+    assert written.starts == [20]
+    assert written.tokens[0, :20].tolist() == list(range(19, 39))
+
+
+def test_rollouts_entropy_of_an_untrained_model_is_that_of_a_uniform_choice() -> None:
+    written = write_rollouts(make_model(), EQUAL, 8, 40, END, torch.Generator().manual_seed(0))
+    assert written.entropy == pytest.approx(math.log(40), abs=1e-5)
+    assert _rollouts(EQUAL).entropy < math.log(40) - 0.1

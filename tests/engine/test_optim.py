@@ -1,0 +1,115 @@
+"""The learning-rate schedule against numbers worked out by hand, and optimizers that cover and remember everything."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import torch
+
+from config import ModelConfig
+from model import Transformer
+from optim import Optimizers, learning_rate_at
+from tests.engine.engine_kit import SHAPE, TRAINING, changed, make_model, same
+
+RATES = changed(TRAINING, learning_rate=2e-3, min_learning_rate=1e-4, warmup_iterations=10)
+OPTIMIZERS: tuple[Literal["muon", "adamw"], ...] = ("muon", "adamw")
+
+
+@pytest.mark.parametrize(
+    ("iteration", "expected"),
+    [
+        (0, 2e-4),  # the first of ten steps up
+        (4, 1e-3),
+        (9, 2e-3),  # the warm-up's end
+        (39, 2e-3),
+        (40, 2e-3),  # 60 iterations are left: the fall begins
+        (70, 1.05e-3),  # half of it: 1e-4 + 1.9e-3 / 2
+        (100, 1e-4),
+    ],
+)
+def test_schedule_follows_the_numbers_worked_out_by_hand(iteration: int, expected: float) -> None:
+    assert learning_rate_at(RATES, iteration, 100) == pytest.approx(expected, rel=1e-9)
+    assert learning_rate_at(RATES, iteration, 100) != pytest.approx(expected * 1.001, rel=1e-9)
+
+
+def test_schedule_of_an_endless_training_stays_constant_after_the_warm_up() -> None:
+    assert [learning_rate_at(RATES, i, None) for i in (0, 9, 10, 10**9)] == pytest.approx([2e-4, 2e-3, 2e-3, 2e-3])
+    assert learning_rate_at(RATES, 90, 100) < 2e-3  # a finite one does not
+
+
+def test_schedule_warm_up_takes_a_fifth_of_a_short_training_at_most() -> None:
+    assert learning_rate_at(RATES, 1, 10) == pytest.approx(2e-3)  # two iterations instead of ten
+    assert learning_rate_at(RATES, 1, 100) == pytest.approx(4e-4)
+
+
+def test_schedule_floor_above_the_peak_is_the_peak() -> None:
+    upside_down = changed(RATES, learning_rate=1e-3, min_learning_rate=5e-2)
+    assert learning_rate_at(upside_down, 100, 100) == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_optimizers_cover_each_parameter_exactly_once(optimizer: str, architecture: str) -> None:
+    model = Transformer(ModelConfig(**{**SHAPE.model_dump(), "architecture": architecture}))
+    optimizers = Optimizers(model, changed(TRAINING, optimizer=optimizer))
+    covered = [id(p) for o in optimizers._optimizers for group in o.param_groups for p in group["params"]]
+    assert sorted(covered) == sorted(id(p) for p in model.parameters())
+    assert sorted(covered[1:]) != sorted(id(p) for p in model.parameters())
+
+
+def test_optimizers_move_matrices_by_muon_and_never_decay_norms_and_embeddings() -> None:
+    model = make_model()
+    names = {id(p): name for name, p in model.named_parameters()}
+    optimizers = Optimizers(model, changed(TRAINING, optimizer="muon", weight_decay=0.1))
+    by_muon = {names[id(p)] for p in optimizers._optimizers[0].param_groups[0]["params"]}
+    assert by_muon == {n for n in names.values() if n.startswith("layers.") and n.endswith("_proj.weight")}
+    groups = [group for o in optimizers._optimizers for group in o.param_groups]
+    decayed = {names[id(p)] for group in groups for p in group["params"] if group["weight_decay"] > 0}
+    assert decayed == by_muon | {"lm_head.weight"}
+
+
+def _steps(model: Transformer, optimizers: Optimizers, first: int, last: int) -> None:
+    for step in range(first, last):
+        torch.manual_seed(step)
+        model.loss(torch.randint(300, (2, 8)), torch.randint(300, (2, 8))).backward()
+        optimizers.step(1e-3)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_optimizer_state_round_trips_bit_for_bit(optimizer: str) -> None:
+    config = changed(TRAINING, optimizer=optimizer)
+    straight, halted, forgetful = make_model(), make_model(), make_model()
+    _steps(straight, Optimizers(straight, config), 0, 4)
+
+    first = Optimizers(halted, config)
+    _steps(halted, first, 0, 2)
+    state = {name: tensor.clone() for name, tensor in first.state().items()}
+    second = Optimizers(halted, config)
+    second.load_state(state)
+    assert same(second.state(), state)
+    _steps(halted, second, 2, 4)
+    assert same(halted.state_dict(), straight.state_dict())
+
+    _steps(forgetful, Optimizers(forgetful, config), 0, 2)
+    _steps(forgetful, Optimizers(forgetful, config), 2, 4)  # the control: the state is not handed over
+    assert not same(forgetful.state_dict(), straight.state_dict())
+
+
+def test_optimizer_state_that_was_loaded_is_a_copy() -> None:
+    model = make_model()
+    optimizers = Optimizers(model, TRAINING)
+    _steps(model, optimizers, 0, 1)
+    kept = {name: tensor.clone() for name, tensor in optimizers.state().items()}
+    given = {name: tensor.clone() for name, tensor in kept.items()}
+    other = Optimizers(model, TRAINING)
+    other.load_state(given)
+    _steps(model, other, 1, 2)
+    assert same(given, kept)
+    assert not same(other.state(), kept)
+
+
+def test_optimizer_step_clears_the_gradients() -> None:
+    model = make_model()
+    _steps(model, Optimizers(model, TRAINING), 0, 1)
+    assert all(parameter.grad is None for parameter in model.parameters())
