@@ -8,10 +8,14 @@ set "PYTHONUTF8=1"
 cd /d "%~dp0"
 
 set "PYTHON="
-py -3 -c "import sys" >nul 2>nul && set "PYTHON=py -3"
-if not defined PYTHON python -c "import sys; sys.exit(sys.version_info < (3, 6))" >nul 2>nul && set "PYTHON=python"
-if not defined PYTHON goto no_python
+py -3 -c "import sys" >nul 2>nul
+if "%ERRORLEVEL%"=="0" set "PYTHON=py -3"
+if defined PYTHON goto found
+python -c "import sys; sys.exit(sys.version_info < (3, 6))" >nul 2>nul
+if not "%ERRORLEVEL%"=="0" goto no_python
+set "PYTHON=python"
 
+:found
 %PYTHON% "%~dp0start.py" %*
 set "STATUS=%ERRORLEVEL%"
 if not "%STATUS%"=="0" pause

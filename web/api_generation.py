@@ -36,7 +36,7 @@ router = APIRouter(tags=["generation"], responses=ERROR_ANSWERS)
 
 @dataclass(frozen=True)
 class Written:
-    """One more piece of a text and what is known of the whole so far."""
+    """One more piece of a text; the last one, which has a finish_reason, carries the whole completion."""
 
     text: str
     completion: str
@@ -64,7 +64,8 @@ def _write(services: Services, body: Generate) -> Generator[Written, None, None]
     """Runs in a thread. The speed is counted from the first piece on: loading the model is not writing."""
     sampling = narrowed(body, SamplingConfig)
     snapshots, version = services.snapshots, body.version
-    started_at, before, completion = 0.0, 0, ""
+    started_at, before = 0.0, 0
+    texts: list[str] = []
     for piece in workflows.generate(
         services.workspace, body.model, body.prompt, sampling, snapshots=snapshots, version=version
     ):
@@ -73,7 +74,8 @@ def _write(services: Services, body: Generate) -> Generator[Written, None, None]
             started_at, before = now, piece.tokens
         seconds = now - started_at
         speed = (piece.tokens - before) / seconds if seconds > 0 and piece.tokens > before else None
-        completion += piece.text
+        texts.append(piece.text)
+        completion = "".join(texts) if piece.finish_reason else ""
         yield Written(piece.text, completion, piece.tokens, piece.finish_reason, speed)
 
 

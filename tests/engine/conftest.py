@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+import azr_trainer
 from azr_trainer import AZRTrainer, TrainerState
 from corpus.dataset import TokenDataset, split, tokenize
 from model import Transformer
@@ -35,6 +36,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample after each evaluation would take most of the time."""
+    monkeypatch.setattr(azr_trainer, "SAMPLE_TOKENS", 6)
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ def test_trainer_tells_the_stages_of_a_round_in_order(make_trainer: Make) -> Non
     told = list(make_trainer(self_play=True, iterations=2, eval_every=100).run())
     stages = [event.stage.value for event in told if isinstance(event, StageBegun)]
     round_ = ["self_play", "reward", "update", "supervised"]
-    assert stages == ["evaluating", "supervised", *round_, "evaluating", "supervised"]
+    assert stages == ["supervised", "evaluating", "supervised", *round_, "evaluating", "supervised"]
     assert [type(e).__name__ for e in told if isinstance(e, IterationDone | SelfPlayDone)][-2:] == ["IterationDone", "SelfPlayDone"]
 
 

@@ -23,8 +23,8 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def ws(tmp_path: Path) -> Workspace:
-    workspace = Workspace(tmp_path / "workspace")
+def ws(memory_folder: Path) -> Workspace:
+    workspace = Workspace(memory_folder / "workspace")
     workspace.prepare()
     return workspace
 

@@ -186,11 +186,12 @@ def test_stream_and_reconnection_show_every_iteration_once(client: TestClient, t
     start = {"params": {"last_event_id": history["last_event_id"]}}
     first = follow(client, lambda event: event.event == "iterations", **start)
     assert first[0].event == "status"
-    status_when(client, lambda status: status["state"] == "done")
+    status = status_when(client, lambda status: status["state"] == "done")
     again = {**start, "headers": {"Last-Event-ID": str(first[-1].id)}}  # as a browser reconnects: the header is newer
     second = follow(client, lambda event: event.id == client.app.state.services.runner.last_event_id, **again)  # type: ignore[attr-defined]
     seen = iterations_in(first + second)
-    assert seen == list(range(11, 21))  # the ten before were another run's
+    assert seen == list(range(11, status["iteration"] + 1))  # the ten before were another run's
+    assert len(seen) >= 10
     assert {"RunStarted", "Evaluated", "SampleWritten", "CheckpointSaved"} <= {event.event for event in first + second}
 
 

@@ -1,0 +1,372 @@
+"""A training over a workspace on disk: what is kept, what a stop, a full disk, a broken file and a kill leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import azr_trainer
+import checkpoint_store
+import model_store
+import workflows
+from checkpoint_store import Checkpoint
+from errors import BookTooSmall, DiskFull, NonFinite
+from events import CheckpointSaved, Evaluated, IterationDone, ModelPublished, Notice, RunStarted, Stage, StageBegun, State
+from run_log import read_run
+from tests.engine.engine_kit import BOOK, MODEL, OTHER_BOOK, SELF_PLAY, TEXT, fill, plan, same
+from tokenizer import Tokenizer
+from workspace import Workspace
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def _train(ws: Workspace, books: tuple[str, ...] = (BOOK,), **changes: Any) -> list[Any]:
+    return list(workflows.train(ws, plan(ws, books, **changes)))
+
+
+def _train_until(ws: Workspace, wanted: Any, **changes: Any) -> list[Any]:
+    """Stop at the first event for which `wanted(event)` holds."""
+    run, told = workflows.train(ws, plan(ws, **changes)), []
+    for event in run:
+        told.append(event)
+        if wanted(event):
+            break
+    run.close()
+    return told
+
+
+def _at(iteration: int) -> Any:
+    return lambda event: isinstance(event, IterationDone) and event.iteration == iteration
+
+
+def _checkpoint(ws: Workspace) -> Checkpoint:
+    checkpoint, damaged = checkpoint_store.latest(ws, MODEL)
+    assert checkpoint is not None
+    assert not damaged
+    return checkpoint
+
+
+def _codes(told: list[Any]) -> list[str]:
+    return [event.code for event in told if isinstance(event, Notice)]
+
+
+def _state(ws: Workspace) -> str:
+    record = read_run(ws, MODEL)
+    assert record is not None
+    return str(record["state"])
+
+
+def _started(told: list[Any]) -> RunStarted:
+    return next(event for event in told if isinstance(event, RunStarted))
+
+
+# ---- a first training ------------------------------------------------------------------------------------------------
+
+
+def test_first_training_fits_the_tokenizer_on_the_training_part_alone(workspace: Workspace) -> None:
+    told = _train(workspace)
+    assert told[0] == StageBegun(Stage.FITTING_TOKENIZER)
+    found = model_store.load(workspace, MODEL).tokenizer
+    cut = TEXT.rindex("\n", 0, round(len(TEXT) * 0.9)) + 1
+    assert found is not None
+    assert found.to_json() == Tokenizer.fit([TEXT[:cut]], 300).to_json()
+    assert found.to_json() != Tokenizer.fit([TEXT], 300).to_json()
+    assert not any(event == told[0] for event in _train(workspace))  # the second keeps it
+
+
+def test_training_publishes_the_best_and_saves_at_the_end(workspace: Workspace) -> None:
+    told = _train(workspace)
+    assert [(e.iteration) for e in told if isinstance(e, ModelPublished)] == [e.iteration for e in told if isinstance(e, Evaluated) and e.is_best]
+    assert [e.iteration for e in told if isinstance(e, CheckpointSaved)] == [6]
+    assert _checkpoint(workspace).iteration == 6
+    info = model_store.get_model(workspace, MODEL)
+    last = [event for event in told if isinstance(event, ModelPublished)][-1]
+    assert (info.trained, info.iteration, info.val_loss, info.books) == (True, last.iteration, last.val_loss, (BOOK,))
+
+
+def test_published_weights_are_those_of_the_best_evaluation(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([5.0, 4.0, 4.5])
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "validate", lambda self: next(values))
+    _train_until(workspace, _at(3))
+    best = _checkpoint(workspace).weights
+    _train(workspace)
+    published = model_store.load(workspace, MODEL).model.state_dict()
+    assert same(dict(published), best)
+    assert not same(dict(published), _checkpoint(workspace).weights)
+
+
+def test_training_tells_on_disk_where_it_stands(workspace: Workspace) -> None:
+    run, states = workflows.train(workspace, plan(workspace)), []
+    for event in run:
+        if isinstance(event, IterationDone):
+            states.append(_state(workspace))
+    assert set(states) == {"running"}
+    assert _state(workspace) == "done"
+    record = read_run(workspace, MODEL)
+    assert record is not None
+    assert (record["iteration"], record["books"], record["config"]["batch_size"]) == (6, [BOOK], 4)
+
+
+def test_training_on_a_book_that_is_too_small_changes_nothing(workspace: Workspace) -> None:
+    workspace.book_text("мало").write_text("мама мыла раму\n", encoding="utf-8")
+    with pytest.raises(BookTooSmall):
+        _train(workspace, ("мало",))
+    assert model_store.load(workspace, MODEL).tokenizer is None
+    assert checkpoint_store.latest(workspace, MODEL) == (None, [])
+    assert _state(workspace) == "failed"
+    _train(workspace)  # and the model can still be trained
+
+
+# ---- stop and go on --------------------------------------------------------------------------------------------------
+
+
+def test_stopping_saves_and_the_next_training_goes_on_bit_for_bit(workspace: Workspace, tmp_path: Path) -> None:
+    options = {"iterations": 6, "self_play": SELF_PLAY}
+    straight = Workspace(tmp_path / "ununterbrochen")
+    fill(straight)
+    expected = {e.iteration: e.loss for e in _train(straight, **options) if isinstance(e, IterationDone)}
+
+    stops = [_at(2), lambda event: isinstance(event, Evaluated) and event.iteration == 3, _at(5)]
+    found: dict[int, float] = {}
+    for number, stop in enumerate(stops):
+        told = _train_until(workspace, stop, **options)
+        assert _started(told).resumed == (number > 0)
+        assert _state(workspace) == "stopped"
+        found |= {e.iteration: e.loss for e in told if isinstance(e, IterationDone)}
+    told = _train(workspace, **options)
+    assert (_started(told).resumed, _started(told).exact, _started(told).iteration) == (True, True, 5)
+    assert "resumed" in _codes(told)
+    assert found | {e.iteration: e.loss for e in told if isinstance(e, IterationDone)} == expected
+    one, other = _checkpoint(workspace), _checkpoint(straight)
+    assert same(one.weights, other.weights)
+    assert same(one.optimizer, other.optimizer)
+    assert same(
+        dict(model_store.load(workspace, MODEL).model.state_dict()), dict(model_store.load(straight, MODEL).model.state_dict())
+    )
+
+
+def test_stopping_at_the_best_evaluation_publishes_it(workspace: Workspace) -> None:
+    """The saved state counts this evaluation already, so no later one would publish these weights."""
+    told = _train_until(workspace, lambda event: isinstance(event, Evaluated) and event.iteration == 3)
+    assert told[-1].is_best
+    assert model_store.get_model(workspace, MODEL).iteration == 3
+    assert _checkpoint(workspace).state["trainer"]["best_iteration"] == 3
+
+
+def test_stopping_after_a_save_keeps_the_evaluation_of_the_same_iteration(workspace: Workspace) -> None:
+    _train_until(workspace, lambda e: isinstance(e, Evaluated) and e.iteration == 3, checkpoint_every=3)
+    assert _checkpoint(workspace).state["trainer"]["evaluated_iteration"] == 3
+
+
+def test_stopping_before_the_first_iteration_leaves_nothing_to_resume_wrongly(workspace: Workspace) -> None:
+    _train_until(workspace, lambda event: True)
+    assert _state(workspace) == "stopped"
+    assert checkpoint_store.iterations(workspace, MODEL) == ()
+    assert _started(_train(workspace)).iteration == 0
+
+
+def test_going_on_with_other_settings_says_that_it_is_not_exact(workspace: Workspace) -> None:
+    _train_until(workspace, _at(2))
+    assert plan(workspace).resumed
+    told = _train(workspace, dropout=0.3)
+    assert _started(told).resumed
+    assert not _started(told).exact
+    assert "resumed_not_exact" in _codes(told)
+
+
+def test_self_play_switched_off_and_on_again_goes_on(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfplay.leash.MIN_ITERATIONS", 0)
+    monkeypatch.setattr("selfplay.leash.MIN_FALL", 0.0)
+    options = {"iterations": 12, "eval_every": 3}
+    _train_until(workspace, _at(4), self_play=SELF_PLAY, **options)
+    assert any(name.startswith("reference/") for name in _checkpoint(workspace).optimizer)
+    _train_until(workspace, _at(7), **options)  # without
+    told = _train(workspace, self_play=SELF_PLAY, **options)
+    assert [type(e).__name__ for e in told].count("SelfPlayDone") >= 1
+
+
+# ---- again -----------------------------------------------------------------------------------------------------------
+
+
+def test_training_again_after_the_end_goes_on_counting_with_a_new_schedule(workspace: Workspace) -> None:
+    first = _train(workspace)
+    weights = _checkpoint(workspace).weights
+    again = _train(workspace)
+    started = _started(again)
+    assert not plan(workspace).resumed
+    assert (started.iteration, started.iterations, started.resumed) == (6, 12, False)
+    rates = [[e.learning_rate for e in told if isinstance(e, IterationDone)] for told in (first, again)]
+    assert rates[0] == rates[1]
+    assert [e.iteration for e in again if isinstance(e, IterationDone)] == [7, 8, 9, 10, 11, 12]
+    assert not same(_checkpoint(workspace).weights, weights)
+
+
+def test_training_again_for_more_iterations_is_a_new_run_too(workspace: Workspace) -> None:
+    _train(workspace)
+    started = _started(_train(workspace, iterations=8))
+    assert (started.iteration, started.iterations, started.resumed) == (6, 14, False)
+
+
+def test_training_again_after_early_stopping_trains(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "validate", lambda self: 5.0)
+    options = {"eval_every": 1, "early_stopping_patience": 2, "checkpoint_every": 1}
+    first, again = _train(workspace, **options), _train(workspace, **options)
+    for told in (first, again):
+        assert _codes(told)[-1] == "early_stopped"
+        assert sum(isinstance(event, IterationDone) for event in told) == 2
+
+
+def test_rounds_go_on_counting_in_a_new_run() -> None:
+    state = azr_trainer.TrainerState(self_play=azr_trainer.SelfPlayState(round=41))
+    assert state.next_run().self_play == azr_trainer.SelfPlayState(round=41)
+
+
+def test_other_books_start_from_the_published_model(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([5.0, 4.0, 4.5, 6.0, 6.0, 6.0])
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "validate", lambda self: next(values))
+    _train(workspace)  # published at 3, saved at 6
+    published = dict(model_store.load(workspace, MODEL).model.state_dict())
+    started = []
+    first = azr_trainer.AZRTrainer._iterate
+
+    def watched(self: Any) -> Any:
+        if not started:
+            started.append({name: tensor.clone() for name, tensor in self.model.state_dict().items()})
+        return first(self)
+
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "_iterate", watched)
+    told = _train(workspace, (OTHER_BOOK,))
+    assert same(started[0], published)
+    assert _started(told).iteration == 6
+    assert not _started(told).resumed
+
+
+# ---- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+def _damage(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
+def test_damaged_newest_checkpoint_is_told_and_the_one_before_used(workspace: Workspace, file: str) -> None:
+    _train_until(workspace, _at(5), checkpoint_every=3)
+    assert checkpoint_store.iterations(workspace, MODEL) == (3, 5)
+    _damage(workspace.checkpoint_folder(MODEL) / "step-00000005" / file)
+    told = _train(workspace)
+    notices = [event for event in told if isinstance(event, Notice)]
+    assert ("checkpoint_corrupt", 5) in [(event.code, event.parameters.get("iteration")) for event in notices]
+    assert _started(told).iteration == 3
+
+
+def test_all_checkpoints_damaged_starts_from_the_published_model(workspace: Workspace) -> None:
+    _train_until(workspace, _at(5), checkpoint_every=3)
+    for folder in workspace.checkpoint_folder(MODEL).glob("step-*"):
+        _damage(folder / "model.safetensors")
+    told = _train(workspace)
+    assert _codes(told).count("checkpoint_corrupt") == 2
+    assert _started(told).iteration == 0
+    assert _state(workspace) == "done"
+
+
+def _full_disk(*arguments: Any, **options: Any) -> int:
+    raise DiskFull(path="/here", reason="No space left on device")
+
+
+@pytest.mark.parametrize("when", ["stop", "count", "end"])
+def test_disk_full_while_saving_fails_the_run_and_keeps_the_old_checkpoint(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    _train_until(workspace, _at(2))
+    before = _checkpoint(workspace)
+    monkeypatch.setattr(checkpoint_store.tensor_file, "write", _full_disk)
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "validate", lambda self: 9.0)  # nothing to publish
+    run = workflows.train(workspace, plan(workspace, checkpoint_every=4 if when == "count" else 1000))
+    with pytest.raises(DiskFull):
+        for event in run:
+            if when == "stop" and isinstance(event, IterationDone):
+                run.close()
+    assert _state(workspace) == "failed"
+    assert workflows.last_run(workspace).error == {
+        "code": "disk_full", "parameters": {"path": "/here", "reason": "No space left on device"}, "field": None,
+    }  # fmt: skip
+    after = _checkpoint(workspace)
+    assert after.iteration == before.iteration == 2
+    assert same(after.weights, before.weights)
+    assert not list(workspace.root.rglob(".tmp-*"))
+
+
+def test_error_in_training_saves_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    _train_until(workspace, _at(2))
+    accumulate = azr_trainer.AZRTrainer._accumulate
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "_accumulate", lambda self: accumulate(self) * float("nan"))
+    with pytest.raises(NonFinite):
+        _train(workspace, iterations=50)
+    assert _checkpoint(workspace).iteration == 2
+    assert _state(workspace) == "failed"
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "_accumulate", accumulate)
+    assert _started(_train(workspace)).iteration == 2
+
+
+def test_mistake_of_ours_saves_nothing_and_says_failed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "_accumulate", broken)
+    with pytest.raises(ZeroDivisionError):
+        _train(workspace)
+    assert checkpoint_store.iterations(workspace, MODEL) == ()
+    assert _state(workspace) == "failed"
+
+
+# ---- killed ----------------------------------------------------------------------------------------------------------
+
+TRAINER_PROCESS = """
+import sys
+import azr_trainer, workflows
+from tests.engine.engine_kit import plan
+from workspace import Workspace
+azr_trainer.SAMPLE_TOKENS = 6
+ws = Workspace(sys.argv[1])
+for event in workflows.train(ws, plan(ws, iterations=None, eval_every=3, checkpoint_every=1)):
+    if type(event).__name__ == "CheckpointSaved":
+        print(event.iteration, flush=True)
+"""
+
+
+def test_killed_training_shows_interrupted_and_goes_on(workspace: Workspace) -> None:
+    rng, reached = random.Random(3), 0
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", TRAINER_PROCESS, str(workspace.root)],
+            cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        told = [int(process.stdout.readline()) for _ in range(3)]
+        time.sleep(rng.uniform(0, 0.15))
+        process.send_signal(signal.SIGKILL)
+        process.stdout.close()
+        process.wait()
+        assert told[0] == reached + 1  # it went on where the one before was killed
+        workspace.prepare()
+        assert not list(workspace.root.rglob(".tmp-*"))
+        status = workflows.last_run(workspace)
+        assert (status.state, status.model, status.books) == (State.INTERRUPTED, MODEL, (BOOK,))
+        assert plan(workspace).resumed
+        reached = _checkpoint(workspace).iteration
+        assert reached >= told[-1]
+    lines = (workspace.checkpoint_folder(MODEL) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[:-1]
+    assert all(json.loads(line) for line in lines)
+    assert torch.isfinite(_checkpoint(workspace).weights["lm_head.weight"]).all()
