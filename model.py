@@ -237,4 +237,6 @@ def _norm(config: ModelConfig) -> nn.Module:
 def count_parameters(config: ModelConfig) -> int:
     """The number of trained numbers, counted on torch's meta device: nothing is allocated, whatever the size."""
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in Transformer(config).parameters())
+        model = Transformer(config.model_copy(update={"num_layers": 1}))
+    total, of_a_layer = (sum(p.numel() for p in part.parameters()) for part in (model, model.layers[0]))
+    return total + (config.num_layers - 1) * of_a_layer  # layers are alike

@@ -193,9 +193,10 @@ class Server(uvicorn.Server):
 
 
 def _make_app(workspace: Workspace, options: Options, port: int) -> FastAPI:
-    from web.app import UPLOAD_LIMIT_BYTES, create_app  # torch comes with it: a refusal need not wait for that
+    from corpus.library import DEFAULT_LIMIT_BYTES
+    from web.app import create_app  # torch comes with it: a refusal need not wait for that
 
-    limit_bytes = options.upload_limit_bytes or UPLOAD_LIMIT_BYTES
+    limit_bytes = options.upload_limit_bytes or DEFAULT_LIMIT_BYTES
     return create_app(workspace, port=port, upload_limit_bytes=limit_bytes, example_book=EXAMPLE_BOOK)
 
 

@@ -22,7 +22,7 @@ from starlette.types import Scope
 
 import i18n
 import workflows
-from corpus.library import ensure_example
+from corpus.library import DEFAULT_LIMIT_BYTES, ensure_example
 from errors import BookTooLarge
 from jobs import JobRunner
 from web import api_books, api_generation, api_models, api_training, events, pages
@@ -35,7 +35,6 @@ from workspace import Workspace
 
 TITLE = "AZR Model Trainer"
 STATIC = Path(__file__).resolve().parent.parent / "static"
-UPLOAD_LIMIT_BYTES = 200_000_000
 FORM_OVERHEAD_BYTES = 100_000  # names and boundaries around the file
 SAVE_SECONDS = 120.0  # how long a training may take to save when the server goes down
 
@@ -44,7 +43,7 @@ def create_app(
     workspace: Workspace,
     *,
     port: int = 8000,
-    upload_limit_bytes: int = UPLOAD_LIMIT_BYTES,
+    upload_limit_bytes: int = DEFAULT_LIMIT_BYTES,
     example_book: Path | None = None,
 ) -> FastAPI:
     """The application for one workspace, reachable under this machine's own names and `port` only."""

@@ -13,7 +13,9 @@ from generation import Piece, Token, filter_logits, prompt_ids, stream, text_pie
 from tests.engine.engine_kit import SHAPE, changed, make_model, wild
 from tokenizer import Tokenizer
 
-PLAIN = SamplingConfig(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=1, max_new_tokens=20)
+PLAIN = SamplingConfig(
+    temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=1, max_new_tokens=20
+)
 LOGITS = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()  # so that the probabilities are known
 NONE_SEEN = torch.tensor([], dtype=torch.long)
 
@@ -45,13 +47,17 @@ def test_filter_gives_the_probabilities_worked_out_by_hand(changes: dict[str, ob
     assert _probabilities(**changes) != pytest.approx([expected[0] - 0.01, *expected[1:]], abs=1e-6)
 
 
-@pytest.mark.parametrize("changes", [{"temperature": 5e-324}, {"temperature": 1e-46}, {"top_p": 5e-324}, {"top_p": 1e-46}])
+@pytest.mark.parametrize(
+    "changes", [{"temperature": 5e-324}, {"temperature": 1e-46}, {"top_p": 5e-324}, {"top_p": 1e-46}]
+)
 def test_filter_leaves_the_likeliest_token_at_the_smallest_numbers_there_are(changes: dict[str, float]) -> None:
     assert _probabilities(**changes) == [1, 0, 0, 0]
 
 
 def test_filter_penalty_makes_seen_tokens_less_likely_whatever_their_sign() -> None:
-    penalised = filter_logits(torch.tensor([2.0, -2.0, 1.0]), changed(PLAIN, repetition_penalty=2.0), torch.tensor([0, 1, 1]))
+    penalised = filter_logits(
+        torch.tensor([2.0, -2.0, 1.0]), changed(PLAIN, repetition_penalty=2.0), torch.tensor([0, 1, 1])
+    )
     assert (penalised - penalised.max()).tolist() == pytest.approx([0.0, -5.0, 0.0])  # 1, -4, 1
     assert (penalised - penalised.max()).tolist() != pytest.approx([0.0, -9.0, 0.0])  # counted twice
 
@@ -65,7 +71,9 @@ def test_filter_leaves_its_input_alone() -> None:
 # ---- the stream ------------------------------------------------------------------------------------------------------
 
 
-def _ids(sampling: SamplingConfig, size: int = 300, end_of_text: int = -1, prompt: tuple[int, ...] = (5, 6)) -> list[int]:
+def _ids(
+    sampling: SamplingConfig, size: int = 300, end_of_text: int = -1, prompt: tuple[int, ...] = (5, 6)
+) -> list[int]:
     return [token.id for token in stream(wild(make_model()), list(prompt), sampling, size, end_of_text)]
 
 

@@ -1,0 +1,136 @@
+"""The READMEs' pictures, from a real run: a server of its own, the example book, the small preset, a real browser.
+
+    python -m benchmarks.screenshots [--iterations 300] [--language en --language ru] [--num-threads 1]
+
+Writes docs/img/<page>-<language>.png for the four pages: the training and the generated text on them are what this machine
+made just now. Pictures are reduced to 256 colours, so that the repository stays small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import shutil
+import struct
+import tempfile
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.server_process import ServerProcess, serving
+
+IMAGES = Path(__file__).resolve().parent.parent / "docs" / "img"
+WIDTH, HEIGHT = 1200, 860
+MODEL, LOCALES = "first-model", {"en": "en-US", "ru": "ru-RU"}
+PROMPT = "Искусственный интеллект"
+Pixels = Any  # numpy array (H, W, 3) of uint8
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--iterations", type=int, default=300)
+    options.add_argument("--num-threads", type=int)
+    options.add_argument("--language", action="append", choices=sorted(LOCALES))
+    chosen = options.parse_args()
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    path = os.environ.get("AZR_TEST_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server, sync_playwright() as playwright:
+        train(server, chosen.iterations, chosen.num_threads)
+        browser = playwright.chromium.launch(executable_path=path, args=["--headless=new", "--no-sandbox"])
+        for language in chosen.language or sorted(LOCALES):
+            take_all(browser, server, language)
+        browser.close()
+
+
+def train(server: ServerProcess, iterations: int, num_threads: int | None) -> None:
+    server.post("/create_model", {"name": MODEL, "preset": "small"})
+    wish = {"model": MODEL, "books": ["example_book"], "iterations": iterations, "eval_every": max(1, iterations // 12)}
+    server.post("/train", wish | {"num_threads": num_threads})
+    while (status := server.get("/training_status"))["state"] in ("queued", "running", "stopping"):
+        print(f"\r{status['iteration']} / {iterations}  loss {status['loss']}", end="", flush=True)
+        time.sleep(2)
+    print()
+    assert status["state"] == "done", status
+
+
+def take_all(browser: Browser, server: ServerProcess, language: str) -> None:
+    context = browser.new_context(locale=LOCALES[language], viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
+    context.add_init_script("localStorage.setItem('azr-helps', 'off')")
+    page = context.new_page()
+
+    page.goto(f"{server.address}/")
+    page.fill("#f-name", "my_custom_model")
+    page.select_option("#f-book", "example_book")
+    page.wait_for_function("document.querySelector('[data-estimate=ratio]').textContent")
+    take(page, "create", language)
+
+    page.goto(f"{server.address}/training")
+    page.wait_for_selector("[data-chart=loss][data-points]")
+    page.wait_for_timeout(1000)
+    take(page, "training", language)
+
+    page.goto(f"{server.address}/generation")
+    page.fill("#f-prompt", PROMPT)
+    page.click("#generate")
+    page.wait_for_selector("#copy:not([hidden])", timeout=120_000)
+    take(page, "generation", language)
+
+    page.goto(f"{server.address}/library")
+    take(page, "library", language)
+    context.close()
+
+
+def take(page: Page, name: str, language: str) -> None:
+    page.evaluate("document.activeElement?.blur()")
+    target = IMAGES / f"{name}-{language}.png"
+    target.write_bytes(with_palette(pixels_of(page)))
+    print(f"{target.name}: {target.stat().st_size:,} bytes")
+
+
+# ---- 256 colours -----------------------------------------------------------------------------------------------------
+
+
+def pixels_of(page: Page) -> Pixels:
+    """A canvas decodes the picture: no image library is needed."""
+    picture = page.context.new_page()
+    picture.goto("about:blank")
+    flat = picture.evaluate(
+        """async (bytes) => {
+          const bitmap = await createImageBitmap(new Blob([new Uint8Array(bytes)], { type: "image/png" }));
+          const canvas = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+          canvas.drawImage(bitmap, 0, 0);
+          const { data } = canvas.getImageData(0, 0, bitmap.width, bitmap.height);
+          let text = "";
+          for (let i = 0; i < data.length; i += 32768) text += String.fromCharCode(...data.subarray(i, i + 32768));
+          return btoa(text);
+        }""",
+        list(page.screenshot()),
+    )
+    picture.close()
+    return np.frombuffer(base64.b64decode(flat), np.uint8).reshape(HEIGHT, WIDTH, 4)[..., :3]
+
+
+def with_palette(pixels: Pixels) -> bytes:
+    """A PNG with the 256 most frequent colours; every other pixel takes the nearest of them."""
+    colours, where, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    palette = colours[np.argsort(-counts)[:256]].astype(np.int32)  # (P, 3)
+    distances = ((colours[:, None].astype(np.int32) - palette[None]) ** 2).sum(-1)  # (colours, P)
+    rows = distances.argmin(1).astype(np.uint8)[where.reshape(-1)].reshape(pixels.shape[:2])  # (H, W)
+    lines = np.hstack([np.zeros((rows.shape[0], 1), np.uint8), rows])  # filter 0 before each line
+    height, width = rows.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"PLTE", palette.astype(np.uint8).tobytes()), (b"IDAT", zlib.compress(lines.tobytes(), 9))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in [*chunks, (b"IEND", b"")])
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""What the documents say is so: commands run, tables are the code's own, links lead somewhere, buttons are called as told."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+import cli
+import config
+import start
+from i18n import LANGUAGES, translator
+from tests.server_process import ROOT, serving
+from tests.test_structure import LEVELS
+
+READMES = {"en": ROOT / "README.md", "ru": ROOT / "README.ru.md"}
+DOCUMENTS = [*READMES.values(), *sorted((ROOT / "docs").glob("*.md"))]
+BUTTONS = (
+    "preset.small.name",
+    "page.training.start",
+    "page.training.advanced",
+    "page.books.look",
+    "page.books.reread",
+)
+CONFIGS = {
+    config.ModelConfig: "",
+    config.TrainConfig: "",
+    config.SelfPlayConfig: "self_play.",
+    config.SamplingConfig: "",
+}
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def between(text: str, marker: str) -> str:
+    """What stands between `<!-- marker -->` and `<!-- /marker -->`, which must be there exactly once."""
+    (found,) = re.findall(rf"<!-- {marker} -->(.*?)<!-- /{marker} -->", text, re.DOTALL)
+    return found.strip()
+
+
+def code_block(text: str, marker: str, language: str) -> str:
+    (found,) = re.findall(rf"\A```{language}\n(.*)\n```\Z", between(text, marker), re.DOTALL)
+    return found
+
+
+# ---- tables and names ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_parameters_table_in_readme_is_the_generated_one(language):
+    assert between(text_of(READMES[language]), "parameters") == cli.parameters_table(language)
+
+
+def test_parameters_table_has_every_field_and_an_edited_table_is_noticed():
+    table = cli.parameters_table("en")
+    for kind, prefix in CONFIGS.items():
+        for parameter in config.parameters(kind):
+            assert f"| `{prefix}{parameter.name}` |" in table
+    assert table.replace("8000", "8001") != between(text_of(READMES["en"]), "parameters")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_parameter_has_label_and_help(language):
+    told = translator(language)
+    for kind, prefix in CONFIGS.items():
+        for parameter in config.parameters(kind):
+            label, text = told.field(prefix + parameter.name), told.field(prefix + parameter.name, "help")
+            assert label and text and len(text) > 20, (language, prefix + parameter.name)
+
+
+def test_levels_in_architecture_are_the_enforced_ones():
+    rows = re.findall(r"^\| (\d) \| `(\w+)` \|", text_of(ROOT / "docs/architecture.md"), re.MULTILINE)
+    assert {room: int(level) for level, room in rows} == LEVELS
+    assert len(rows) == len(LEVELS)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_readme_names_the_pythons_that_start_accepts(language):
+    told = between(text_of(READMES[language]), "pythons")
+    versions = {tuple(map(int, version.split("."))) for version in re.findall(r"\b3\.\d+", told)}
+    assert versions == {start.OLDEST_PYTHON, start.NEWEST_PYTHON}
+    for system, machine in start.WHEEL_PLATFORMS:
+        assert system.replace("Darwin", "macOS") in told and machine in told
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_readme_calls_buttons_by_their_names(language):
+    text = text_of(READMES[language])
+    assert [key for key in BUTTONS if translator(language).gettext(key) not in text] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document):
+    links = re.findall(r"\]\(([^)\s]+)\)", text_of(document))
+    inside = [link.split("#")[0] for link in links if not link.startswith(("https://", "#"))]
+    assert [link for link in inside if not (document.parent / link).is_file()] == []
+    assert [link for link in links if link.startswith("http:")] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_commands_that_are_named_exist(document):
+    text = text_of(document)
+    named = re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|bat|html|css))\b", text)
+    named += [module.replace(".", "/") + ".py" for module in re.findall(r"python -m (benchmarks\.\w+)", text)]
+    named += re.findall(r"python ((?:\w+/)*\w+\.py)", text)
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+def test_both_readmes_show_the_same_commands():
+    for marker, language in (("curl", "bash"), ("transformers", "python")):
+        assert code_block(text_of(READMES["en"]), marker, language) == code_block(text_of(READMES["ru"]), marker, language)
+
+
+# ---- the job by curl -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(300)
+def test_the_job_by_curl_runs_line_by_line(tmp_path):
+    """In a folder with nothing but the example book, against a server of its own on another port."""
+    bash = require_program("bash")
+    require_program("curl")
+    lines = code_block(text_of(READMES["en"]), "curl", "bash").splitlines()
+    folder = tmp_path / "here"
+    (folder / "books").mkdir(parents=True)
+    shutil.copy(ROOT / "books/example_book.txt", folder / "books")
+    (folder / ".curlrc").write_text("fail-with-body\nshow-error\nnoproxy = localhost\n", encoding="utf-8")
+    with serving(tmp_path / "workspace") as server:
+        for line in lines:
+            if "DELETE" in line:
+                assert_formats_are_documented(server.workspace)
+            command = line.replace("localhost:8000", f"localhost:{server.port}")
+            assert command != line, "a line that does not speak to the server"
+            output = run([bash, "-o", "pipefail", "-c", command], folder)
+            assert_answer(line, output)
+        assert server.get("/models") == {"models": []}
+        assert "Traceback" not in text_of(server.workspace / "server.err")
+    written = run([sys.executable, "-c", code_block(text_of(READMES["en"]), "transformers", "python")], folder)
+    assert written.startswith("Искусственный интеллект") and len(written) > len("Искусственный интеллект\n")
+
+
+def require_program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        reason = f"no {name} here"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    return path
+
+
+def run(command: list[str], folder: Path) -> str:
+    environment = os.environ | {"CURL_HOME": str(folder), "HOME": str(folder), "PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False
+    )
+    assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def assert_answer(line: str, output: str) -> None:
+    if "until " in line or " -o " in line or "DELETE" in line:
+        assert output == ""
+    elif " -sN " in line:
+        assert "event: " in output and "data: {" in output and "event: error" not in output
+    else:
+        answer = json.loads(output)
+        assert isinstance(answer, dict) and answer.get("error") is None
+
+
+def assert_formats_are_documented(workspace: Path) -> None:
+    """docs/formats.md names every file of the three folders."""
+    text = text_of(ROOT / "docs/formats.md")
+    files = [path.relative_to(workspace) for path in workspace.rglob("*") if path.is_file() and path.parent != workspace]
+    assert len(files) > 10
+    for file in files:
+        known = file.name if file.parts[0] != "books" or file.name.startswith(".") else f"<name>{file.suffix}"
+        named = re.sub(r"step-\d+(-\d+)?", "step-00001000", "/".join([*file.parts[2:-1], known]))
+        assert f"`{named}`" in text, f"{file} is not described as `{named}`"
+
+
+def test_a_call_that_is_refused_fails_under_curl(tmp_path):
+    """The negative control: with the settings above a refusal is a failure, not a text."""
+    bash = require_program("bash")
+    require_program("curl")
+    (tmp_path / ".curlrc").write_text("fail-with-body\nnoproxy = localhost\n", encoding="utf-8")
+    with serving(tmp_path / "workspace") as server:
+        with urllib.request.urlopen(f"{server.address}/healthz", timeout=30) as answer:
+            assert answer.status == 200
+        with pytest.raises(AssertionError, match="nothing_to_stop"):
+            run([bash, "-c", f"curl -s -X POST localhost:{server.port}/stop_training"], tmp_path)

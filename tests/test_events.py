@@ -1,0 +1,130 @@
+"""The status that follows from the events, and the time left worked out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import reduce
+
+import pytest
+
+from events import (
+    MOST_NOTICES,
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    IterationDone,
+    ModelPublished,
+    Notice,
+    Rollout,
+    RunStarted,
+    SampleWritten,
+    SelfPlayDone,
+    Stage,
+    StageBegun,
+    State,
+    TrainingStatus,
+    advance,
+    to_json,
+)
+
+STARTED = RunStarted("поэт", 100, 110, True, False, 1234, 900, 100, "CPU", "float32", 2)
+ROLLOUT = Rollout("а", "б", 0.5, 0.4, 0.6, 0.0, 0.01, 0.2)
+ROUND = SelfPlayDone(101, 7, 0.5, 0.4, 0.6, 0.01, 0.05, 3.0, 0.0, 0.25, (ROLLOUT,))
+
+
+def _done(iteration: int, elapsed_seconds: float) -> IterationDone:
+    return IterationDone(iteration, 3.5, 1e-3, 0.7, 900.0, elapsed_seconds)
+
+
+def _after(*told: Event) -> TrainingStatus:
+    return reduce(advance, told, TrainingStatus(state=State.RUNNING))
+
+
+def _differences(*told: Event) -> dict[str, object]:
+    """What the last event changes."""
+    before, after = _after(*told[:-1]), _after(*told)
+    names = [field.name for field in dataclasses.fields(TrainingStatus)]
+    return {name: getattr(after, name) for name in names if getattr(after, name) != getattr(before, name)}
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (StageBegun(Stage.TOKENIZING, 5, 10), {"stage": Stage.TOKENIZING, "stage_done": 5, "stage_total": 10}),
+        (Evaluated(101, 3.0, 2.0, 3.5, False, 9.0), {"val_loss": 3.0, "bits_per_byte": 2.0}),
+        (
+            Evaluated(101, 3.0, 2.0, 3.5, True, 9.0),
+            {"val_loss": 3.0, "bits_per_byte": 2.0, "best_val_loss": 3.0, "best_iteration": 101},
+        ),
+        (ROUND, {"reward": 0.5, "diversity": 0.4, "length": 0.6, "kl": 0.01}),
+        (SampleWritten(101, "Старик", " пел"), {"sample": "Старик пел"}),
+        (CheckpointSaved(101, 5), {"checkpoint_iteration": 101}),
+        (ModelPublished(101, 3.0), {"published_iteration": 101}),
+        (Event(), {}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_status_changes_in_what_the_event_tells_and_nothing_else(event: Event, expected: dict[str, object]) -> None:
+    assert _differences(STARTED, event) == expected
+
+
+def test_status_of_a_started_run_counts_from_where_it_began() -> None:
+    status = _after(STARTED)
+    assert (status.iteration, status.started_iteration, status.iterations) == (100, 100, 110)
+    assert (status.resumed, status.exact, status.parameters, status.device, status.num_threads) == (
+        True,
+        False,
+        1234,
+        "CPU",
+        2,
+    )
+
+
+def test_time_left_is_the_mean_of_all_iterations_but_the_first_times_those_left() -> None:
+    told: list[Event] = [STARTED, _done(101, 507.0)]  # 7 s of warm-up, 500 s in runs before
+    assert _after(*told).eta_seconds is None
+    told.append(_done(102, 509.0))
+    assert _after(*told).eta_seconds == pytest.approx(2.0 * 8)
+    told.append(_done(103, 513.0))
+    assert _after(*told).eta_seconds == pytest.approx(3.0 * 7)
+    assert _after(*told).run_seconds == pytest.approx(6.0)
+    assert _after(*told).eta_seconds != pytest.approx(513.0 / 3 * 7)
+
+
+def test_time_left_at_the_end_is_none_to_wait_for() -> None:
+    told = [STARTED, *(_done(iteration, 500.0 + iteration) for iteration in range(101, 111))]
+    assert _after(*told).eta_seconds == 0.0
+
+
+def test_time_left_of_an_endless_run_is_unknown() -> None:
+    endless = dataclasses.replace(STARTED, iterations=None)
+    assert _after(endless, *(_done(i, float(i)) for i in range(101, 105))).eta_seconds is None
+
+
+def test_status_keeps_the_newest_notices() -> None:
+    notices = [Notice(iteration, "resumed") for iteration in range(MOST_NOTICES + 3)]
+    assert _after(*notices).notices == tuple(notices[3:])
+
+
+def test_status_is_never_changed_in_place() -> None:
+    before = _after(STARTED)
+    copy = dataclasses.replace(before)
+    advance(before, _done(101, 1.0))
+    assert before == copy
+
+
+def test_event_written_to_json_is_its_class_and_fields() -> None:
+    assert to_json(CheckpointSaved(5, 7)) == {"event": "CheckpointSaved", "iteration": 5, "bytes": 7}
+    assert to_json(StageBegun(Stage.SAVING)) == {"event": "StageBegun", "stage": "saving", "done": 0, "total": 0}
+
+
+@pytest.mark.parametrize(
+    "event", [STARTED, _done(1, 1.0), ROUND, Notice(1, "x", {"a": 1})], ids=lambda e: type(e).__name__
+)
+def test_event_survives_json(event: Event) -> None:
+    read = json.loads(json.dumps(to_json(event)))
+    assert read.pop("event") == type(event).__name__
+    if "rollouts" in read:
+        read["rollouts"] = tuple(Rollout(**rollout) for rollout in read["rollouts"])
+    assert type(event)(**read) == event
