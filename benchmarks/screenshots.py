@@ -59,7 +59,9 @@ def train(server: ServerProcess, iterations: int, num_threads: int | None) -> No
 
 
 def take_all(browser: Browser, server: ServerProcess, language: str) -> None:
-    context = browser.new_context(locale=LOCALES[language], viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
+    context = browser.new_context(
+        locale=LOCALES[language], viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light"
+    )
     context.add_init_script("localStorage.setItem('azr-helps', 'off')")
     page = context.new_page()
 
@@ -124,7 +126,11 @@ def with_palette(pixels: Pixels) -> bytes:
     lines = np.hstack([np.zeros((rows.shape[0], 1), np.uint8), rows])  # filter 0 before each line
     height, width = rows.shape
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"PLTE", palette.astype(np.uint8).tobytes()), (b"IDAT", zlib.compress(lines.tobytes(), 9))]
+    chunks = [
+        (b"IHDR", header),
+        (b"PLTE", palette.astype(np.uint8).tobytes()),
+        (b"IDAT", zlib.compress(lines.tobytes(), 9)),
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in [*chunks, (b"IEND", b"")])
 
 

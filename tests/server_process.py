@@ -44,7 +44,9 @@ def serving(workspace: Path) -> Iterator[ServerProcess]:
     command = [sys.executable, str(ROOT / "server.py"), "--workspace", str(workspace), "--port", "0", "--no-browser"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AZR_")}
     with (workspace / "server.err").open("w+", encoding="utf-8") as errors:
-        process = subprocess.Popen(command, env=kept, stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8")
+        process = subprocess.Popen(
+            command, env=kept, stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8"
+        )
         try:
             assert process.stdout is not None
             first_line = process.stdout.readline()

@@ -33,7 +33,14 @@ def story() -> str:
     """About 12,000 characters of Russian sentences, never twice the same paragraph; its first line is its title."""
     pick = random.Random(7).choice
     who = ("смотритель", "старый рыбак", "девочка с ведром", "почтальон", "капитан", "учительница")
-    did = ("поднимался на маяк", "смотрел на серое море", "зажигал лампу", "писал длинное письмо", "слушал ветер", "ждал корабль")
+    did = (
+        "поднимался на маяк",
+        "смотрел на серое море",
+        "зажигал лампу",
+        "писал длинное письмо",
+        "слушал ветер",
+        "ждал корабль",
+    )
     when = ("каждый вечер", "в первую зиму", "когда уходил туман", "после долгого дождя", "на рассвете", "в тишине")
     why = ("потому что обещал", "и никому не говорил об этом", "хотя никто не просил", "и улыбался", "пока горел огонь")
     sentences = (f"{pick(when).capitalize()} {pick(who)} {pick(did)}, {pick(why)}." for _ in range(150))
@@ -174,7 +181,9 @@ def watch_and_close(server: Any, page: Page) -> dict[str, Any]:
     page.close()
     before = server.get(f"/training_history?model={MODEL}&points=100000")
     assert before["iterations"] == list(range(1, len(before["iterations"]) + 1))
-    wait_for(lambda: server.get("/training_status")["iteration"] > before["iterations"][-1] + 10, "iterations without a page")
+    wait_for(
+        lambda: server.get("/training_status")["iteration"] > before["iterations"][-1] + 10, "iterations without a page"
+    )
     return before
 
 
