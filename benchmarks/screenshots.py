@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import base64
 import os
+import re
 import shutil
 import struct
 import tempfile
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.server_process import ServerProcess, serving
 
@@ -68,7 +69,7 @@ def take_all(browser: Browser, server: ServerProcess, language: str) -> None:
     page.goto(f"{server.address}/")
     page.fill("#f-name", "my_custom_model")
     page.select_option("#f-book", "example_book")
-    page.wait_for_function("document.querySelector('[data-estimate=ratio]').textContent")
+    expect(page.locator("[data-estimate=ratio]")).to_have_text(re.compile(r"\d"))
     take(page, "create", language)
 
     page.goto(f"{server.address}/training")

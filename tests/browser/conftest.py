@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from tests.server_process import ServerProcess, serving
 
-expect.set_options(timeout=20_000)  # two busy cores are slow
+expect.set_options(timeout=60_000)  # two busy cores are slow
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge", "microsoft-edge")
 ARGUMENTS = [
     "--headless=new",
@@ -29,7 +29,7 @@ addEventListener("securitypolicyviolation", (event) =>
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright holds an event loop: it must be gone before other tests want theirs
 def browser() -> Iterator[Browser]:
     path = os.environ.get("AZR_TEST_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:

@@ -183,7 +183,7 @@ def test_trainer_same_seed_trains_alike_and_another_does_not(make_trainer: Make)
 
 
 def test_endless_training_runs_past_any_number(make_trainer: Make) -> None:
-    run = make_trainer(iterations=None, eval_every=10, batch_size=1).run()
+    run = make_trainer(iterations=None, eval_every=10, batch_size=1, learning_rate=2e-3).run()
     started = next(run)
     assert started.iterations is None
     last = next(event for event in run if isinstance(event, IterationDone) and event.iteration == 25)
