@@ -80,7 +80,7 @@ def take_all(browser: Browser, server: ServerProcess, language: str) -> None:
     page.goto(f"{server.address}/generation")
     page.fill("#f-prompt", PROMPT)
     page.click("#generate")
-    page.wait_for_selector("#copy:not([hidden])", timeout=120_000)
+    expect(page.locator("#stats")).to_contain_text("·", timeout=300_000)
     take(page, "generation", language)
 
     page.goto(f"{server.address}/library")

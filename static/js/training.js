@@ -105,7 +105,8 @@ function showLoaded(loaded) {
 }
 
 stopButton.addEventListener("click", () => busy(stopButton, async () => {
-  await post("/stop_training", {}).then(takeStatus, () => {});
+  // The answer may arrive after the stream has already told "stopped": only the stream is in order.
+  await post("/stop_training", {}).catch(() => {});
 }));
 
 uploads(document.querySelector("[data-role=uploader]"), addBook);

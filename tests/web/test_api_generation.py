@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -108,6 +109,14 @@ def test_what_is_wrong_before_the_first_token_is_an_ordinary_answer(
 @pytest.mark.parametrize("prompt", ["", "\x00", "\U0001f600" * 50, "<|endoftext|>", "\r\n\t" * 100, "é\u0301" * 40])
 def test_any_text_can_be_a_prompt(client: TestClient, prompt: str) -> None:
     assert expect(client.post("/generate", json={**SHORT, "prompt": prompt}), 200)["text"].startswith(prompt)
+
+
+@pytest.mark.usefixtures("trained")
+def test_half_a_character_is_refused_before_it_reaches_the_tokenizer(client: TestClient) -> None:
+    for change in ({"prompt": "\ud800"}, {"stop": ["a", "\udfff"]}):
+        body = json.dumps({**SHORT, **change})
+        answer = client.post("/generate", content=body, headers={"Content-Type": "application/json"})
+        assert_error(answer, 422, "invalid_input")
 
 
 # ---- too many, and gone ----------------------------------------------------------------------------------------------

@@ -104,6 +104,13 @@ def test_no_body_is_a_mistake_of_ours(direct: Direct, name: str) -> None:
             assert len(answer.content) < 20_000
 
 
+def test_no_depth_is_a_mistake_of_ours(direct: Direct) -> None:
+    """Somewhere below the interpreter's limit a body can still be read but no longer be walked through."""
+    for depth in range(800, 1010):
+        body = b'{"name":' + b"[" * depth + b"]" * depth + b"}"
+        assert_error(direct.request("POST", "/create_model", body, JSON_TYPE), 422, "invalid_input")
+
+
 @pytest.mark.parametrize("content_type", CONTENT_TYPES)
 def test_other_content_types_are_refused_where_json_is_read(client: TestClient, content_type: str | None) -> None:
     for path in ("/create_model", "/estimate", "/train", "/generate", "/books/x/encoding"):
