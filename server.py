@@ -155,9 +155,7 @@ def _listen_on(port: int) -> list[socket.socket]:
 
 
 def _socket(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
-    made = socket.socket(
-        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
-    )  # asyncio turns Nagle off only where TCP is named
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio ends Nagle only where TCP is named
     try:
         if sys.platform == "win32":  # there SO_REUSEADDR lets two servers share a port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
@@ -223,13 +221,10 @@ def _run(app: FastAPI, sockets: list[socket.socket], on_ready: Callable[[], None
 
 def _prepare_process(workspace: Workspace) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("python_multipart").setLevel(
-        logging.ERROR
-    )  # it warns of each broken form, which is answered anyway
+    for chatty in ("python_multipart", "asyncio"):  # they warn of each broken form and of each client that went away
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     workspace.prepare()
-    tempfile.tempdir = str(
-        workspace.books
-    )  # uploads arrive beside their place: elsewhere may be memory, or another disk
+    tempfile.tempdir = str(workspace.books)  # uploads arrive there: elsewhere may be memory, or another disk
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource  # not on Windows
 

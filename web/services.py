@@ -29,9 +29,7 @@ class Services:
     snapshots: Snapshots
     generations: Generations
     upload_limit_bytes: int
-    changes: threading.Lock = field(
-        default_factory=threading.Lock
-    )  # held where "is it in use?" and the change must be one step
+    changes: threading.Lock = field(default_factory=threading.Lock)  # "is it in use?" and the change are one step
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # set when the server goes down: streams end at once
 
 
