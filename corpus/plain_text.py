@@ -48,9 +48,7 @@ def read(source: Path, target: Path, encoding: str | None, *, field: str) -> Rea
             return _read_as(file, target, first, field)
         except BookUnreadable as error:  # a pound sign in the middle of an English book, say
             second = detect(sample_of(file, around=int(error.parameters["position"])))
-            if second == first:
-                raise
-        return _read_as(file, target, second, field)
+        return _read_as(file, target, second, field)  # if it is the same one, it fails at the same place
 
 
 def _read_as(file: BinaryIO, target: Path, encoding: str, field: str) -> Reading:

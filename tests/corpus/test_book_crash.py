@@ -167,8 +167,11 @@ def outcome_of(act: Callable[[Workspace], object], ws: Workspace) -> type[BaseEx
     return None
 
 
-def test_a_book_cut_off_while_rereading_is_finished_from_its_record(tmp_path: Path) -> None:
-    ws = new_workspace(tmp_path, a_book)
+@pytest.mark.parametrize("text", [TEXT.replace("\n", "\r\n"), "снег идет"], ids=["other-size", "same-size"])
+def test_a_book_cut_off_while_rereading_is_finished_from_its_record(text: str, tmp_path: Path) -> None:
+    ws = new_workspace(tmp_path, nothing)
+    original = text.encode("cp1251")  # "ё" becomes a drawing sign of three bytes
+    old = add_book(ws, "дорога.txt", io.BytesIO(original), encoding="cp1251")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shelf, "commit_file", die)  # after the pending record
         assert outcome_of(lambda ws: reread_book(ws, "дорога", "koi8_r"), ws) is Death
@@ -176,5 +179,6 @@ def test_a_book_cut_off_while_rereading_is_finished_from_its_record(tmp_path: Pa
     ws.prepare()
     (book,) = list_books(ws)
     assert book.encoding == "koi8_r"
-    assert read_text(ws, "дорога") == CP1251.decode("koi8_r").replace("\r", "")
+    assert (book.bytes == old.bytes) == (text == "снег идет")
+    assert read_text(ws, "дорога") == original.decode("koi8_r").replace("\r", "").rstrip("\n") + "\n"
     assert '"pending"' not in ws.book_record("дорога").read_text(encoding="utf-8")

@@ -47,9 +47,30 @@ def test_each_encoding_of_a_story_is_called_by_its_name(encoding: str) -> None:
     assert detect(STORY.encode(encoding)) == encoding
 
 
+@pytest.mark.parametrize("times", [1, 50])  # a long text may be refused where a short one is given the benefit of doubt
 @pytest.mark.parametrize("language", WESTERN)
-def test_western_text_is_cp1252(language: str) -> None:
-    assert detect(WESTERN[language].encode("cp1252")) == "cp1252"
+def test_western_text_is_cp1252(language: str, times: int) -> None:
+    assert detect((WESTERN[language] * times).encode("cp1252")) == "cp1252"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "“Yes,” he said — “it’s done…” ",
+        "Intel® and Core™ at 20° — see note † and ‡, • 5 × 5 ± 1, © 1999. ",
+        "The price is £5, or ½ of it. ",
+    ],
+    ids=["quotes", "signs", "prices"],
+)
+@pytest.mark.parametrize("times", [1, 200])
+def test_english_with_no_letter_beyond_ascii_is_read(text: str, times: int) -> None:
+    data = (text * times).encode("cp1252")
+    assert data.decode(detect(data)) == text * times
+
+
+def test_a_long_russian_book_is_read_in_every_encoding() -> None:
+    for encoding in CYRILLIC:
+        assert detect((STORY * 20).encode(encoding)) == encoding
 
 
 @pytest.mark.parametrize(
@@ -74,6 +95,18 @@ def test_russian_dialogue_among_english_prose_is_found() -> None:
     assert detect(text.encode("koi8_r", "replace")) == "koi8_r"
 
 
+@pytest.mark.parametrize("encoding", ["cp1251", "mac_cyrillic"])
+@pytest.mark.parametrize("text", ["— Да.\n— Нет.\n", "но он — не пел", "из окон — тепло и снег"])
+def test_a_dash_between_words_is_not_taken_for_a_capital(text: str, encoding: str) -> None:
+    assert text.encode(encoding).decode(detect(text.encode(encoding))) == text
+
+
+@pytest.mark.parametrize("text", ["Старая история", "Моя семья", "Моя земля, твоя заря"])
+@pytest.mark.parametrize("encoding", ["cp1251", "mac_cyrillic"])
+def test_a_capital_does_not_stand_behind_a_small_letter(text: str, encoding: str) -> None:
+    assert text.encode(encoding).decode(detect(text.encode(encoding))) == text
+
+
 def test_ukrainian_is_read_as_cp1251() -> None:
     text = "Реве та стогне Дніпр широкий, сердитий вітер завива, додолу верби гне високі."
     assert detect(text.encode("cp1251")) == "cp1251"
@@ -90,8 +123,11 @@ def test_ukrainian_is_read_as_cp1251() -> None:
         b"text\0" * 100,
         b"\x7fELF\2\1\1" + bytes(64),
         ("他说今天天气很好我们去公园散步吧" * 20).encode("gb18030"),
+        ("他說今天天氣很好我們去公園散步吧" * 20).encode("big5"),
+        ("吾輩は猫である名前はまだ無いどこで生れたかとんと見当がつかぬ" * 20).encode("shift_jis"),
+        ("吾輩は猫である名前はまだ無いどこで生れたかとんと見当がつかぬ" * 20).encode("euc_jp"),
     ],
-    ids=["png", "zip", "pdf", "rtf", "all-bytes", "nul-rich", "elf", "chinese-gb18030"],
+    ids=["png", "zip", "pdf", "rtf", "all-bytes", "nul-rich", "elf", "gb18030", "big5", "shift_jis", "euc_jp"],
 )
 def test_what_is_no_text_we_read_is_refused(data: bytes) -> None:
     with pytest.raises(NotText) as refused:

@@ -15,6 +15,7 @@ import checkpoint_store
 import model_store
 from config import ModelConfig
 from errors import AZRError, InvalidName, ModelDamaged, ModelNotFound, NameTaken, NoTokenizer
+from export import tensor_file
 from model import Transformer
 from model_store import Snapshots
 from tests.store.store_kit import (
@@ -78,6 +79,8 @@ def test_published_weights_are_float32(trained: Workspace) -> None:
     model_store.publish(trained, NAME, CONFIG, half, a_summary(200))
     loaded = model_store.load(trained, NAME).model.state_dict()
     assert equal_tensors(dict(loaded), {name: tensor.float() for name, tensor in half.items()})
+    tensors, _ = tensor_file.read((trained.model_folder(NAME) / "model.safetensors").read_bytes())
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
 
 
 def test_models_are_listed_by_age_and_a_name_is_found_in_any_case(ws: Workspace) -> None:
