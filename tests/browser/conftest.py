@@ -79,7 +79,7 @@ def visit(browser: Browser, server: ServerProcess):
 
     def visit(locale: str = "ru-RU", width: int = 1280, height: int = 900) -> Visitor:
         context = browser.new_context(locale=locale, viewport={"width": width, "height": height}, accept_downloads=True)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(90_000)  # a starved renderer draws rarely, and a click waits for two equal frames
         context.add_init_script(TELL_VIOLATIONS)
         visitors.append(Visitor(context, server))
         return visitors[-1]
