@@ -19,11 +19,11 @@ import json
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -47,7 +47,10 @@ from workspace import (
 )
 
 FORMAT_VERSION = 1
+GONE = "-"  # the stamp of a file that is not there
 RECORD, WEIGHTS, TOKENIZER, CARD = "azr.json", "model.safetensors", "tokenizer.json", "README.md"
+
+Read = TypeVar("Read")
 
 _log = logging.getLogger(__name__)
 _creating = threading.Lock()  # of two names that differ only in case, one wins
@@ -118,7 +121,8 @@ def create(ws: Workspace, name: str, config: ModelConfig, model: Transformer, *,
 
 def set_tokenizer(ws: Workspace, name: str, tokenizer: Tokenizer) -> None:
     """Give a model its tokenizer, once and for good. Raises ModelNotFound, ModelDamaged, DiskFull."""
-    folder, config = _open(ws, name)
+    folder = _folder(ws, name)
+    _, config = _record(folder)
     assert not (folder / TOKENIZER).exists(), "a tokenizer is frozen once it stands"
     assert tokenizer.size <= config.vocab_size
     write_atomic(folder / "config.json", huggingface.config_json(config, tokenizer))
@@ -178,7 +182,10 @@ def list_models(ws: Workspace) -> list[ModelInfo]:
 
 def get_model(ws: Workspace, name: str) -> ModelInfo:
     """Raises ModelNotFound, ModelDamaged."""
-    folder = _folder(ws, name)
+    return _undisturbed(ws, name, _info)
+
+
+def _info(folder: Path) -> ModelInfo:
     record, config = _record(folder)
     with _damage(folder, WEIGHTS):
         summary = _summary(tensor_file.read_metadata(folder / WEIGHTS))
@@ -215,7 +222,7 @@ def _stamp(file: Path) -> str:
     try:
         stat = file.stat()
     except FileNotFoundError:
-        return "-"
+        return GONE
     return f"{stat.st_mtime_ns}.{stat.st_size}.{stat.st_ino}"
 
 
@@ -234,7 +241,11 @@ def _size(folder: Path) -> int:
 
 def load(ws: Workspace, name: str) -> LoadedModel:
     """The published model, ready to use and owned by the caller. Raises ModelNotFound, ModelDamaged."""
-    folder, config = _open(ws, name)
+    return _undisturbed(ws, name, _load)
+
+
+def _load(folder: Path) -> LoadedModel:
+    _, config = _record(folder)
     with _damage(folder, WEIGHTS):
         tensors, metadata = tensor_file.read((folder / WEIGHTS).read_bytes())
         model = assemble(config, huggingface.from_huggingface(config, tensors))
@@ -263,9 +274,19 @@ def _folder(ws: Workspace, name: str) -> Path:
     return folder
 
 
-def _open(ws: Workspace, name: str) -> tuple[Path, ModelConfig]:
-    folder = _folder(ws, name)
-    return folder, _record(folder)[1]
+def _undisturbed(ws: Workspace, name: str, read: Callable[[Path], Read]) -> Read:
+    """What `read` finds in a model's folder; it looks again when the folder was deleted, or made anew, under its eyes."""
+    while True:
+        folder = _folder(ws, name)
+        before = _stamp(folder / RECORD)  # written once in a model's life
+        try:
+            found = read(folder)
+        except ModelDamaged:
+            if _stamp(folder / RECORD) == before != GONE:
+                raise
+        else:
+            if _stamp(folder / RECORD) == before:
+                return found
 
 
 def _record(folder: Path) -> tuple[dict[str, Any], ModelConfig]:
@@ -309,8 +330,6 @@ def _damage(folder: Path, file: str) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        if isinstance(error, FileNotFoundError) and not folder.exists():
-            raise ModelNotFound(name=folder.name, field="model") from None  # deleted meanwhile
         raise ModelDamaged(name=folder.name, file=file) from error
 
 

@@ -210,7 +210,9 @@ def test_a_llama_has_as_many_parameters_as_counted_by_hand() -> None:
     assert count_parameters(tiny("llama")) == embeddings + 2 * (attention + feed_forward + norms) + 32
 
 
-@pytest.mark.parametrize(("preset", "fewest", "most"), [("small", 2e6, 5e6), ("medium", 10e6, 30e6), ("large", 50e6, 200e6)])
+@pytest.mark.parametrize(
+    ("preset", "fewest", "most"), [("small", 2e6, 5e6), ("medium", 10e6, 30e6), ("large", 50e6, 200e6)]
+)
 def test_presets_have_the_promised_sizes(preset: str, fewest: float, most: float) -> None:
     assert fewest <= count_parameters(PRESETS[preset]) <= most
 
@@ -228,7 +230,9 @@ def test_an_absurd_size_is_counted_at_once(architecture: Architecture) -> None:
 
 def test_counting_loads_no_compiler() -> None:
     """What torch needs for arithmetic on its meta device takes 80 MB and seconds: too much for a form's estimate."""
-    code = "import sys, torch; from config import PRESETS; from model import count_parameters; before = set(sys.modules); "
+    code = (
+        "import sys, torch; from config import PRESETS; from model import count_parameters; before = set(sys.modules); "
+    )
     code += "count_parameters(PRESETS['medium']); print(len(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert int(done.stdout) < 50

@@ -93,7 +93,9 @@ def test_complaints_are_heard(tmp_path: Path, complaints: list[str]) -> None:
     """The control of the test above: one weight fewer, and transformers says that it made one up."""
     folder = stored(Workspace(tmp_path), wild_model("llama"))
     tensors, _ = tensor_file.read((folder / "model.safetensors").read_bytes())
-    tensor_file.write(folder / "model.safetensors", {name: t for name, t in tensors.items() if name != "lm_head.weight"})
+    tensor_file.write(
+        folder / "model.safetensors", {name: t for name, t in tensors.items() if name != "lm_head.weight"}
+    )
     AutoModelForCausalLM.from_pretrained(folder)
     assert any("lm_head" in complaint for complaint in complaints)
 
@@ -168,7 +170,9 @@ def test_generation_defaults_are_those_of_sampling_config(tmp_path: Path) -> Non
 
 
 @both
-def test_the_lines_of_the_card_run(tmp_path: Path, architecture: Architecture, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_lines_of_the_card_run(
+    tmp_path: Path, architecture: Architecture, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = stored(Workspace(tmp_path), wild_model(architecture))
     code = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(code) == 1

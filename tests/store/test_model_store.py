@@ -84,21 +84,21 @@ def test_published_weights_are_float32(trained: Workspace) -> None:
 
 
 def test_models_are_listed_by_age_and_a_name_is_found_in_any_case(ws: Workspace) -> None:
-    for name in ("Zebra", "anna"):
+    for name in ("Zebra", "Anna"):
         create_trained(ws, name)
         record = ws.model_folder(name) / "azr.json"
-        created_at = {"Zebra": "2020-01-01T00:00:00+00:00", "anna": "2021-01-01T00:00:00+00:00"}[name]
+        created_at = {"Zebra": "2020-01-01T00:00:00+00:00", "Anna": "2021-01-01T00:00:00+00:00"}[name]
         content = json.loads(record.read_text(encoding="utf-8")) | {"created_at": created_at}
         record.write_text(json.dumps(content), encoding="utf-8")
-    assert [info.name for info in model_store.list_models(ws)] == ["Zebra", "anna"]
+    assert [info.name for info in model_store.list_models(ws)] == ["Zebra", "Anna"]
     assert model_store.get_model(ws, "ZEBRA").name == "Zebra"
 
 
-def test_foreign_folders_are_no_models(trained: Workspace) -> None:
+def test_foreign_folders_are_no_models(trained: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     (trained.models / "somebody's").mkdir()
     (trained.models / ".gitkeep").write_bytes(b"")
     shutil.copytree(trained.model_folder(NAME), trained.models / ".tmp-abc")
-    assert [info.name for info in model_store.list_models(trained)] == [NAME]
+    assert [info.name for info in model_store.list_models(trained)] == [NAME] and caplog.text == ""
     with pytest.raises(ModelNotFound):
         model_store.load(trained, "somebody's")
 
@@ -174,7 +174,9 @@ def huge_head(path: Path) -> None:
     path.write_bytes(b"\xff" * 7 + b"\x00" + path.read_bytes()[8:])
 
 
-WRECKS = [(file, wreck) for file in ("model.safetensors", "azr.json", "tokenizer.json") for wreck in (half, emptied, noise)]
+WRECKS = [
+    (file, wreck) for file in ("model.safetensors", "azr.json", "tokenizer.json") for wreck in (half, emptied, noise)
+]
 WRECKS += [("model.safetensors", cut), ("model.safetensors", huge_head), ("model.safetensors", Path.unlink)]
 
 
@@ -201,7 +203,8 @@ def test_weights_of_another_shape_are_damage(trained: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"format_version": 2}, {"config": None}, {"config": CONFIG.model_dump() | {"num_heads": 3}}, {"created_at": None}]
+    "change",
+    [{"format_version": 2}, {"config": None}, {"config": CONFIG.model_dump() | {"num_heads": 3}}, {"created_at": None}],
 )
 def test_a_record_that_makes_no_sense_is_damage(trained: Workspace, change: dict[str, object]) -> None:
     path = trained.model_folder(NAME) / "azr.json"

@@ -71,7 +71,9 @@ def test_each_event_goes_where_it_belongs(ws: Workspace) -> None:
     assert [line["event"] for line in lines(ws, "metrics.jsonl")] == names
     assert "rollouts" not in lines(ws, "metrics.jsonl")[2]
     assert lines(ws, "rollouts.jsonl")[0]["rollouts"][1]["completion"] == "шумело\nи молчало"  # type: ignore[index]
-    assert lines(ws, "samples.jsonl") == [{"event": "SampleWritten", "iteration": 10, "prompt": "Море", "text": " шумело"}]
+    assert lines(ws, "samples.jsonl") == [
+        {"event": "SampleWritten", "iteration": 10, "prompt": "Море", "text": " шумело"}
+    ]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -94,7 +96,9 @@ def test_what_was_told_is_there_though_the_process_dies(ws: Workspace) -> None:
     assert [line["iteration"] for line in lines(ws, "metrics.jsonl")] == [1, 2]
 
 
-@pytest.mark.parametrize("torn", ['{"event": "IterationDone", "iteration": 3, "lo', '{"event": "Evaluated", "iterat', "x"])
+@pytest.mark.parametrize(
+    "torn", ['{"event": "IterationDone", "iteration": 3, "lo', '{"event": "Evaluated", "iterat', "x"]
+)
 def test_a_torn_last_line_is_passed_over_and_cut_off(ws: Workspace, torn: str) -> None:
     tell(ws, iteration_done(1), evaluated(1), iteration_done(2))
     path = ws.checkpoint_folder(NAME) / "metrics.jsonl"
@@ -186,7 +190,12 @@ def test_a_long_history_is_told_in_means(ws: Workspace) -> None:
     tell(ws, *(iteration_done(n, float(n)) for n in range(1, 11)), *(evaluated(n, float(n)) for n in range(1, 11)))
     found = run_log.history(ws, NAME, points=4)
     assert (found["iterations"], found["loss"]) == ([3, 6, 9, 10], [2.0, 5.0, 8.0, 10.0])
-    assert found["evaluations"]["iteration"] == [3, 6, 9, 10] and found["evaluations"]["val_loss"] == [2.0, 5.0, 8.0, 10.0]
+    assert found["evaluations"]["iteration"] == [3, 6, 9, 10] and found["evaluations"]["val_loss"] == [
+        2.0,
+        5.0,
+        8.0,
+        10.0,
+    ]
     assert found["downsampling"] == {"method": "mean", "iterations_per_point": 3, "smoothing": 0.9}
 
 
@@ -260,7 +269,11 @@ def test_the_newest_rounds_are_read_from_the_end(ws: Workspace, monkeypatch: pyt
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.binary(max_size=30).filter(lambda line: b"\n" not in line), max_size=12), st.binary(max_size=9), st.data())
+@given(
+    st.lists(st.binary(max_size=30).filter(lambda line: b"\n" not in line), max_size=12),
+    st.binary(max_size=9),
+    st.data(),
+)
 def test_lines_backwards_are_lines_forwards(tmp_path_factory, whole: list[bytes], torn: bytes, data) -> None:
     torn = torn.replace(b"\n", b"")
     path = tmp_path_factory.getbasetemp() / "lines"

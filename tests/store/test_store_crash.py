@@ -62,7 +62,9 @@ def test_publish_is_old_or_new(memory_folder: Path) -> None:
 
 
 def test_set_tokenizer_is_old_or_new(memory_folder: Path) -> None:
-    assert survive(memory_folder, create, lambda ws: model_store.set_tokenizer(ws, NAME, a_tokenizer()), model_state) >= 60
+    assert (
+        survive(memory_folder, create, lambda ws: model_store.set_tokenizer(ws, NAME, a_tokenizer()), model_state) >= 60
+    )
 
 
 def test_delete_is_old_or_new(memory_folder: Path) -> None:
@@ -184,7 +186,13 @@ def test_a_checkpoint_flushes_every_file_before_its_rename(ws: Workspace) -> Non
         save(1000)(ws)
     renamed = seen.done.index(("rename", "step-00001000"))
     flushed_before = {name for operation, name in seen.done[:renamed] if operation == "fsync"}
-    assert {"model.safetensors", "optimizer.safetensors", "state.json", "manifest.json", "checkpoints"} <= flushed_before
+    assert {
+        "model.safetensors",
+        "optimizer.safetensors",
+        "state.json",
+        "manifest.json",
+        "checkpoints",
+    } <= flushed_before
     assert any(name.startswith(".tmp-") for name in flushed_before), "the folder itself"
     assert ("fsync", NAME) in seen.done[renamed:]
 
