@@ -221,6 +221,8 @@ def test_rollouts_end_at_the_end_of_text(prompts: list[list[int]]) -> None:
             assert completion.count(END) == finished == (completion[-1] == END)
             assert finished or len(completion) == 12
             seen.add(finished)
+        for row, (start, completion) in enumerate(zip(written.starts, written.completions, strict=True)):
+            assert written.logprobs[row, start - 1 + len(completion) :].abs().sum() == 0  # nothing after the end
     assert seen == {True, False}
 
 
