@@ -1,15 +1,16 @@
 """The READMEs' pictures, from a real run: a server of its own, the example book, the small preset, a real browser.
 
-    python -m benchmarks.screenshots [--iterations 300] [--language en --language ru] [--num-threads 1]
+    python -m benchmarks.screenshots [--iterations 300] [--language en --language ru] [--num-threads 1] [--workspace DIR]
 
 Writes docs/img/<page>-<language>.png for the four pages: the training and the generated text on them are what this machine
-made just now. Pictures are reduced to 256 colours, so that the repository stays small.
+made just now, or earlier in the workspace that is given. Pictures are reduced to 256 colours, so that the repository stays small.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import os
 import re
 import shutil
@@ -26,7 +27,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.server_process import ServerProcess, serving
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "img"
-WIDTH, HEIGHT = 1200, 860
+WIDTH, HEIGHT, TRAINING_HEIGHT = 1200, 860, 1340
 MODEL, LOCALES = "first-model", {"en": "en-US", "ru": "ru-RU"}
 PROMPT = "Искусственный интеллект"
 Pixels = Any  # numpy array (H, W, 3) of uint8
@@ -36,15 +37,27 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--iterations", type=int, default=300)
     options.add_argument("--num-threads", type=int)
+    options.add_argument("--workspace", type=Path, help="kept, and trained in only when its model is not trained yet")
     options.add_argument("--language", action="append", choices=sorted(LOCALES))
     chosen = options.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
     path = os.environ.get("AZR_TEST_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server, sync_playwright() as playwright:
-        train(server, chosen.iterations, chosen.num_threads)
+    with contextlib.ExitStack() as kept, sync_playwright() as playwright:
+        folder = chosen.workspace or Path(kept.enter_context(tempfile.TemporaryDirectory()))
+        server = kept.enter_context(serving(folder))
+        if not any(model["trained"] for model in server.get("/models")["models"]):
+            train(server, chosen.iterations, chosen.num_threads)
         browser = playwright.chromium.launch(executable_path=path, args=["--headless=new", "--no-sandbox"])
         for language in chosen.language or sorted(LOCALES):
-            take_all(browser, server, language)
+            taken = take_all(browser, server, language)
+            canvas = (
+                browser.new_page()
+            )  # afterwards: beside a second page the first one counts as hidden, and stands still
+            for name, picture in taken.items():
+                target = IMAGES / f"{name}-{language}.png"
+                target.write_bytes(with_palette(pixels_of(canvas, picture)))
+                print(f"{target.name}: {target.stat().st_size:,} bytes")
+            canvas.close()
         browser.close()
 
 
@@ -59,52 +72,53 @@ def train(server: ServerProcess, iterations: int, num_threads: int | None) -> No
     assert status["state"] == "done", status
 
 
-def take_all(browser: Browser, server: ServerProcess, language: str) -> None:
+def take_all(browser: Browser, server: ServerProcess, language: str) -> dict[str, bytes]:
     context = browser.new_context(
         locale=LOCALES[language], viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light"
     )
     context.add_init_script("localStorage.setItem('azr-helps', 'off')")
     page = context.new_page()
+    taken = {}
 
     page.goto(f"{server.address}/")
     page.fill("#f-name", "my_custom_model")
     page.select_option("#f-book", "example_book")
     expect(page.locator("[data-estimate=ratio]")).to_have_text(re.compile(r"\d"))
-    take(page, "create", language)
+    taken["create"] = take(page)
 
+    page.set_viewport_size({"width": WIDTH, "height": TRAINING_HEIGHT})  # down to the charts
     page.goto(f"{server.address}/training")
     page.wait_for_selector("[data-chart=loss][data-points]")
     page.wait_for_timeout(1000)
-    take(page, "training", language)
+    taken["training"] = take(page)
 
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
     page.goto(f"{server.address}/generation")
     page.fill("#f-prompt", PROMPT)
     page.click("#generate")
     expect(page.locator("#stats")).to_contain_text("·", timeout=300_000)
-    take(page, "generation", language)
+    taken["generation"] = take(page)
 
     page.goto(f"{server.address}/library")
-    take(page, "library", language)
+    taken["library"] = take(page)
     context.close()
+    return taken
 
 
-def take(page: Page, name: str, language: str) -> None:
+def take(page: Page) -> bytes:
     page.evaluate("document.activeElement?.blur()")
-    target = IMAGES / f"{name}-{language}.png"
-    target.write_bytes(with_palette(pixels_of(page)))
-    print(f"{target.name}: {target.stat().st_size:,} bytes")
+    return page.screenshot()
 
 
 # ---- 256 colours -----------------------------------------------------------------------------------------------------
 
 
-def pixels_of(page: Page) -> Pixels:
-    """A canvas decodes the picture: no image library is needed."""
-    picture = page.context.new_page()
-    picture.goto("about:blank")
-    flat = picture.evaluate(
-        """async (bytes) => {
-          const bitmap = await createImageBitmap(new Blob([new Uint8Array(bytes)], { type: "image/png" }));
+def pixels_of(canvas: Page, picture: bytes) -> Pixels:
+    """A browser decodes the picture: no image library is needed."""
+    flat = canvas.evaluate(
+        """async (picture) => {
+          const bytes = Uint8Array.from(atob(picture), (character) => character.charCodeAt(0));
+          const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
           const canvas = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
           canvas.drawImage(bitmap, 0, 0);
           const { data } = canvas.getImageData(0, 0, bitmap.width, bitmap.height);
@@ -112,10 +126,9 @@ def pixels_of(page: Page) -> Pixels:
           for (let i = 0; i < data.length; i += 32768) text += String.fromCharCode(...data.subarray(i, i + 32768));
           return btoa(text);
         }""",
-        list(page.screenshot()),
+        base64.b64encode(picture).decode(),
     )
-    picture.close()
-    return np.frombuffer(base64.b64decode(flat), np.uint8).reshape(HEIGHT, WIDTH, 4)[..., :3]
+    return np.frombuffer(base64.b64decode(flat), np.uint8).reshape(-1, WIDTH, 4)[..., :3]
 
 
 def with_palette(pixels: Pixels) -> bytes:

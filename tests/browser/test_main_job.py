@@ -242,6 +242,18 @@ def generate(page: Page) -> None:
     assert len(written) > 100 and "\ufffd" not in written
     assert len(set(page.evaluate("lengths"))) > 20, "the text did not stream"
 
+    for name, value in {"temperature": "5", "top_k": "0", "top_p": "1", "min_p": "0"}.items():
+        page.fill(f"#f-{name}", value)  # now half of the tokens are single bytes, which seldom make a character
+    page.locator("[data-role=helps]").first.uncheck()
+    # What hides when the field loses the focus must not move the button from under the mouse.
+    page.fill("#f-prompt", "Старый маяк")
+    with page.expect_response("**/generate"):
+        page.click("#generate")
+    expect(page.locator("#cancel")).to_be_hidden()
+    expect(page.locator("#output")).not_to_have_class(re.compile("is-writing"))
+    expect(page.locator("#stats")).to_contain_text("·")
+    assert "\ufffd" not in page.locator("#output").inner_text()
+
 
 def download_and_open(server: Any, page: Page, folder: Path, parameters: int) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
