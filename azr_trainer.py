@@ -69,7 +69,11 @@ class TrainerState:
         """The state from which a new run with other books or a new schedule goes on."""
         rounds = SelfPlayState(round=self.self_play.round)
         return TrainerState(
-            iteration=self.iteration, run_start=self.iteration, elapsed_seconds=self.elapsed_seconds, self_play=rounds
+            iteration=self.iteration,
+            run_start=self.iteration,
+            sequences_seen=self.sequences_seen,  # goes on with epochs it has not seen
+            elapsed_seconds=self.elapsed_seconds,
+            self_play=rounds,
         )
 
 

@@ -71,12 +71,6 @@ class NoBooks(InvalidInput):
     code = "no_books"
 
 
-class PromptTooLong(InvalidInput):
-    """`tokens` prompt tokens where at most `limit` fit."""
-
-    code = "prompt_too_long"
-
-
 class UnsupportedFormat(AZRError):
     """A file or export format we do not know; `supported` lists those we do."""
 

@@ -232,6 +232,13 @@ def advance(status: TrainingStatus, event: Event) -> TrainingStatus:
     return dataclasses.replace(status, **changes)
 
 
+def stopped(status: TrainingStatus) -> TrainingStatus:
+    """The status once the person has stopped a training: it was saved where it ended, when no event could tell any more."""
+    moved = status.iteration > status.started_iteration
+    saved = status.iteration if moved else status.checkpoint_iteration
+    return dataclasses.replace(status, state=State.STOPPED, stage=None, eta_seconds=None, checkpoint_iteration=saved)
+
+
 def _remaining(status: TrainingStatus, event: IterationDone) -> dict[str, float | None]:
     """ETA from the mean speed of this run, self-play and evaluations included; one iteration is not enough to tell."""
     run_seconds = status.run_seconds + max(0.0, event.elapsed_seconds - status.elapsed_seconds)

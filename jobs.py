@@ -25,7 +25,7 @@ from typing import Any
 
 from config import TrainConfig
 from errors import AZRError, InternalError, NothingToStop, Overloaded, TrainingRuns
-from events import ACTIVE_STATES, Event, SelfPlayDone, StageBegun, State, TrainingStatus, advance
+from events import ACTIVE_STATES, Event, SelfPlayDone, StageBegun, State, TrainingStatus, advance, stopped
 
 Run = Callable[[], Generator[Event, None, None]]
 
@@ -132,6 +132,7 @@ class JobRunner:
             state, error = self._outcome(job)
             with self._changed:
                 self._status = dataclasses.replace(self._status, state=state, error=error, stage=None, eta_seconds=None)
+                self._status = stopped(self._status) if state is State.STOPPED else self._status
                 self._changed.notify_all()
 
     def _next_job(self) -> Job | None:

@@ -44,6 +44,7 @@ from events import (
     State,
     TrainingStatus,
     advance,
+    stopped,
 )
 from model import Transformer
 from model_store import LoadedModel, TrainingSummary
@@ -91,6 +92,7 @@ def train(workspace: Workspace, plan: TrainingPlan) -> Generator[Event, None, No
                         record(State.RUNNING)
                     yield event
         except GeneratorExit:
+            status = stopped(status)
             record(State.STOPPED)
             raise
         except AZRError as error:

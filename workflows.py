@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from pydantic import ValidationError
 
 import checkpoint_store
 import model_store
@@ -120,8 +121,16 @@ def last_run(workspace: Workspace) -> TrainingStatus:
     status = TrainingStatus(**{key: value for key, value in record.items() if key in known})
     state = State(record.get("state", State.FAILED))
     state = State.INTERRUPTED if state in (State.RUNNING, State.QUEUED, State.STOPPING) else state
-    config = TrainConfig.model_validate(record["config"]) if record.get("config") else None
+    config = _known_config(record.get("config"))
     return dataclasses.replace(status, state=state, books=tuple(status.books), config=config, eta_seconds=None)
+
+
+def _known_config(values: Any) -> TrainConfig | None:
+    """The settings of a run, or None where another version wrote what this one does not know."""
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError:
+        return None
 
 
 # ---- writing text ------------------------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def test_next_run_keeps_the_counts_and_forgets_the_rest() -> None:
     )
     following = state.next_run()
     assert (following.iteration, following.run_start, following.elapsed_seconds) == (50, 50, 7.0)
-    assert (following.best_val_loss, following.evaluations_since_best, following.sequences_seen) == (None, 0, 0)
+    assert (following.best_val_loss, following.evaluations_since_best, following.sequences_seen) == (None, 0, 9)
 
 
 # ---- what goes wrong -------------------------------------------------------------------------------------------------

@@ -156,6 +156,8 @@ def test_stopping_saves_and_the_next_training_goes_on_bit_for_bit(workspace: Wor
         told = _train_until(workspace, stop, **options)
         assert _started(told).resumed == (number > 0)
         assert _state(workspace) == "stopped"
+        record = read_run(workspace, MODEL)
+        assert record is not None and record["checkpoint_iteration"] == record["iteration"] == _checkpoint(workspace).iteration
         found |= {e.iteration: e.loss for e in told if isinstance(e, IterationDone)}
     told = _train(workspace, **options)
     assert (_started(told).resumed, _started(told).exact, _started(told).iteration) == (True, True, 5)

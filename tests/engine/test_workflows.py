@@ -170,6 +170,14 @@ def test_last_run_is_idle_at_first_and_then_what_the_disk_tells(workspace: Works
     assert found.config == plan(workspace).config
 
 
+def test_last_run_of_another_version_is_told_without_its_settings(trained: Workspace) -> None:
+    record = read_run(trained, MODEL)
+    assert record is not None and workflows.last_run(trained).config is not None
+    write_run(trained, MODEL, record | {"config": record["config"] | {"gone_since": 1}})
+    found = workflows.last_run(trained)
+    assert (found.model, found.config) == (MODEL, None)
+
+
 @pytest.mark.parametrize("state", ["running", "queued", "stopping"])
 def test_last_run_that_was_going_on_is_interrupted(trained: Workspace, state: str) -> None:
     record = read_run(trained, MODEL)

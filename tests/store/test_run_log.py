@@ -169,6 +169,8 @@ def test_truncating_under_an_open_log_and_going_on(ws: Workspace) -> None:
 
 def test_truncating_nothing_is_no_error(ws: Workspace) -> None:
     run_log.truncate_after(ws, NAME, 5)
+    assert run_log.history(ws, NAME)["iterations"] == []
+    assert not list(ws.checkpoints.glob("*/*.jsonl"))
 
 
 # ---- history ---------------------------------------------------------------------------------------------------------
