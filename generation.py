@@ -187,7 +187,7 @@ def write_rollouts(
     for _ in range(max_new_tokens):
         log_p = model.lm_head(hidden)[:, :size].float().log_softmax(-1)  # (B, V)
         p = log_p.exp()
-        drawn = torch.multinomial(p.cpu(), 1, generator=generator)[:, 0].to(device)
+        drawn = draw(p, generator)
         entropy_sum -= float((p * log_p).sum(-1)[~done].sum())
         count += int((~done).sum())
         logprobs[rows, at - 1] = log_p[rows, drawn].masked_fill(done, 0.0)
@@ -200,6 +200,16 @@ def write_rollouts(
     completions = [_completion(row[start : start + max_new_tokens], end_of_text) for row, start in zip(tokens.tolist(), starts, strict=True)]
     finished = [completion[-1] == end_of_text for completion in completions]
     return Rollouts(tokens, logprobs, starts, completions, finished, entropy_sum / count)
+
+
+def draw(p: Tensor, generator: torch.Generator) -> Tensor:
+    """One id for each row of probabilities (B, V), by inversion: one random number a row, where torch.multinomial takes V.
+
+    An id of probability 0 is never drawn.
+    """
+    reached = p.double().cumsum(-1)  # (B, V)
+    aim = torch.rand(len(p), 1, dtype=torch.float64, generator=generator).to(p.device) * reached[:, -1:]
+    return torch.searchsorted(reached, aim, right=True)[:, 0].clamp_max(p.shape[1] - 1)
 
 
 def _completion(row: list[int], end_of_text: int) -> list[int]:

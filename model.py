@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import kernels
 from config import ModelConfig
 
 NORM_EPS = 1e-5
@@ -86,12 +87,16 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(config.d_model, config.d_model, bias=bias)
 
     def forward(self, x: Tensor, place: Place) -> Tensor:
+        x = kernels.compute(x)
         q, k, v = (self._heads(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))  # (B, H, T, K) each
         if place.cos is not None and place.sin is not None:
             q, k = rotate(q, place.cos, place.sin), rotate(k, place.cos, place.sin)
         if place.cache is not None:
             k, v = place.cache.extend(self.layer, place.positions, k, v, place.length)  # (B, H, S, K)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=place.mask, is_causal=place.is_causal)  # (B, H, T, K)
+        if place.is_causal:
+            y = kernels.causal_attention(q, k, v)  # (B, H, T, K)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=place.mask)
         return self.o_proj(y.transpose(1, 2).flatten(2))  # (B, T, C)
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -108,6 +113,7 @@ class SwiGLU(nn.Module):
         self.down_proj = nn.Linear(config.d_ff, config.d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = kernels.compute(x)
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
@@ -131,7 +137,7 @@ class Block(nn.Module):
         self.attention = Attention(config, layer, bias=not llama)
         self.feed_forward_norm = _norm(config)
         self.feed_forward: nn.Module = SwiGLU(config) if llama else GELUFeedForward(config)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = kernels.Dropout(dropout)
 
     def forward(self, x: Tensor, place: Place) -> Tensor:
         x = x + self.dropout(self.attention(self.attention_norm(x), place))
@@ -170,7 +176,7 @@ class Transformer(nn.Module):
         llama = config.architecture == "llama"
         self.embed_positions = None if llama else _embedding(config.max_seq_len, config.d_model)
         self.rotary = Rotary(config.head_dim, config.max_seq_len) if llama else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = kernels.Dropout(dropout)
         self.layers = nn.ModuleList(Block(config, layer, dropout) for layer in range(config.num_layers))
         self.norm = _norm(config)
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
@@ -192,8 +198,7 @@ class Transformer(nn.Module):
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of `targets` (B, T) in nats per token; targets of -100 do not count."""
-        logits = self(tokens)  # (B, T, V)
-        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+        return kernels.linear_cross_entropy(self.hidden(tokens).flatten(0, 1), self.lm_head.weight, targets.flatten())
 
     def token_logprobs(self, tokens: Tensor, temperature: float = 1.0, size: int | None = None) -> Tensor:
         """log p(tokens[:, t+1] | tokens[:, :t+1]) as (B, T-1), over the first `size` ids (all of them by default)."""
@@ -203,7 +208,7 @@ class Transformer(nn.Module):
 
     def set_dropout(self, dropout: float) -> None:
         for module in self.modules():
-            if isinstance(module, nn.Dropout):
+            if isinstance(module, kernels.Dropout):
                 module.p = dropout
 
     @torch.no_grad()

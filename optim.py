@@ -1,7 +1,6 @@
 """Parameter groups, optimizers and the learning-rate schedule.
 
-"muon": the matrices inside the blocks are moved by Muon (torch.optim.Muon; Jordan et al. 2024), which makes each update an
-orthogonal matrix; embeddings, head, norms and biases by AdamW. "adamw": everything by AdamW. One `learning_rate` is meant as
+"muon": the matrices inside the blocks are moved by Muon, which makes each update an orthogonal matrix; embeddings, head, norms and biases by AdamW. "adamw": everything by AdamW. One `learning_rate` is meant as
 AdamW's; the factors below, found by measurement (docs/benchmarks.md), turn it into each group's own.
 
 The schedule is a pure function of the iteration, so that a resumed training needs no schedule state.
@@ -15,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from config import TrainConfig
+from devices import choose_precision
+from muon import Muon
 
 MUON_FACTOR = 10.0
 EMBEDDING_FACTOR = 5.0
@@ -37,7 +38,9 @@ class Optimizers:
         ]
         self._optimizers: list[torch.optim.Optimizer] = []
         if muon:
-            self._optimizers.append(torch.optim.Muon([{"params": matrices, "factor": MUON_FACTOR}], weight_decay=config.weight_decay))
+            dtype = choose_precision(config.precision, matrices[0].device)
+            group = {"params": matrices, "factor": MUON_FACTOR}
+            self._optimizers.append(Muon([group], weight_decay=config.weight_decay, dtype=dtype))
         else:
             adamw_groups.append({"params": matrices, "weight_decay": config.weight_decay, "factor": 1.0})
         betas = (0.8, 0.95) if muon else (0.9, 0.99)

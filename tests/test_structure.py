@@ -13,6 +13,8 @@ LEVELS = {
     "config": 1,
     "workspace": 1,
     "i18n": 1,
+    "kernels": 1,
+    "muon": 1,
     "events": 2,
     "model": 2,
     "tokenizer": 2,

@@ -1,0 +1,92 @@
+"""The four operations that training spends its time on, arranged so that a CPU is quick at them.
+
+Each equals the plain torch operation that its test names, up to rounding; measured shares of an iteration stand in
+docs/benchmarks.md. Elsewhere (a GPU, long windows, no gradient) torch's own operation is as good or better and is used.
+
+Not here: anything that knows a model. Shapes: N tokens, C d_model, V vocab_size, B batch, H heads, T tokens, K head_dim.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ROWS_AT_ONCE = 512  # of logits: (512, V) stays near the cache and bounds the memory, whatever the batch
+LONGEST_DENSE = 256  # tokens; beyond it the T x T matrix costs more than the flash kernel saves
+
+
+def compute(x: Tensor) -> Tensor:
+    """`x` in the number format that autocast multiplies in: cast once instead of by each of its readers."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+class Dropout(nn.Dropout):
+    """Dropout whose mask costs one random byte a number on the CPU; there `p` is rounded to 1/256."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0 or x.device.type != "cpu":
+            return super().forward(x)
+        dropped = min(255, round(self.p * 256))
+        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)  # every bit is random
+        kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
+        return x * kept.to(x.dtype).mul_(256 / (256 - dropped))
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k' / sqrt(K)) v over the tokens so far; all (B, H, T, K)."""
+    length = q.shape[2]
+    if not (torch.is_grad_enabled() and q.device.type == "cpu" and length <= LONGEST_DENSE):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    flat_q, flat_k, flat_v = (x.flatten(0, 1) for x in (q, k, v))  # (B H, T, K)
+    later = torch.full((length, length), -math.inf, dtype=q.dtype).triu(1).expand(len(flat_q), -1, -1)
+    with torch.autocast("cpu", enabled=False):  # it would make the scores float32
+        scores = torch.baddbmm(later, flat_q, flat_k.mT, alpha=1 / math.sqrt(q.shape[-1]))  # (B H, T, T)
+        return torch.bmm(scores.softmax(-1), flat_v).view_as(q)
+
+
+def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of `targets` (N,) under the logits `x` (N, C) @ `weight`' (C, V), in nats; -100 does not count.
+
+    With a gradient, logits are made a few rows at a time and turned into their own gradient where they stand, so the whole
+    (N, V) matrix never exists; after Hsu et al. 2024 (arXiv 2410.10989).
+    """
+    if torch.is_grad_enabled():
+        return _LinearCrossEntropy.apply(compute(x), weight, targets)  # type: ignore[no-untyped-call, no-any-return]
+    return F.cross_entropy(F.linear(x, weight).float(), targets)
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            loss, grad_x, grad_weight = _loss_and_gradients(x, weight.to(x.dtype), targets)
+        ctx.save_for_backward(grad_x, grad_weight)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_x, grad_weight = ctx.saved_tensors
+        return grad_x * gradients[0].to(grad_x.dtype), grad_weight * gradients[0], None
+
+
+def _loss_and_gradients(x: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The summed loss over the counted targets divided by their number, and its gradients (N, C) and (V, C)."""
+    counts = targets >= 0
+    scale = 1 / counts.sum().clamp_min(1)
+    loss = torch.zeros((), device=x.device)
+    grad_x, grad_weight = torch.empty_like(x), torch.zeros(weight.shape, device=x.device)
+    whole = (x, targets.clamp_min(0)[:, None], counts[:, None], grad_x)
+    parts = (torch.split(tensor, ROWS_AT_ONCE) for tensor in whole)
+    for rows, target, counted, grad_rows in zip(*parts, strict=True):
+        p = torch.mm(rows, weight.t()).softmax(-1)  # (n, V)
+        chosen = p.gather(1, target)  # (n, 1)
+        loss -= (chosen.float().clamp_min(torch.finfo(torch.float32).tiny).log() * counted).sum()
+        p.scatter_(1, target, chosen - 1).mul_(counted)
+        torch.mm(p, weight, out=grad_rows)
+        grad_weight += torch.mm(p.t(), rows)
+    return loss * scale, grad_x.mul_(scale), grad_weight.mul_(scale)
