@@ -52,12 +52,14 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy of `targets` (N,) under the logits `x` (N, C) @ `weight`' (C, V), in nats; -100 does not count.
 
-    With a gradient, logits are made a few rows at a time and turned into their own gradient where they stand, so the whole
-    (N, V) matrix never exists; after Hsu et al. 2024 (arXiv 2410.10989).
+    Logits are made a few rows at a time and, when a gradient is wanted, turned into it where they stand, so the whole (N, V)
+    matrix never exists; after Hsu et al. 2024 (arXiv 2410.10989).
     """
     if torch.is_grad_enabled():
         return _LinearCrossEntropy.apply(compute(x), weight, targets)  # type: ignore[no-untyped-call, no-any-return]
-    return F.cross_entropy(F.linear(x, weight).float(), targets)
+    parts = zip(torch.split(x, ROWS_AT_ONCE), torch.split(targets, ROWS_AT_ONCE), strict=True)
+    losses = [F.cross_entropy(F.linear(rows, weight).float(), target, reduction="sum") for rows, target in parts]
+    return torch.stack(losses).sum() / (targets >= 0).sum().clamp_min(1)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

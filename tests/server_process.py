@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 class ServerProcess:
     workspace: Path
     port: int
+    pid: int
 
     @property
     def address(self) -> str:
@@ -51,7 +52,7 @@ def serving(workspace: Path) -> Iterator[ServerProcess]:
             assert process.stdout is not None
             first_line = process.stdout.readline()
             assert first_line.startswith("AZR Model Trainer: http://localhost:"), _said(errors)
-            yield ServerProcess(workspace, int(first_line.rsplit(":", 1)[1]))
+            yield ServerProcess(workspace, int(first_line.rsplit(":", 1)[1]), process.pid)
         finally:
             process.terminate()
             try:

@@ -1,0 +1,227 @@
+"""Quality per minute: our training and a stock one, one after the other, on the same split, tokenizer, threads and machine.
+
+    python -m benchmarks.training --book FILE --preset small --minutes 10
+    python -m benchmarks.training --book FILE --minutes 10 --ours 1/6 --ours 1/4 --arm dropout=0 --seeds 3
+
+The peer (benchmarks/peer.py) trains for the given minutes, in float32 and in bfloat16; the better counts. Ours trains for the
+given shares of that time, each a training of its own with its whole schedule. Prints a row for each training and the share
+of the peer's time that ours needs for the peer's best loss; --out keeps the curves as JSON and as a picture.
+
+Seconds are those of the iterations: everything but evaluations. GFLOP/s count 6 operations for each weight that is multiplied
+and 12 d_model T a layer for attention, as a share of this machine's own bf16 product of 2048 x 2048 matrices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+
+from azr_trainer import MOST_VAL_TOKENS, AZRTrainer
+from benchmarks.first_experiment import parse
+from benchmarks.peer import TOKENS_PER_ITERATION, Peer
+from benchmarks.plot import picture
+from config import PRESETS, ModelConfig, TrainConfig
+from corpus import library
+from corpus.dataset import TokenDataset, evaluation_batches, split, tokenize
+from events import Evaluated, IterationDone
+from model import Transformer
+from tokenizer import Tokenizer
+from workspace import Workspace
+
+POINTS = 12  # of a curve
+WARM, TIMED = 3, 8  # iterations that are thrown away, and those whose median predicts the speed
+
+
+@dataclass
+class Training:
+    name: str
+    seed: int
+    seconds: list[float] = field(default_factory=list)
+    bits_per_byte: list[float] = field(default_factory=list)
+    tokens_per_second: float = 0.0
+    gflops: float = 0.0
+
+    @property
+    def best(self) -> float:
+        return min(self.bits_per_byte)
+
+    def seconds_to(self, wanted: float) -> float:
+        """When the curve first reaches `wanted` bits per byte; in between, in a straight line."""
+        points = list(zip(self.seconds, self.bits_per_byte, strict=True))
+        for (t0, b0), (t1, b1) in itertools.pairwise(points):
+            if b1 <= wanted:
+                return t0 + (t1 - t0) * (b0 - wanted) / (b0 - b1) if b0 > wanted else t0
+        return math.inf
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--book", type=Path, required=True)
+    options.add_argument("--preset", choices=sorted(PRESETS), default="small")
+    options.add_argument("--minutes", type=float, default=10.0)
+    options.add_argument("--ours", type=Fraction, action="append", help="share of the minutes; 1/6, 1/4 and 1 unless given")
+    options.add_argument("--arm", action="append", help="name=value,name=value of TrainConfig; give it once for each arm")
+    options.add_argument("--peer-learning-rate", type=float, default=2e-3)
+    options.add_argument("--no-peer", action="store_true")
+    options.add_argument("--seeds", type=int, default=1)
+    options.add_argument("--out", type=Path, help="a folder for curves.json and curves.svg")
+    chosen = options.parse_args()
+    bench = Bench(chosen.book, PRESETS[chosen.preset])
+    trainings = []
+    for training in bench.run(chosen):
+        trainings.append(training)
+        print(bench.row(training), flush=True)
+    compare(trainings)
+    if chosen.out:
+        chosen.out.mkdir(parents=True, exist_ok=True)
+        (chosen.out / "curves.json").write_text(json.dumps([asdict(t) for t in trainings], indent=1), encoding="utf-8")
+        lines = {f"{t.name} {t.seed}": list(zip(t.seconds, t.bits_per_byte, strict=True)) for t in trainings}
+        (chosen.out / "curves.svg").write_text(picture(lines, "seconds", "bits per byte"), encoding="utf-8")
+
+
+def compare(trainings: list[Training]) -> None:
+    peers = [t for t in trainings if t.name.startswith("peer")]
+    if not peers:
+        return
+    best = min(peers, key=lambda t: t.best)
+    needed = best.seconds_to(best.best)
+    print(f"\nThe peer's best, {best.best:.3f} bits per byte, takes it {needed:.0f} s ({best.name}).")
+    for name in dict.fromkeys(t.name for t in trainings if t not in peers):
+        shares = [t.seconds_to(best.best) / needed for t in trainings if t.name == name]
+        print(f"{name}: {statistics.median(shares):.3f} of that time" if shares[0] < math.inf else f"{name}: not reached")
+
+
+class Bench:
+    """One book, one preset, one machine."""
+
+    def __init__(self, book: Path, shape: ModelConfig) -> None:
+        self.shape = shape
+        parts = split(read(book), TrainConfig().val_fraction)
+        self.tokenizer = Tokenizer.fit([parts.train], shape.vocab_size)
+        self.dataset = _exhaust(tokenize([parts], self.tokenizer))
+        self.peak = peak_gflops()
+        print(f"{book.name}: {len(self.dataset.train):,} tokens to train on, {self.dataset.val_bytes_per_token:.2f} bytes a token; ", end="")
+        print(f"bf16 peak of this machine {self.peak:.0f} GFLOP/s with {torch.get_num_threads()} threads\n")
+        print("| training | seed | seconds | best bits/byte | at seconds | last | tokens/s | GFLOP/s | of peak | peak RSS MB |")
+        print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+
+    def row(self, t: Training) -> str:
+        at = t.seconds[t.bits_per_byte.index(t.best)]
+        peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+        cells = [t.name, str(t.seed), f"{t.seconds[-1]:.0f}", f"{t.best:.4f}", f"{at:.0f}", f"{t.bits_per_byte[-1]:.4f}"]
+        cells += [f"{t.tokens_per_second:,.0f}", f"{t.gflops:.0f}", f"{t.gflops / self.peak:.0%}", f"{peak_rss:.0f}"]
+        return "| " + " | ".join(cells) + " |"
+
+    def run(self, chosen: argparse.Namespace) -> Iterator[Training]:
+        seconds = chosen.minutes * 60
+        for seed in range(chosen.seeds):
+            for share in chosen.ours or [Fraction(1, 6), Fraction(1, 4), Fraction(1)]:
+                for arm in chosen.arm or [""]:
+                    yield self.ours(f"ours {share} {arm}".strip(), seed, seconds * float(share), arm)
+            if not chosen.no_peer:
+                for bf16 in (True, False):
+                    yield self.peer(seed, seconds, bf16, chosen.peer_learning_rate)
+
+    # ---- ours ----------------------------------------------------------------------------------------------------------
+
+    def ours(self, name: str, seed: int, seconds: float, arm: str) -> Training:
+        told = {"self_play": {"enabled": False}, "seed": seed} | parse(arm)
+        speed = _median_seconds(self._iterations(told | {"iterations": WARM + TIMED}, seed))
+        iterations = max(POINTS, round(seconds / speed))
+        told |= {"iterations": iterations, "eval_every": max(1, iterations // POINTS)}
+        training, spent, tokens = Training(name, seed), 0.0, 0
+        for event in self._trainer(told, seed).run():
+            if isinstance(event, IterationDone):
+                config = TrainConfig.model_validate(told)
+                of_iteration = config.batch_size * config.grad_accum_steps * self.shape.max_seq_len
+                spent, tokens = spent + of_iteration / event.tokens_per_second, tokens + of_iteration
+            elif isinstance(event, Evaluated):
+                training.seconds.append(spent)
+                training.bits_per_byte.append(event.bits_per_byte)
+        return self._finish(training, tokens / spent, gated=self.shape.architecture == "llama")
+
+    def _iterations(self, told: dict[str, object], seed: int) -> Iterator[float]:
+        config = TrainConfig.model_validate(told)
+        for event in self._trainer(told, seed).run():
+            if isinstance(event, IterationDone):
+                yield config.batch_size * config.grad_accum_steps * self.shape.max_seq_len / event.tokens_per_second
+
+    def _trainer(self, told: dict[str, object], seed: int) -> AZRTrainer:
+        config = TrainConfig.model_validate(told)
+        model = Transformer(self.shape, config.dropout)
+        model.initialise(seed)
+        return AZRTrainer(model, self.tokenizer, self.dataset, config)
+
+    # ---- the peer ------------------------------------------------------------------------------------------------------
+
+    def peer(self, seed: int, seconds: float, bf16: bool, learning_rate: float) -> Training:
+        def make() -> Peer:
+            return Peer(self.shape, self.dataset, bf16=bf16, learning_rate=learning_rate, seed=seed)
+
+        speed = _median_seconds(make().train(WARM + TIMED))
+        iterations = max(POINTS, round(seconds / speed))
+        batches = evaluation_batches(self.dataset.val, self.shape.max_seq_len, 16, MOST_VAL_TOKENS)
+        training, spent, peer = Training(f"peer {'bf16' if bf16 else 'float32'}", seed), 0.0, make()
+        for done, took in enumerate(peer.train(iterations), 1):
+            spent += took
+            if done % max(1, iterations // POINTS) == 0 or done == iterations:
+                training.seconds.append(spent)
+                training.bits_per_byte.append(peer.validate(batches) / math.log(2) / self.dataset.val_bytes_per_token)
+        return self._finish(training, iterations * TOKENS_PER_ITERATION / spent, gated=False)
+
+    def _finish(self, training: Training, tokens_per_second: float, *, gated: bool) -> Training:
+        shape = self.shape
+        block = 4 * shape.d_model**2 + (3 if gated else 2) * shape.d_model * shape.d_ff
+        weights = shape.num_layers * block + shape.vocab_size * shape.d_model
+        operations = 6 * weights + 12 * shape.num_layers * shape.d_model * shape.max_seq_len
+        training.tokens_per_second, training.gflops = tokens_per_second, tokens_per_second * operations / 1e9
+        return training
+
+
+def read(book: Path) -> str:
+    """As the product reads it: decoded and cleaned."""
+    with tempfile.TemporaryDirectory() as folder, book.open("rb") as stream:
+        workspace = Workspace(folder)
+        workspace.prepare()
+        return library.read_text(workspace, library.add_book(workspace, book.name, stream).name)
+
+
+def _median_seconds(iterations: Iterator[float]) -> float:
+    return statistics.median(list(iterations)[WARM:])
+
+
+def peak_gflops(size: int = 2048, times: int = 10) -> float:
+    """The best of some products of two bf16 matrices."""
+    a, b = (torch.randn(size, size, dtype=torch.bfloat16) for _ in range(2))
+    return 2 * size**3 / min(_seconds(lambda: a @ b) for _ in range(times)) / 1e9
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started_at = time.perf_counter()
+    work()
+    return time.perf_counter() - started_at
+
+
+def _exhaust(steps: Iterator[object]) -> TokenDataset:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            assert isinstance(done.value, TokenDataset)
+            return done.value
+
+
+if __name__ == "__main__":
+    main()
