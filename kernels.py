@@ -50,45 +50,54 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of `targets` (N,) under the logits `x` (N, C) @ `weight`' (C, V), in nats; -100 does not count.
+    """Mean cross-entropy of `targets` (N,) under the logits `x` (N, C) @ `weight`' (C, V), in nats; -100 does not count."""
+    counted = targets >= 0
+    return weighted_nll(x, weight, targets.clamp_min(0), counted / counted.sum().clamp_min(1))
+
+
+def weighted_nll(x: Tensor, weight: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """The sum of `weights` (N,) times -log p of `targets` (N,) under the softmax of `x` (N, C) @ `weight`' (C, V), in nats.
 
     Logits are made a few rows at a time and, when a gradient is wanted, turned into it where they stand, so the whole (N, V)
     matrix never exists; after Hsu et al. 2024 (arXiv 2410.10989).
     """
     if torch.is_grad_enabled():
-        return _LinearCrossEntropy.apply(compute(x), weight, targets)  # type: ignore[no-untyped-call, no-any-return]
-    parts = zip(torch.split(x, ROWS_AT_ONCE), torch.split(targets, ROWS_AT_ONCE), strict=True)
-    losses = [F.cross_entropy(F.linear(rows, weight).float(), target, reduction="sum") for rows, target in parts]
-    return torch.stack(losses).sum() / (targets >= 0).sum().clamp_min(1)
+        return _WeightedNLL.apply(compute(x), weight, targets, weights)  # type: ignore[no-untyped-call, no-any-return]
+    return -(logprobs(x, weight, targets) * weights).sum()
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
+def logprobs(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """log p (N,) of `targets` under the same softmax, a few rows at a time, without a gradient."""
+    with torch.no_grad():
+        parts = zip(torch.split(x, ROWS_AT_ONCE), torch.split(targets, ROWS_AT_ONCE), strict=True)
+        return -torch.cat([F.cross_entropy(F.linear(rows, weight).float(), target, reduction="none") for rows, target in parts])
+
+
+class _WeightedNLL(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            loss, grad_x, grad_weight = _loss_and_gradients(x, weight.to(x.dtype), targets)
+            loss, grad_x, grad_weight = _loss_and_gradients(x, weight.to(x.dtype), targets, weights)
         ctx.save_for_backward(grad_x, grad_weight)
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_x, grad_weight = ctx.saved_tensors
-        return grad_x * gradients[0].to(grad_x.dtype), grad_weight * gradients[0], None
+        return grad_x * gradients[0].to(grad_x.dtype), grad_weight * gradients[0], None, None
 
 
-def _loss_and_gradients(x: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The summed loss over the counted targets divided by their number, and its gradients (N, C) and (V, C)."""
-    counts = targets >= 0
-    scale = 1 / counts.sum().clamp_min(1)
+def _loss_and_gradients(x: Tensor, weight: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss and its gradients (N, C) and (V, C)."""
     loss = torch.zeros((), device=x.device)
     grad_x, grad_weight = torch.empty_like(x), torch.zeros(weight.shape, device=x.device)
-    whole = (x, targets.clamp_min(0)[:, None], counts[:, None], grad_x)
+    whole = (x, targets[:, None], weights[:, None], grad_x)
     parts = (torch.split(tensor, ROWS_AT_ONCE) for tensor in whole)
-    for rows, target, counted, grad_rows in zip(*parts, strict=True):
+    for rows, target, share, grad_rows in zip(*parts, strict=True):
         p = torch.mm(rows, weight.t()).softmax(-1)  # (n, V)
         chosen = p.gather(1, target)  # (n, 1)
-        loss -= (chosen.float().clamp_min(torch.finfo(torch.float32).tiny).log() * counted).sum()
-        p.scatter_(1, target, chosen - 1).mul_(counted)
+        loss -= (chosen.float().clamp_min(torch.finfo(torch.float32).tiny).log() * share).sum()
+        p.scatter_(1, target, chosen - 1).mul_(share)
         torch.mm(p, weight, out=grad_rows)
         grad_weight += torch.mm(p.t(), rows)
-    return loss * scale, grad_x.mul_(scale), grad_weight.mul_(scale)
+    return loss, grad_x, grad_weight

@@ -200,11 +200,15 @@ class Transformer(nn.Module):
         """Mean cross-entropy of `targets` (B, T) in nats per token; targets of -100 do not count."""
         return kernels.linear_cross_entropy(self.hidden(tokens).flatten(0, 1), self.lm_head.weight, targets.flatten())
 
-    def token_logprobs(self, tokens: Tensor, temperature: float = 1.0, size: int | None = None) -> Tensor:
-        """log p(tokens[:, t+1] | tokens[:, :t+1]) as (B, T-1), over the first `size` ids (all of them by default)."""
-        logits = self(tokens[:, :-1])[..., :size].float() / temperature
-        chosen = logits.gather(-1, tokens[:, 1:, None])[..., 0]  # (B, T-1)
-        return chosen - logits.logsumexp(-1)
+    def token_logprobs(self, tokens: Tensor, size: int | None = None) -> Tensor:
+        """log p(tokens[:, t+1] | tokens[:, :t+1]) as (B, T-1), over the first `size` ids (all of them by default); no gradient."""
+        x, targets = self.hidden(tokens[:, :-1]), tokens[:, 1:]
+        return kernels.logprobs(x.flatten(0, 1), self.lm_head.weight[:size], targets.flatten()).view_as(targets)
+
+    def weighted_nll(self, tokens: Tensor, weights: Tensor, size: int | None = None) -> Tensor:
+        """Minus the sum of `weights` (B, T-1) times `token_logprobs`, to be differentiated."""
+        x = self.hidden(tokens[:, :-1]).flatten(0, 1)
+        return kernels.weighted_nll(x, self.lm_head.weight[:size], tokens[:, 1:].flatten(), weights.flatten())
 
     def set_dropout(self, dropout: float) -> None:
         for module in self.modules():

@@ -33,7 +33,7 @@ from selfplay.rewards import penalised
 from tokenizer import Tokenizer
 
 REFERENCE_PREFIX = "reference/"
-ROWS_AT_ONCE = 16  # bounds the memory that the logits of the update take
+ROWS_AT_ONCE = 16  # bounds the memory that the update takes
 
 
 @dataclass(frozen=True)
@@ -220,8 +220,7 @@ class SelfPlay:
         total: list[Tensor] | None = None
         for (tokens, mask, _), weight in zip(_chunks(written, teaching), weights.split(ROWS_AT_ONCE), strict=True):
             with autocast():
-                logprobs = model.token_logprobs(tokens, size=self._tokenizer.size)  # (b, T-1)
-            loss = -((logprobs * mask).sum(-1) * weight).sum() / normaliser
+                loss = model.weighted_nll(tokens, mask * weight[:, None] / normaliser, size=self._tokenizer.size)
             gradient = list(torch.autograd.grad(loss, list(model.parameters())))
             total = gradient if total is None else list(torch._foreach_add(total, gradient))
         return total

@@ -54,6 +54,18 @@ def test_linear_cross_entropy_without_a_gradient_is_the_same_number() -> None:
     torch.testing.assert_close(kernels.linear_cross_entropy(x, weight, targets).detach(), evaluated)
 
 
+def test_weighted_nll_pays_and_charges_each_token_its_own_weight() -> None:
+    rows = kernels.ROWS_AT_ONCE + 9
+    x, weight, targets, weights = leaf(rows, 16), leaf(300, 16), torch.randint(300, (rows,)), torch.randn(rows)
+    quick = kernels.weighted_nll(x, weight[:250], targets % 250, weights)  # a head of which only the first rows are known
+    plain = (F.cross_entropy(F.linear(x, weight[:250]), targets % 250, reduction="none") * weights).sum()
+    torch.testing.assert_close(quick, plain)
+    torch.testing.assert_close(gradients(quick, x, weight), gradients(plain, x, weight))
+    with torch.no_grad():
+        torch.testing.assert_close(kernels.weighted_nll(x, weight[:250], targets % 250, weights), plain.detach())
+    assert not torch.allclose(quick, plain_loss(x, weight, targets) * weights.sum())
+
+
 def test_linear_cross_entropy_of_nothing_is_zero_and_moves_nothing() -> None:
     x, weight = leaf(4, 16), leaf(300, 16)
     loss = kernels.linear_cross_entropy(x, weight, torch.full((4,), -100))
