@@ -17,13 +17,16 @@ import checkpoint_store
 import model_store
 from config import ModelConfig, SamplingConfig, TrainConfig
 from corpus import library
-from devices import available_bytes, choose_device
+from devices import available_bytes, choose_device, choose_precision
 from errors import DoesNotFit, NoBooks, UnsupportedFormat
 from events import State, TrainingStatus
 from export import archive
 from generation import Piece, prompt_ids, stream, text_pieces
+from kernels import LONGEST_DENSE
+from kernels import ROWS_AT_ONCE as LOGIT_ROWS
 from model import Transformer, count_parameters
 from model_store import ModelInfo, get_model, list_models
+from policy_gradient import ROWS_AT_ONCE as SELF_PLAY_ROWS
 from run_log import history, last_run_name, read_run, rollouts
 from training_run import TrainingPlan, can_resume, train
 from workspace import Workspace, safe_name
@@ -32,7 +35,8 @@ __all__ = ["ModelInfo", "TrainingPlan", "get_model", "history", "list_models", "
 
 EXPORT_FORMATS = ("hf",)
 CHARACTERS_PER_TOKEN = 3.5  # of Russian and English prose with vocabularies of 5,000 to 15,000; a first guess only
-PROCESS_BYTES = 450_000_000  # Python, torch and its buffers
+PROCESS_BYTES = 450_000_000  # Python, torch and its buffers while it computes
+RESTING_BYTES = 230_000_000  # of them this process holds already
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------
@@ -60,21 +64,30 @@ def estimate(config: ModelConfig, train: TrainConfig | None = None, books_charac
         parameters=parameters,
         training_bytes=needed,
         available_bytes=available,
-        fits=available is None or needed <= available,
+        fits=available is None or needed - RESTING_BYTES <= available,
         tokens=tokens,
         tokens_per_parameter=None if tokens is None else tokens / parameters,
     )
 
 
 def training_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int:
-    """Memory at the peak of a training: weights, gradients, optimizer, reference, a snapshot, and the largest batch."""
+    """Memory at the peak of a training, this process with it: what each parameter needs, and the largest batch."""
     matrices = parameters - 2 * config.vocab_size * config.d_model
     moments = 8 * parameters - (4 * matrices if train.optimizer == "muon" else 0)
-    reference = 4 * parameters if train.self_play.enabled else 0
-    batch_tokens = train.batch_size * config.max_seq_len
-    per_layer = 4 * (12 * config.d_model + 4 * config.d_ff)  # what the backward pass keeps of a token, bytes
-    activations = batch_tokens * (config.num_layers * per_layer + 14 * config.vocab_size)
-    return PROCESS_BYTES + 8 * parameters + moments + reference + moments + 4 * parameters + activations
+    weights = 12 * parameters + 2 * moments  # weights, gradients, optimizer; and a snapshot of all but the gradients
+    if train.self_play.enabled:
+        weights += 12 * parameters  # the reference, its snapshot, a gradient of its own
+    rows = max(train.batch_size, SELF_PLAY_ROWS if train.self_play.enabled else 0)
+    logits = 10 * LOGIT_ROWS * config.vocab_size
+    return PROCESS_BYTES + weights + logits + rows * config.max_seq_len * _bytes_per_token(config, train)
+
+
+def _bytes_per_token(config: ModelConfig, train: TrainConfig) -> int:
+    """What the backward pass keeps of a token; the factors were fitted to measured peaks (docs/benchmarks.md)."""
+    size = choose_precision(train.precision, choose_device(train.device)).itemsize
+    casts = 10 * config.d_model if size == 2 else 0
+    attention = config.num_heads * config.max_seq_len if config.max_seq_len <= LONGEST_DENSE else 0
+    return config.num_layers * (size * (25 * config.d_model + 4 * config.d_ff + attention) + casts)
 
 
 def create_model(workspace: Workspace, name: str, config: ModelConfig, seed: int = 0) -> ModelInfo:
