@@ -36,46 +36,48 @@ def main() -> None:
     options.add_argument("--preset", choices=sorted(PRESETS), default="small")
     options.add_argument("--iterations", type=int, default=1000)
     options.add_argument("--arm", action="append", help="name=value,name=value of TrainConfig; give it once for each arm")
+    options.add_argument("--keep", type=Path, help="a folder in which the workspaces stay: arm-1, arm-2 ...")
     chosen = options.parse_args()
     print("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS), flush=True)
-    texts = [(arm, measure(chosen, arm)) for arm in chosen.arm or [""]]
+    texts = []
+    for number, arm in enumerate(chosen.arm or [""], 1):
+        with tempfile.TemporaryDirectory() as folder:
+            texts.append((arm, measure(chosen, arm, Workspace(chosen.keep / f"arm-{number}" if chosen.keep else folder))))
     for arm, text in texts:
         print(f"\n{arm or 'defaults'}:\n\n> {text}")
 
 
-def measure(chosen: argparse.Namespace, arm: str) -> str:
+def measure(chosen: argparse.Namespace, arm: str, workspace: Workspace) -> str:
     """Train one arm, print its row, return what the model writes."""
-    with tempfile.TemporaryDirectory() as folder:
-        workspace = Workspace(folder)
-        workspace.prepare()
-        with chosen.book.open("rb") as stream:
-            book = library.add_book(workspace, chosen.book.name, stream)
-        workflows.create_model(workspace, "first", PRESETS[chosen.preset])
-        config = TrainConfig.model_validate({"iterations": chosen.iterations} | parse(arm))
-        plan = workflows.prepare_training(workspace, "first", (book.name,), config)
-        started_at = time.perf_counter()
-        events = list(workflows.train(workspace, plan))
-        seconds = time.perf_counter() - started_at
-        evaluations = [event for event in events if isinstance(event, Evaluated)]
-        best = min(evaluations, key=lambda event: event.val_loss)
-        speeds = sorted(event.tokens_per_second for event in events if isinstance(event, IterationDone))
-        rewards = [event.reward for event in events if isinstance(event, SelfPlayDone)]
-        cells: tuple[Any, ...] = (
-            arm or "defaults",
-            f"{seconds:.0f}",
-            f"{speeds[len(speeds) // 2]:,.0f}",
-            f"{evaluations[0].val_loss:.3f}",
-            f"{best.val_loss:.3f}",
-            f"{best.bits_per_byte:.3f}",
-            best.iteration,
-            f"{evaluations[-1].val_loss:.3f}",
-            f"{rewards[0]:.2f} → {rewards[-1]:.2f}" if rewards else "–",
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000,
-        )
-        print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
-        sampling = SamplingConfig(max_new_tokens=120, seed=0)
-        pieces = workflows.generate(workspace, "first", PROMPT, sampling, snapshots=workflows.Snapshots())
-        return PROMPT + "".join(piece.text for piece in pieces).replace("\n", " ")
+    workspace.prepare()
+    with chosen.book.open("rb") as stream:
+        book = library.add_book(workspace, chosen.book.name, stream)
+    workflows.create_model(workspace, "first", PRESETS[chosen.preset])
+    config = TrainConfig.model_validate({"iterations": chosen.iterations} | parse(arm))
+    plan = workflows.prepare_training(workspace, "first", (book.name,), config)
+    started_at = time.perf_counter()
+    events = list(workflows.train(workspace, plan))
+    seconds = time.perf_counter() - started_at
+    evaluations = [event for event in events if isinstance(event, Evaluated)]
+    best = min(evaluations, key=lambda event: event.val_loss)
+    speeds = sorted(event.tokens_per_second for event in events if isinstance(event, IterationDone))
+    rewards = [event.reward for event in events if isinstance(event, SelfPlayDone)]
+    cells: tuple[Any, ...] = (
+        arm or "defaults",
+        f"{seconds:.0f}",
+        f"{speeds[len(speeds) // 2]:,.0f}",
+        f"{evaluations[0].val_loss:.3f}",
+        f"{best.val_loss:.3f}",
+        f"{best.bits_per_byte:.3f}",
+        best.iteration,
+        f"{evaluations[-1].val_loss:.3f}",
+        f"{rewards[0]:.2f} → {rewards[-1]:.2f}" if rewards else "–",
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000,
+    )
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
+    sampling = SamplingConfig(max_new_tokens=120, seed=0)
+    pieces = workflows.generate(workspace, "first", PROMPT, sampling, snapshots=workflows.Snapshots())
+    return PROMPT + "".join(piece.text for piece in pieces).replace("\n", " ")
 
 
 def parse(arm: str) -> dict[str, Any]:
