@@ -29,7 +29,7 @@ from errors import NonFinite, OutOfMemory
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, Stage, StageBegun
 from generation import prompt_ids, stream, text_pieces
 from model import Transformer
-from optim import Optimizers, learning_rate_at
+from optim import Average, Optimizers, learning_rate_at
 from policy_gradient import Round, SelfPlay, SelfPlayState
 from tokenizer import Tokenizer
 
@@ -37,6 +37,7 @@ MOST_VAL_TOKENS = 32_768
 MOST_NON_FINITE = 5  # in a row; then the training ends rather than idle
 SAMPLE_TOKENS = 60
 MEMORISING_EVALUATIONS = 5
+WEIGHTS_PREFIX = "weights/"  # of a checkpoint's tensors: the weights that are being trained
 
 
 @dataclass
@@ -45,6 +46,7 @@ class TrainerState:
 
     iteration: int = 0  # finished ones, over all runs of this model
     run_start: int = 0
+    schedule_start: int = 0  # where warm-up and average began: with the first run on these books
     sequences_seen: int = 0
     elapsed_seconds: float = 0.0
     best_val_loss: float | None = None
@@ -65,12 +67,17 @@ class TrainerState:
     def from_json(cls, values: dict[str, Any]) -> TrainerState:
         return cls(**{**values, "self_play": SelfPlayState.from_json(values["self_play"])})
 
+    def longer(self) -> TrainerState:
+        """The state from which a finished run goes on for as many iterations again."""
+        return dataclasses.replace(self, run_start=self.iteration, evaluations_since_best=0)
+
     def next_run(self) -> TrainerState:
-        """The state from which a new run with other books or a new schedule goes on."""
+        """The state from which a new run with other books begins."""
         rounds = SelfPlayState(round=self.self_play.round)
         return TrainerState(
             iteration=self.iteration,
             run_start=self.iteration,
+            schedule_start=self.iteration,
             sequences_seen=self.sequences_seen,  # goes on with epochs it has not seen
             elapsed_seconds=self.elapsed_seconds,
             self_play=rounds,
@@ -82,13 +89,16 @@ class Snapshot:
     """Copies, on the CPU, of everything a checkpoint holds."""
 
     iteration: int
-    weights: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
+    weights: dict[str, Tensor]  # the average: what a reader of the checkpoint wants
+    optimizer: dict[str, Tensor]  # moments, the weights that are being trained, self-play's reference
     state: dict[str, Any]
 
 
 class AZRTrainer:
-    """Owns `model` while it runs. `iterations` of the config counts from `state.run_start`; None is endless."""
+    """Owns `model` while it runs. `iterations` of the config counts from `state.run_start`; None is endless.
+
+    What is evaluated, sampled from and published is the average of the weights.
+    """
 
     def __init__(
         self,
@@ -111,6 +121,7 @@ class AZRTrainer:
         self.resumed, self.exact = optimizer_state is not None, exact
         self.model = model.to(self.device)
         self.model.set_dropout(config.dropout)
+        self.average = Average(self.model)
         self.optimizers = Optimizers(self.model, config)
         self.self_play = self_play
         if optimizer_state is not None:
@@ -149,10 +160,12 @@ class AZRTrainer:
             round_ = yield from self.self_play.play(self.model, state.self_play, state.iteration + 1, self._autocast)
             self._add_gradient(round_.gradient)
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm))
-        learning_rate = learning_rate_at(config, state.iteration - state.run_start, config.iterations)
+        steps = state.iteration - state.schedule_start
+        learning_rate = learning_rate_at(config, steps)
         if math.isfinite(loss) and math.isfinite(grad_norm):
             self._non_finite_in_a_row = 0
             self.optimizers.step(learning_rate)
+            self.average.update(self.model, steps + 1)
         else:
             notices.append(self._skip_non_finite())
         state.iteration += 1
@@ -261,22 +274,20 @@ class AZRTrainer:
     @torch.no_grad()
     def validate(self) -> float:
         """Mean loss on held-out text, nats per token."""
-        self.model.eval()
         total, count = 0.0, 0
         for x, y in self._evaluation:
             tokens = int((y >= 0).sum())
             with self._autocast():
-                total += self.model.loss(x.to(self.device), y.to(self.device)).item() * tokens
+                total += self.average.model.loss(x.to(self.device), y.to(self.device)).item() * tokens
             count += tokens
         return total / count
 
     def sample(self) -> str:
         """A short continuation of the person's prompt; the same seed each time, so that samples can be compared."""
         sampling = SamplingConfig(max_new_tokens=SAMPLE_TOKENS, seed=self.config.seed)
-        self.model.eval()
-        tokenizer = self.tokenizer
+        model, tokenizer = self.average.model, self.tokenizer
         tokens = stream(
-            self.model, prompt_ids(tokenizer, self.config.sample_prompt), sampling, tokenizer.size, tokenizer.end_of_text
+            model, prompt_ids(tokenizer, self.config.sample_prompt), sampling, tokenizer.size, tokenizer.end_of_text
         )
         return "".join(piece.text for piece in text_pieces(tokens, tokenizer, sampling))
 
@@ -291,17 +302,17 @@ class AZRTrainer:
 
     def snapshot(self) -> Snapshot:
         """Everything to go on from here. Take it at a yield, never after an error."""
-        weights = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
-        tensors = dict(self.optimizers.state())
+        tensors = self.optimizers.state() | {WEIGHTS_PREFIX + name: tensor for name, tensor in self.model.state_dict().items()}
         if self.self_play is not None:
             tensors |= self.self_play.tensors()
-        copies = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
-        return Snapshot(self.state.iteration, weights, copies, self.state.to_json())
+        return Snapshot(self.state.iteration, _copies(self.average.model.state_dict()), _copies(tensors), self.state.to_json())
 
     def _load_tensors(self, tensors: dict[str, Tensor]) -> None:
         placed = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         if self.self_play is not None:
             placed = self.self_play.load_tensors(self.model, placed)
+        own = {name: placed.pop(name) for name in list(placed) if name.startswith(WEIGHTS_PREFIX)}
+        self.model.load_state_dict({name.removeprefix(WEIGHTS_PREFIX): tensor for name, tensor in own.items()})
         self.optimizers.load_state(placed)
 
     def _started(self) -> RunStarted:
@@ -339,6 +350,10 @@ class AZRTrainer:
 
     def _autocast(self) -> Any:
         return autocast(self.device, self.precision)
+
+
+def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,13 +1,15 @@
-"""Parameter groups, optimizers and the learning-rate schedule.
+"""Parameter groups, optimizers, the learning-rate schedule and the average of the weights.
 
 "muon": the matrices inside the blocks are moved by Muon, which makes each update an orthogonal matrix; embeddings, head, norms and biases by AdamW. "adamw": everything by AdamW. One `learning_rate` is meant as
 AdamW's; the factors below, found by measurement (docs/benchmarks.md), turn it into each group's own.
 
-The schedule is a pure function of the iteration, so that a resumed training needs no schedule state.
+The schedule is a pure function of the iteration and knows no end: a training of 1,000 iterations that goes on for 1,000 more is
+the training of 2,000, bit for bit.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -15,12 +17,13 @@ from torch import Tensor, nn
 
 from config import TrainConfig
 from devices import choose_precision
+from model import Transformer
 from muon import Muon
 
 MUON_FACTOR = 10.0
 EMBEDDING_FACTOR = 5.0
 HEAD_FACTOR = 1.5
-DECAY_SHARE = 0.6  # of a finite training: the last 60 % of its iterations the rate falls in a straight line
+AVERAGE_SHARE = 0.1  # of the steps so far
 
 
 class Optimizers:
@@ -91,18 +94,26 @@ def _group(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     return groups
 
 
-def learning_rate_at(config: TrainConfig, iteration: int, iterations: int | None) -> float:
-    """The rate for the iteration after `iteration` finished ones of a run of `iterations` (None: endless).
+def learning_rate_at(config: TrainConfig, iteration: int) -> float:
+    """The rate for the iteration after `iteration` finished ones: warm-up in a straight line, then constant.
 
-    Warm-up in a straight line, then constant, then (finite runs) falling in a straight line to `min_learning_rate`
-    ("trapezoidal", Zhai et al. 2022, arXiv 2106.04560).
+    It never falls: what a falling rate gains, `Average` gains at every moment, however long the training will be.
     """
-    peak, floor = config.learning_rate, min(config.min_learning_rate, config.learning_rate)
-    warmup = config.warmup_iterations if iterations is None else min(config.warmup_iterations, iterations // 5)
-    if iteration < warmup:
-        return peak * (iteration + 1) / warmup
-    if iterations is None:
-        return peak
-    decay_iterations = max(1, round(DECAY_SHARE * iterations))
-    left = (iterations - iteration) / decay_iterations
-    return floor + (peak - floor) * min(1.0, max(0.0, left))
+    return config.learning_rate * min(1.0, (iteration + 1) / max(1, config.warmup_iterations))
+
+
+class Average:
+    """The mean of a model's weights over about the last tenth of its steps; better than the weights of any one step.
+
+    A step's share in the mean falls with a power of its age (Karras et al. 2024, arXiv 2312.02696, section 3.1), so the
+    window grows with the training and nobody has to say how long that will be.
+    """
+
+    def __init__(self, model: Transformer) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: Transformer, steps: int) -> None:
+        """Take in the weights after step number `steps`, counted from 1."""
+        newest = min(1.0, 1 / (AVERAGE_SHARE * steps))
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), newest)

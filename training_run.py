@@ -4,8 +4,8 @@ Joins the trainer (which knows no disk), the corpus and the stores, and decides 
 time, the published model whenever held-out loss is the best so far, and one more checkpoint when the person stops (the
 generator is closed) or the run is done. After an error nothing is saved, because the weights may be bad.
 
-Training again goes on where the newest checkpoint stands: an unfinished run on the same books is resumed; a finished one is
-followed by a new run of as many iterations; other books start from the published model.
+Training again on the same books goes on where the newest checkpoint stands; when that run was finished, for as many iterations
+again. Other books start from the published model.
 """
 
 from __future__ import annotations
@@ -196,12 +196,13 @@ class _Run:
             same_books = checkpoint.state["books_key"] == self.books_key
             if same_books:
                 model.load_state_dict(checkpoint.weights)
-            told = TrainConfig.model_validate(checkpoint.state["config"])
-            if same_books and not _is_finished(state, told) and not _is_finished(state, self.config):
                 optimizer = checkpoint.optimizer
                 exact = self._told_exactness(checkpoint, notices)
+                told = TrainConfig.model_validate(checkpoint.state["config"])
+                if _is_finished(state, told) or _is_finished(state, self.config):
+                    state = state.longer()
             else:
-                state = _next_run(state, same_books)
+                state = state.next_run()
         return AZRTrainer(
             model,
             tokenizer,
@@ -274,7 +275,7 @@ class _Run:
             trained_at=_now(),
             elapsed_seconds=event.elapsed_seconds,
         )
-        weights = trainer.model.state_dict()
+        weights = trainer.average.model.state_dict()
         model_store.publish(self.workspace, self.plan.model, trainer.model.config, weights, summary)
         return ModelPublished(event.iteration, event.val_loss)
 
@@ -284,14 +285,6 @@ def _is_finished(state: TrainerState, config: TrainConfig) -> bool:
     if patience is not None and state.evaluations_since_best >= patience:
         return True
     return config.iterations is not None and state.iteration >= state.run_start + config.iterations
-
-
-def _next_run(state: TrainerState, same_books: bool) -> TrainerState:
-    """A new run after this one. On the same books the best so far stays the one to beat."""
-    following = state.next_run()
-    if same_books:
-        following.best_val_loss, following.best_iteration = state.best_val_loss, state.best_iteration
-    return following
 
 
 def _circumstances(config: TrainConfig) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def training_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> 
     """Memory at the peak of a training, this process with it: what each parameter needs, and the largest batch."""
     matrices = parameters - 2 * config.vocab_size * config.d_model
     moments = 8 * parameters - (4 * matrices if train.optimizer == "muon" else 0)
-    weights = 12 * parameters + 2 * moments  # weights, gradients, optimizer; and a snapshot of all but the gradients
+    weights = 20 * parameters + 2 * moments  # weights, gradients, average, optimizer; a snapshot of all but the gradients
     if train.self_play.enabled:
         weights += 12 * parameters  # the reference, its snapshot, a gradient of its own
     rows = max(train.batch_size, SELF_PLAY_ROWS if train.self_play.enabled else 0)

@@ -30,6 +30,12 @@ from tokenizer import Tokenizer
 from workspace import Workspace
 
 
+@pytest.fixture
+def quick_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The average differs from the weights after two steps, not only after ten."""
+    monkeypatch.setattr("optim.AVERAGE_SHARE", 0.9)
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """torch.set_num_threads of one test must not slow down or change the next."""

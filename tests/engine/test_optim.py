@@ -1,4 +1,4 @@
-"""The learning-rate schedule against numbers worked out by hand, and optimizers that cover and remember everything."""
+"""The learning-rate schedule and the average against numbers worked out by hand, and optimizers that cover and remember everything."""
 
 from __future__ import annotations
 
@@ -9,43 +9,60 @@ import torch
 
 from config import ModelConfig
 from model import Transformer
-from optim import Optimizers, learning_rate_at
+from optim import AVERAGE_SHARE, Average, Optimizers, learning_rate_at
 from tests.engine.engine_kit import SHAPE, TRAINING, changed, make_model, same
 
-RATES = changed(TRAINING, learning_rate=2e-3, min_learning_rate=1e-4, warmup_iterations=10)
+RATES = changed(TRAINING, learning_rate=2e-3, warmup_iterations=10)
 OPTIMIZERS: tuple[Literal["muon", "adamw"], ...] = ("muon", "adamw")
 
 
-@pytest.mark.parametrize(
-    ("iteration", "expected"),
-    [
-        (0, 2e-4),  # the first of ten steps up
-        (4, 1e-3),
-        (9, 2e-3),  # the warm-up's end
-        (39, 2e-3),
-        (40, 2e-3),  # 60 iterations are left: the fall begins
-        (70, 1.05e-3),  # half of it: 1e-4 + 1.9e-3 / 2
-        (100, 1e-4),
-    ],
-)
-def test_schedule_follows_the_numbers_worked_out_by_hand(iteration: int, expected: float) -> None:
-    assert learning_rate_at(RATES, iteration, 100) == pytest.approx(expected, rel=1e-9)
-    assert learning_rate_at(RATES, iteration, 100) != pytest.approx(expected * 1.001, rel=1e-9)
+@pytest.mark.parametrize(("iteration", "expected"), [(0, 2e-4), (4, 1e-3), (9, 2e-3), (10, 2e-3), (10**9, 2e-3)])
+def test_schedule_climbs_to_its_rate_and_stays(iteration: int, expected: float) -> None:
+    assert learning_rate_at(RATES, iteration) == pytest.approx(expected, rel=1e-9)
+    assert learning_rate_at(RATES, iteration) != pytest.approx(expected * 1.001, rel=1e-9)
 
 
-def test_schedule_of_an_endless_training_stays_constant_after_the_warm_up() -> None:
-    assert [learning_rate_at(RATES, i, None) for i in (0, 9, 10, 10**9)] == pytest.approx([2e-4, 2e-3, 2e-3, 2e-3])
-    assert learning_rate_at(RATES, 90, 100) < 2e-3  # a finite one does not
+def test_schedule_without_warm_up_begins_with_its_rate() -> None:
+    assert learning_rate_at(changed(RATES, warmup_iterations=0), 0) == pytest.approx(2e-3)
 
 
-def test_schedule_warm_up_takes_a_fifth_of_a_short_training_at_most() -> None:
-    assert learning_rate_at(RATES, 1, 10) == pytest.approx(2e-3)  # two iterations instead of ten
-    assert learning_rate_at(RATES, 1, 100) == pytest.approx(4e-4)
+# ---- the average -------------------------------------------------------------------------------------------------------
 
 
-def test_schedule_floor_above_the_peak_is_the_peak() -> None:
-    upside_down = changed(RATES, learning_rate=1e-3, min_learning_rate=5e-2)
-    assert learning_rate_at(upside_down, 100, 100) == pytest.approx(1e-3)
+def _averaged(steps: int) -> float:
+    """The average after steps whose weights were 1, 2, ... `steps`."""
+    model = make_model()
+    average = Average(model)
+    for step in range(1, steps + 1):
+        with torch.no_grad():
+            model.norm.weight.fill_(float(step))
+        average.update(model, step)
+    return float(average.model.norm.weight[0])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_average_of_the_first_steps_is_the_newest_step(steps: int) -> None:
+    assert _averaged(steps) == steps
+
+
+def test_average_lags_by_a_tenth_of_the_steps_however_many_there_are() -> None:
+    """Weights that grow by one a step: the mean of a window of share s lies s / (1 + s) of the way back."""
+    for steps in (400, 1600):
+        assert _averaged(steps) / steps == pytest.approx(1 / (1 + AVERAGE_SHARE), rel=0.01)
+
+
+def test_average_is_a_copy_that_needs_no_gradient_and_drops_nothing_out() -> None:
+    model = make_model()
+    average = Average(model)
+    before = {name: tensor.clone() for name, tensor in average.model.state_dict().items()}
+    with torch.no_grad():
+        model.embed_tokens.weight.add_(1)
+    assert same(before, average.model.state_dict())
+    assert not any(p.requires_grad for p in average.model.parameters())
+    assert not average.model.training
+
+
+# ---- the optimizers ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import azr_trainer
-from azr_trainer import AZRTrainer, Snapshot, TrainerState
+from azr_trainer import WEIGHTS_PREFIX, AZRTrainer, Snapshot, TrainerState
 from errors import NonFinite, OutOfMemory
 from events import Evaluated, IterationDone, Notice, RunStarted, SampleWritten, SelfPlayDone, StageBegun
 from tests.engine.engine_kit import SELF_PLAY, SHAPE, changed, make_model, same, wild
@@ -105,6 +106,7 @@ def _resumed(make: Make, snapshot: Snapshot, **options: Any) -> AZRTrainer:
     return make(model, state=state, optimizer_state=snapshot.optimizer, **options)
 
 
+@pytest.mark.usefixtures("quick_average")
 @pytest.mark.parametrize("self_play", [False, True], ids=["supervised", "self-play"])
 def test_trainer_stopped_at_any_event_goes_on_bit_for_bit(make_trainer: Make, self_play: bool) -> None:
     options = {"self_play": self_play, "iterations": 3, "eval_every": 2, "batch_size": 2}
@@ -133,7 +135,8 @@ def test_trainer_stopped_at_any_event_goes_on_bit_for_bit(make_trainer: Make, se
         }
 
 
-@pytest.mark.parametrize("lost", ["optimizer", "sequences", "reference"])
+@pytest.mark.usefixtures("quick_average")
+@pytest.mark.parametrize("lost", ["moments", "weights", "average", "sequences", "reference"])
 def test_trainer_that_loses_a_part_of_the_snapshot_does_not_go_on_alike(make_trainer: Make, lost: str) -> None:
     """The control of the test above."""
     options = {"self_play": True, "iterations": 6, "eval_every": 2, "batch_size": 2}
@@ -147,13 +150,13 @@ def test_trainer_that_loses_a_part_of_the_snapshot_does_not_go_on_alike(make_tra
     kept = first.snapshot()
     if lost == "sequences":
         kept.state["sequences_seen"] = 0
-    optimizer = {
-        name: tensor
-        for name, tensor in kept.optimizer.items()
-        if name.startswith("reference/") != (lost == "reference")
-    }
-    optimizer = kept.optimizer if lost == "sequences" else optimizer
-    second = _resumed(make_trainer, Snapshot(kept.iteration, kept.weights, optimizer, kept.state), **options)
+    trained = {name: kept.optimizer[WEIGHTS_PREFIX + name] for name in kept.weights}
+    parts = {name: name.split("/")[0] if name.startswith(("weights/", "reference/")) else "moments" for name in kept.optimizer}
+    optimizer = {name: tensor for name, tensor in kept.optimizer.items() if parts[name] != lost}
+    if lost == "weights":  # the average in their place
+        optimizer |= {WEIGHTS_PREFIX + name: tensor for name, tensor in kept.weights.items()}
+    weights = trained if lost == "average" else kept.weights
+    second = _resumed(make_trainer, Snapshot(kept.iteration, weights, optimizer, kept.state), **options)
     list(second.run())
     assert not same(second.snapshot().weights, straight.snapshot().weights)
 
@@ -192,6 +195,17 @@ def test_endless_training_runs_past_any_number(make_trainer: Make) -> None:
     run.close()
 
 
+@pytest.mark.usefixtures("quick_average")
+def test_what_is_measured_and_sampled_is_the_average(make_trainer: Make) -> None:
+    trainer = make_trainer(iterations=6)
+    list(trainer.run())
+    measured, sampled = trainer.validate(), trainer.sample()
+    wild(trainer.model)
+    assert (trainer.validate(), trainer.sample()) == (measured, sampled)
+    wild(trainer.average.model)
+    assert trainer.validate() != measured
+
+
 def test_next_run_keeps_the_counts_and_forgets_the_rest() -> None:
     state = TrainerState(
         iteration=50, sequences_seen=9, elapsed_seconds=7.0, best_val_loss=1.0, evaluations_since_best=3
@@ -199,6 +213,14 @@ def test_next_run_keeps_the_counts_and_forgets_the_rest() -> None:
     following = state.next_run()
     assert (following.iteration, following.run_start, following.elapsed_seconds) == (50, 50, 7.0)
     assert (following.best_val_loss, following.evaluations_since_best, following.sequences_seen) == (None, 0, 9)
+    assert following.schedule_start == 50
+
+
+def test_longer_run_keeps_all_but_where_it_began_and_its_patience() -> None:
+    state = TrainerState(iteration=50, schedule_start=7, best_val_loss=1.0, evaluations_since_best=3, told_memorising=True)
+    following = state.longer()
+    assert (following.run_start, following.evaluations_since_best) == (50, 0)
+    assert dataclasses.replace(following, run_start=0, evaluations_since_best=3) == state
 
 
 # ---- what goes wrong -------------------------------------------------------------------------------------------------

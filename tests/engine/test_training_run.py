@@ -106,6 +106,7 @@ def test_training_publishes_the_best_and_saves_at_the_end(workspace: Workspace) 
     assert (info.trained, info.iteration, info.val_loss, info.books) == (True, last.iteration, last.val_loss, (BOOK,))
 
 
+@pytest.mark.usefixtures("quick_average")
 def test_published_weights_are_those_of_the_best_evaluation(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +145,7 @@ def test_training_on_a_book_that_is_too_small_changes_nothing(workspace: Workspa
 # ---- stop and go on --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("quick_average")
 def test_stopping_saves_and_the_next_training_goes_on_bit_for_bit(workspace: Workspace, tmp_path: Path) -> None:
     options = {"iterations": 6, "self_play": SELF_PLAY}
     straight = Workspace(tmp_path / "ununterbrochen")
@@ -215,23 +217,27 @@ def test_self_play_switched_off_and_on_again_goes_on(workspace: Workspace, monke
 # ---- again -----------------------------------------------------------------------------------------------------------
 
 
-def test_training_again_after_the_end_goes_on_counting_with_a_new_schedule(workspace: Workspace) -> None:
-    first = _train(workspace)
+@pytest.mark.usefixtures("quick_average")
+def test_training_again_after_the_end_is_the_longer_training_bit_for_bit(workspace: Workspace, tmp_path: Path) -> None:
+    _train(workspace)
     weights = _checkpoint(workspace).weights
+    assert not plan(workspace).resumed
     again = _train(workspace)
     started = _started(again)
-    assert not plan(workspace).resumed
-    assert (started.iteration, started.iterations, started.resumed) == (6, 12, False)
-    rates = [[e.learning_rate for e in told if isinstance(e, IterationDone)] for told in (first, again)]
-    assert rates[0] == rates[1]
+    assert (started.iteration, started.iterations, started.resumed, started.exact) == (6, 12, True, True)
     assert [e.iteration for e in again if isinstance(e, IterationDone)] == [7, 8, 9, 10, 11, 12]
+    other = Workspace(tmp_path / "at once")
+    fill(other)
+    _train(other, iterations=12)
+    for part in ("weights", "optimizer"):
+        assert same(getattr(_checkpoint(workspace), part), getattr(_checkpoint(other), part)), part
     assert not same(_checkpoint(workspace).weights, weights)
 
 
-def test_training_again_for_more_iterations_is_a_new_run_too(workspace: Workspace) -> None:
+def test_training_again_for_more_iterations_counts_from_the_end(workspace: Workspace) -> None:
     _train(workspace)
     started = _started(_train(workspace, iterations=8))
-    assert (started.iteration, started.iterations, started.resumed) == (6, 14, False)
+    assert (started.iteration, started.iterations, started.resumed) == (6, 14, True)
 
 
 def test_training_again_after_early_stopping_trains(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +246,7 @@ def test_training_again_after_early_stopping_trains(workspace: Workspace, monkey
     first, again = _train(workspace, **options), _train(workspace, **options)
     assert [_codes(told)[-1] for told in (first, again)] == ["early_stopped"] * 2
     done = [sum(isinstance(event, IterationDone) for event in told) for told in (first, again)]
-    assert done == [2, 1]  # the second has the first one's best to beat: its first evaluation counts as well
+    assert done == [2, 2]  # patience begins anew
 
 
 def test_rounds_go_on_counting_in_a_new_run() -> None:
