@@ -230,4 +230,4 @@ def test_status_is_quick_while_every_other_thread_is_busy(client: TestClient) ->
         seconds = time.perf_counter() - begun
     for thread in waiting:
         thread.join()
-    assert seconds < 0.5
+    assert seconds < 5  # a status that needed one of those threads would wait for ever
