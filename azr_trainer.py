@@ -312,7 +312,8 @@ class AZRTrainer:
         if self.self_play is not None:
             placed = self.self_play.load_tensors(self.model, placed)
         own = {name: placed.pop(name) for name in list(placed) if name.startswith(WEIGHTS_PREFIX)}
-        self.model.load_state_dict({name.removeprefix(WEIGHTS_PREFIX): tensor for name, tensor in own.items()})
+        if own:  # before there was an average, the checkpoint's weights were these
+            self.model.load_state_dict({name.removeprefix(WEIGHTS_PREFIX): tensor for name, tensor in own.items()})
         self.optimizers.load_state(placed)
 
     def _started(self) -> RunStarted:

@@ -1,7 +1,7 @@
-"""The four operations that training spends its time on, arranged so that a CPU is quick at them.
+"""The operations that training spends its time on, arranged so that a CPU is quick at them.
 
-Each equals the plain torch operation that its test names, up to rounding; measured shares of an iteration stand in
-docs/benchmarks.md. Elsewhere (a GPU, long windows, no gradient) torch's own operation is as good or better and is used.
+Each equals the plain torch operation that its test names, up to rounding; `python -m benchmarks.kernels` times both.
+Where a quick form brings nothing (a GPU, long windows, no gradient) torch's own operation is used.
 
 Not here: anything that knows a model. Shapes: N tokens, C d_model, V vocab_size, B batch, H heads, T tokens, K head_dim.
 """

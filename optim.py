@@ -1,7 +1,8 @@
 """Parameter groups, optimizers, the learning-rate schedule and the average of the weights.
 
-"muon": the matrices inside the blocks are moved by Muon, which makes each update an orthogonal matrix; embeddings, head, norms and biases by AdamW. "adamw": everything by AdamW. One `learning_rate` is meant as
-AdamW's; the factors below, found by measurement (docs/benchmarks.md), turn it into each group's own.
+"muon": the matrices inside the blocks are moved by Muon, which makes each update an orthogonal matrix; embeddings, head, norms
+and biases by AdamW. "adamw": everything by AdamW. One `learning_rate` is meant as AdamW's; the factors below turn it into each
+group's own.
 
 The schedule is a pure function of the iteration and knows no end: a training of 1,000 iterations that goes on for 1,000 more is
 the training of 2,000, bit for bit.

@@ -198,8 +198,9 @@ class _Run:
                 model.load_state_dict(checkpoint.weights)
                 optimizer = checkpoint.optimizer
                 exact = self._told_exactness(checkpoint, notices)
-                told = TrainConfig.model_validate(checkpoint.state["config"])
-                if _is_finished(state, told) or _is_finished(state, self.config):
+                told = checkpoint.state["config"]  # perhaps of another version: only what is needed is read
+                ended = _is_finished(state, told["iterations"], told["early_stopping_patience"])
+                if ended or _is_finished(state, self.config.iterations, self.config.early_stopping_patience):
                     state = state.longer()
             else:
                 state = state.next_run()
@@ -280,11 +281,10 @@ class _Run:
         return ModelPublished(event.iteration, event.val_loss)
 
 
-def _is_finished(state: TrainerState, config: TrainConfig) -> bool:
-    patience = config.early_stopping_patience
+def _is_finished(state: TrainerState, iterations: int | None, patience: int | None) -> bool:
     if patience is not None and state.evaluations_since_best >= patience:
         return True
-    return config.iterations is not None and state.iteration >= state.run_start + config.iterations
+    return iterations is not None and state.iteration >= state.run_start + iterations
 
 
 def _circumstances(config: TrainConfig) -> dict[str, Any]:

@@ -206,6 +206,16 @@ def test_what_is_measured_and_sampled_is_the_average(make_trainer: Make) -> None
     assert trainer.validate() != measured
 
 
+@pytest.mark.usefixtures("quick_average")
+def test_average_takes_in_the_weights_after_each_step(make_trainer: Make) -> None:
+    trainer = make_trainer(iterations=5)
+    expected = trainer.model.lm_head.weight.detach().clone()
+    for event in trainer.run():
+        if isinstance(event, IterationDone):
+            expected.lerp_(trainer.model.lm_head.weight.detach(), min(1.0, 1 / (0.9 * event.iteration)))
+    torch.testing.assert_close(trainer.average.model.lm_head.weight, expected)
+
+
 def test_next_run_keeps_the_counts_and_forgets_the_rest() -> None:
     state = TrainerState(
         iteration=50, sequences_seen=9, elapsed_seconds=7.0, best_val_loss=1.0, evaluations_since_best=3

@@ -234,6 +234,20 @@ def test_training_again_after_the_end_is_the_longer_training_bit_for_bit(workspa
     assert not same(_checkpoint(workspace).weights, weights)
 
 
+def test_checkpoint_of_the_version_before_the_average_goes_on(workspace: Workspace) -> None:
+    """It held the trained weights themselves, and a setting that is gone."""
+    _train_until(workspace, _at(3))
+    old = _checkpoint(workspace)
+    moments = {name: tensor for name, tensor in old.optimizer.items() if not name.startswith(azr_trainer.WEIGHTS_PREFIX)}
+    state = old.state | {"config": old.state["config"] | {"min_learning_rate": 1e-4}}
+    state["trainer"] = {name: value for name, value in state["trainer"].items() if name != "schedule_start"}
+    older = Checkpoint(old.iteration, old.weights, moments, state)
+    checkpoint_store.save(workspace, MODEL, older, keep=1, budget_bytes=10**9)
+    told = _train(workspace)
+    assert (_started(told).iteration, _started(told).resumed) == (3, True)
+    assert [e.iteration for e in told if isinstance(e, IterationDone)] == [4, 5, 6]
+
+
 def test_training_again_for_more_iterations_counts_from_the_end(workspace: Workspace) -> None:
     _train(workspace)
     started = _started(_train(workspace, iterations=8))
