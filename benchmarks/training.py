@@ -17,11 +17,13 @@ import argparse
 import itertools
 import json
 import math
+import multiprocessing
 import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -52,6 +54,7 @@ class Training:
     bits_per_byte: list[float] = field(default_factory=list)
     tokens_per_second: float = 0.0
     gflops: float = 0.0
+    peak_rss_mb: float = 0.0
 
     @property
     def best(self) -> float:
@@ -99,8 +102,8 @@ def compare(trainings: list[Training]) -> None:
     needed = best.seconds_to(best.best)
     print(f"\nThe peer's best, {best.best:.3f} bits per byte, takes it {needed:.0f} s ({best.name}).")
     for name in dict.fromkeys(t.name for t in trainings if t not in peers):
-        shares = [t.seconds_to(best.best) / needed for t in trainings if t.name == name]
-        print(f"{name}: {statistics.median(shares):.3f} of that time" if shares[0] < math.inf else f"{name}: not reached")
+        share = statistics.median(t.seconds_to(best.best) / needed for t in trainings if t.name == name)
+        print(f"{name}: {share:.3f} of that time" if share < math.inf else f"{name}: not reached")
 
 
 class Bench:
@@ -119,9 +122,8 @@ class Bench:
 
     def row(self, t: Training) -> str:
         at = t.seconds[t.bits_per_byte.index(t.best)]
-        peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
         cells = [t.name, str(t.seed), f"{t.seconds[-1]:.0f}", f"{t.best:.4f}", f"{at:.0f}", f"{t.bits_per_byte[-1]:.4f}"]
-        cells += [f"{t.tokens_per_second:,.0f}", f"{t.gflops:.0f}", f"{t.gflops / self.peak:.0%}", f"{peak_rss:.0f}"]
+        cells += [f"{t.tokens_per_second:,.0f}", f"{t.gflops:.0f}", f"{t.gflops / self.peak:.0%}", f"{t.peak_rss_mb:.0f}"]
         return "| " + " | ".join(cells) + " |"
 
     def run(self, chosen: argparse.Namespace) -> Iterator[Training]:
@@ -129,10 +131,10 @@ class Bench:
         for seed in range(chosen.seeds):
             for share in chosen.ours or [Fraction(1, 6), Fraction(1, 4), Fraction(1)]:
                 for arm in chosen.arm or [""]:
-                    yield self.ours(f"ours {share} {arm}".strip(), seed, seconds * float(share), arm)
+                    yield alone(self.ours, f"ours {share} {arm}".strip(), seed, seconds * float(share), arm)
             if not chosen.no_peer:
                 for bf16 in (True, False):
-                    yield self.peer(seed, seconds, bf16, chosen.peer_learning_rate)
+                    yield alone(self.peer, seed, seconds, bf16, chosen.peer_learning_rate)
 
     # ---- ours ----------------------------------------------------------------------------------------------------------
 
@@ -142,7 +144,7 @@ class Bench:
         iterations = max(POINTS, round(seconds / speed))
         told |= {"iterations": iterations, "eval_every": max(1, iterations // POINTS)}
         training, spent, tokens = Training(name, seed), 0.0, 0
-        for event in self._trainer(told, seed).run():
+        for event in self.trainer(told, seed).run():
             if isinstance(event, IterationDone):
                 config = TrainConfig.model_validate(told)
                 of_iteration = config.batch_size * config.grad_accum_steps * self.shape.max_seq_len
@@ -154,11 +156,11 @@ class Bench:
 
     def _iterations(self, told: dict[str, object], seed: int) -> Iterator[float]:
         config = TrainConfig.model_validate(told)
-        for event in self._trainer(told, seed).run():
+        for event in self.trainer(told, seed).run():
             if isinstance(event, IterationDone):
                 yield config.batch_size * config.grad_accum_steps * self.shape.max_seq_len / event.tokens_per_second
 
-    def _trainer(self, told: dict[str, object], seed: int) -> AZRTrainer:
+    def trainer(self, told: dict[str, object], seed: int) -> AZRTrainer:
         config = TrainConfig.model_validate(told)
         model = Transformer(self.shape, config.dropout)
         model.initialise(seed)
@@ -187,6 +189,7 @@ class Bench:
         weights = shape.num_layers * block + shape.vocab_size * shape.d_model
         operations = 6 * weights + 12 * shape.num_layers * shape.d_model * shape.max_seq_len
         training.tokens_per_second, training.gflops = tokens_per_second, tokens_per_second * operations / 1e9
+        training.peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
         return training
 
 
@@ -196,6 +199,12 @@ def read(book: Path) -> str:
         workspace = Workspace(folder)
         workspace.prepare()
         return library.read_text(workspace, library.add_book(workspace, book.name, stream).name)
+
+
+def alone(work: Callable[..., Training], *arguments: object) -> Training:
+    """Each training in a process of its own, so that none warms up another and its peak of memory is its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
 
 
 def _median_seconds(iterations: Iterator[float]) -> float:

@@ -1,0 +1,93 @@
+"""Milliseconds of each quick operation beside the plain torch operation it stands for, forward and backward.
+
+    python -m benchmarks.kernels
+
+At the shapes of the small and the medium preset, in bfloat16 where the processor has it; medians of 15, the two taken in turns.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import kernels
+from config import PRESETS, ModelConfig
+from devices import choose_precision
+from generation import draw
+from muon import Muon
+
+TIMES = 15
+BATCH_TOKENS, ROLLOUT_ROWS = 2048, 32
+DTYPE = choose_precision("auto", torch.device("cpu"))
+Work = Callable[[], object]
+
+
+def main() -> None:
+    print(f"{DTYPE}, {torch.get_num_threads()} threads\n\n| preset | operation | torch | ours |\n|---|---|---|---|")
+    for preset in ("small", "medium"):
+        for name, plain, ours in operations(PRESETS[preset]):
+            print(f"| {preset} | {name} | {' | '.join(f'{ms:.1f} ms' for ms in medians(plain, ours))} |", flush=True)
+
+
+def operations(shape: ModelConfig) -> Iterator[tuple[str, Work, Work]]:
+    """(name, torch's, ours)"""
+    x, weight = leaf(BATCH_TOKENS, shape.d_model), torch.randn(shape.vocab_size, shape.d_model).requires_grad_()
+    targets = torch.randint(shape.vocab_size, (BATCH_TOKENS,))
+
+    def plain_loss() -> None:
+        F.cross_entropy(F.linear(x, weight.to(DTYPE)).float(), targets).backward()  # type: ignore[no-untyped-call]
+
+    def quick_loss() -> None:
+        kernels.linear_cross_entropy(x, weight, targets).backward()  # type: ignore[no-untyped-call]
+
+    yield "head and loss", plain_loss, quick_loss
+    rows = BATCH_TOKENS // shape.max_seq_len
+    q, k, v = (leaf(rows, shape.num_heads, shape.max_seq_len, shape.head_dim) for _ in range(3))
+    yield (
+        "attention of a layer",
+        lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True).backward(q),
+        lambda: kernels.causal_attention(q, k, v).backward(q),  # type: ignore[no-untyped-call]
+    )
+    plain, quick = torch.nn.Dropout(0.1), kernels.Dropout(0.1)
+    yield "dropout, once", lambda: plain(x).backward(x), lambda: quick(x).backward(x)
+    yield "Muon step", torch.optim.Muon(matrices(shape)).step, Muon(matrices(shape), dtype=DTYPE).step
+    p, generator = torch.rand(ROLLOUT_ROWS, shape.vocab_size).softmax(-1), torch.Generator()
+    yield (
+        f"drawing {ROLLOUT_ROWS} tokens",
+        lambda: torch.multinomial(p, 1, generator=generator),
+        lambda: draw(p, generator),
+    )
+
+
+def leaf(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=DTYPE).requires_grad_()
+
+
+def matrices(shape: ModelConfig) -> list[torch.nn.Parameter]:
+    """Those inside the blocks, with gradients."""
+    d, inner = shape.d_model, shape.d_ff
+    sizes = ([(d, d)] * 4 + [(inner, d)] * 2 + [(d, inner)]) * shape.num_layers
+    found = [torch.nn.Parameter(torch.randn(*size) * 0.05) for size in sizes]
+    for parameter in found:
+        parameter.grad = torch.randn_like(parameter)
+    return found
+
+
+def medians(*works: Work) -> list[float]:
+    """Milliseconds; the first three turns warm up."""
+    taken: list[list[float]] = [[] for _ in works]
+    for _ in range(3 + TIMES):
+        for seconds, work in zip(taken, works, strict=True):
+            started_at = time.perf_counter()
+            work()
+            seconds.append(time.perf_counter() - started_at)
+    return [statistics.median(seconds[3:]) * 1000 for seconds in taken]
+
+
+if __name__ == "__main__":
+    main()
