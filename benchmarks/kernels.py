@@ -50,7 +50,7 @@ def operations(shape: ModelConfig) -> Iterator[tuple[str, Work, Work]]:
     q, k, v = (leaf(rows, shape.num_heads, shape.max_seq_len, shape.head_dim) for _ in range(3))
     yield (
         "attention of a layer",
-        lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True).backward(q),
+        lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True).backward(q),  # type: ignore[no-untyped-call]
         lambda: kernels.causal_attention(q, k, v).backward(q),  # type: ignore[no-untyped-call]
     )
     plain, quick = torch.nn.Dropout(0.1), kernels.Dropout(0.1)

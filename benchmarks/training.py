@@ -82,6 +82,8 @@ def main() -> None:
     options.add_argument("--out", type=Path, help="a folder for curves.json and curves.svg")
     chosen = options.parse_args()
     bench = Bench(chosen.book, PRESETS[chosen.preset])
+    print("| training | seed | seconds | best bits/byte | at seconds | last | tokens/s | GFLOP/s | of peak | peak RSS MB |")
+    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     trainings = []
     for training in bench.run(chosen):
         trainings.append(training)
@@ -117,8 +119,6 @@ class Bench:
         self.peak = peak_gflops()
         print(f"{book.name}: {len(self.dataset.train):,} tokens to train on, {self.dataset.val_bytes_per_token:.2f} bytes a token; ", end="")
         print(f"bf16 peak of this machine {self.peak:.0f} GFLOP/s with {torch.get_num_threads()} threads\n")
-        print("| training | seed | seconds | best bits/byte | at seconds | last | tokens/s | GFLOP/s | of peak | peak RSS MB |")
-        print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
 
     def row(self, t: Training) -> str:
         at = t.seconds[t.bits_per_byte.index(t.best)]

@@ -1,0 +1,70 @@
+"""The peak of memory of short trainings against what the create page says beforehand.
+
+    python -m benchmarks.memory
+
+Each training in a process of its own, through `workflows` as the pages start it, on the example book; six iterations, of which
+every second plays with itself (its usual threshold is lifted), evaluations and checkpoints. Linux and macOS.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import workflows
+from benchmarks.first_experiment import EXAMPLE
+from config import PRESETS, TrainConfig
+from corpus import library
+from workspace import Workspace
+
+QUIET = {"self_play": {"enabled": False}}
+CASES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("small", {}),
+    ("small", QUIET),
+    ("small", {"batch_size": 64}),
+    ("small", {"precision": "float32"}),
+    ("small", {"optimizer": "adamw"}),
+    ("medium", {}),
+    ("medium", {"precision": "float32"}),
+    ("large", QUIET),
+)
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
+
+
+def main() -> None:
+    print("| preset | settings | peak MB | estimate MB | estimate / peak |\n|---|---|---|---|---|")
+    for preset, settings in CASES:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
+            peak, estimate = alone.submit(measure, preset, settings).result()
+        shown = json.dumps(settings) if settings else "defaults"
+        print(f"| {preset} | {shown} | {peak / 1e6:,.0f} | {estimate / 1e6:,.0f} | {estimate / peak:.2f} |", flush=True)
+
+
+def measure(preset: str, settings: dict[str, Any]) -> tuple[int, int]:
+    """Peak and estimate in bytes."""
+    told = {"iterations": 6, "eval_every": 3, "checkpoint_every": 3} | settings
+    told["self_play"] = {"every": 2} | told.get("self_play", {})
+    config = TrainConfig.model_validate(told)
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace(Path(folder))
+        workspace.prepare()
+        with EXAMPLE.open("rb") as stream:
+            book = library.add_book(workspace, EXAMPLE.name, stream)
+        workflows.create_model(workspace, "measured", PRESETS[preset])
+        plan = workflows.prepare_training(workspace, "measured", (book.name,), config)
+        with mock.patch.multiple("selfplay.leash", MIN_ITERATIONS=0, MIN_FALL=-1.0):
+            played = sum(type(event).__name__ == "SelfPlayDone" for event in workflows.train(workspace, plan))
+    assert bool(played) == config.self_play.enabled
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
+    return peak, workflows.estimate(PRESETS[preset], config).training_bytes
+
+
+if __name__ == "__main__":
+    main()
