@@ -35,7 +35,7 @@ __all__ = ["ModelInfo", "TrainingPlan", "get_model", "history", "list_models", "
 
 EXPORT_FORMATS = ("hf",)
 CHARACTERS_PER_TOKEN = 3.5  # of Russian and English prose with vocabularies of 5,000 to 15,000; a first guess only
-PROCESS_BYTES = 450_000_000  # Python, torch and its buffers while it computes
+PROCESS_BYTES = 560_000_000  # Python, torch and its buffers while it computes, and a book of a million characters
 RESTING_BYTES = 230_000_000  # of them this process holds already
 
 

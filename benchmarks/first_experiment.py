@@ -3,7 +3,7 @@
     python -m benchmarks.first_experiment
     python -m benchmarks.first_experiment --arm dropout=0.1 --arm dropout=0.3,batch_size=8 --book FILE --iterations 400
 
-Each arm is a training through `workflows`, exactly as the pages start it, in a workspace of its own, one after the other;
+Each arm is a training through `workflows`, exactly as the pages start it, in a process and a workspace of its own;
 an arm without text is the defaults. Prints a Markdown row for each: seconds from the click to the end, held-out loss at the
 start, at its best and at the end, peak memory, and then the text that the published model writes. With self-play unless
 the arm says self_play.enabled=false.
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import workflows
+from benchmarks.alone import alone, peak_bytes
 from config import PRESETS, SamplingConfig, TrainConfig
 from corpus import library
 from events import Evaluated, IterationDone, SelfPlayDone
@@ -42,7 +42,8 @@ def main() -> None:
     texts = []
     for number, arm in enumerate(chosen.arm or [""], 1):
         with tempfile.TemporaryDirectory() as folder:
-            texts.append((arm, measure(chosen, arm, Workspace(chosen.keep / f"arm-{number}" if chosen.keep else folder))))
+            place = chosen.keep / f"arm-{number}" if chosen.keep else folder
+            texts.append((arm, alone(measure, chosen, arm, Workspace(place))))
     for arm, text in texts:
         print(f"\n{arm or 'defaults'}:\n\n> {text}")
 
@@ -72,7 +73,7 @@ def measure(chosen: argparse.Namespace, arm: str, workspace: Workspace) -> str:
         best.iteration,
         f"{evaluations[-1].val_loss:.3f}",
         f"{rewards[0]:.2f} → {rewards[-1]:.2f}" if rewards else "–",
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000,
+        peak_bytes() // 1_000_000,
     )
     print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
     sampling = SamplingConfig(max_new_tokens=120, seed=0)

@@ -3,22 +3,19 @@
     python -m benchmarks.memory
 
 Each training in a process of its own, through `workflows` as the pages start it, on the example book; six iterations, of which
-every second plays with itself (its usual threshold is lifted), evaluations and checkpoints. Linux and macOS.
+every second plays with itself (its usual threshold is lifted), evaluations and checkpoints.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import resource
-import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import workflows
+from benchmarks.alone import alone, peak_bytes
 from benchmarks.first_experiment import EXAMPLE
 from config import PRESETS, TrainConfig
 from corpus import library
@@ -35,14 +32,12 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("medium", {"precision": "float32"}),
     ("large", QUIET),
 )
-MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
 def main() -> None:
     print("| preset | settings | peak MB | estimate MB | estimate / peak |\n|---|---|---|---|---|")
     for preset, settings in CASES:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
-            peak, estimate = alone.submit(measure, preset, settings).result()
+        peak, estimate = alone(measure, preset, settings)
         shown = json.dumps(settings) if settings else "defaults"
         print(f"| {preset} | {shown} | {peak / 1e6:,.0f} | {estimate / 1e6:,.0f} | {estimate / peak:.2f} |", flush=True)
 
@@ -62,8 +57,7 @@ def measure(preset: str, settings: dict[str, Any]) -> tuple[int, int]:
         with mock.patch.multiple("selfplay.leash", MIN_ITERATIONS=0, MIN_FALL=-1.0):
             played = sum(type(event).__name__ == "SelfPlayDone" for event in workflows.train(workspace, plan))
     assert bool(played) == config.self_play.enabled
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
-    return peak, workflows.estimate(PRESETS[preset], config).training_bytes
+    return peak_bytes(), workflows.estimate(PRESETS[preset], config).training_bytes
 
 
 if __name__ == "__main__":

@@ -17,13 +17,10 @@ import argparse
 import itertools
 import json
 import math
-import multiprocessing
-import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +28,7 @@ from pathlib import Path
 import torch
 
 from azr_trainer import MOST_VAL_TOKENS, AZRTrainer
+from benchmarks.alone import alone, peak_bytes
 from benchmarks.first_experiment import parse
 from benchmarks.peer import TOKENS_PER_ITERATION, Peer
 from benchmarks.plot import picture
@@ -189,7 +187,7 @@ class Bench:
         weights = shape.num_layers * block + shape.vocab_size * shape.d_model
         operations = 6 * weights + 12 * shape.num_layers * shape.d_model * shape.max_seq_len
         training.tokens_per_second, training.gflops = tokens_per_second, tokens_per_second * operations / 1e9
-        training.peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+        training.peak_rss_mb = peak_bytes() / 1e6
         return training
 
 
@@ -199,12 +197,6 @@ def read(book: Path) -> str:
         workspace = Workspace(folder)
         workspace.prepare()
         return library.read_text(workspace, library.add_book(workspace, book.name, stream).name)
-
-
-def alone(work: Callable[..., Training], *arguments: object) -> Training:
-    """Each training in a process of its own, so that none warms up another and its peak of memory is its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, *arguments).result()
 
 
 def _median_seconds(iterations: Iterator[float]) -> float:
