@@ -61,7 +61,7 @@ export function estimateFor(panel, form, sizes) {
     const digits = ratio >= 0.1 ? 2 : 4;
     part("ratio").textContent = ratio >= 10 ? short(ratio) : decimal(ratio, digits);
     const verdict = VERDICTS.find(([limit]) => ratio < limit)[1];
-    part("ratio_verdict").textContent = `${count("js.about_tokens", tokens)} ${t(`js.verdict_${verdict}`)}`;
+    part("ratio_verdict").textContent = `${count("js.about_tokens", Number(tokens.toPrecision(2)))} ${t(`js.verdict_${verdict}`)}`;
   }
 
   function fail(error) {
