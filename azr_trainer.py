@@ -12,19 +12,23 @@ Not here: the policy-gradient round itself (policy_gradient.py), tokenizing, sav
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
 from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from config import SamplingConfig, TrainConfig
 from corpus.dataset import Sequences, TokenDataset, evaluation_batches
 from devices import autocast, choose_device, choose_num_threads, choose_precision, describe
+from distributed import ALONE, Ranks
 from errors import NonFinite, OutOfMemory
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, Stage, StageBegun
 from generation import prompt_ids, stream, text_pieces
@@ -97,7 +101,9 @@ class Snapshot:
 class AZRTrainer:
     """Owns `model` while it runs. `iterations` of the config counts from `state.run_start`; None is endless.
 
-    What is evaluated, sampled from and published is the average of the weights.
+    What is evaluated, sampled from and published is the average of the weights. Of several processes (`ranks`) each takes its
+    part of every batch, of the held-out text and of self-play's groups, and all hold the same weights; rank 0 must be closed at
+    an IterationDone, which stops the others.
     """
 
     def __init__(
@@ -112,11 +118,13 @@ class AZRTrainer:
         state: TrainerState | None = None,
         optimizer_state: dict[str, Tensor] | None = None,
         exact: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.ranks = ranks
         self.config, self.tokenizer, self.dataset, self.name = config, tokenizer, dataset, name
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
-        self.num_threads = choose_num_threads(config.num_threads)
+        self.num_threads = choose_num_threads(config.num_threads, ranks.local_world_size)
         self.state = state or TrainerState()
         self.resumed, self.exact = optimizer_state is not None, exact
         self.model = model.to(self.device)
@@ -126,6 +134,9 @@ class AZRTrainer:
         self.self_play = self_play
         if optimizer_state is not None:
             self._load_tensors(optimizer_state)
+        self._losses: nn.Module = _Losses(self.model)
+        if ranks.world_size > 1:
+            self._losses = DistributedDataParallel(self._losses)
         length = model.config.max_seq_len
         self._sequences = Sequences(dataset.train, length, config.seed)
         self._evaluation = evaluation_batches(dataset.val, length, config.batch_size, MOST_VAL_TOKENS)
@@ -138,7 +149,16 @@ class AZRTrainer:
         torch.set_num_threads(self.num_threads)
         yield self._started()
         yield StageBegun(Stage.SUPERVISED)
-        while True:
+        try:
+            yield from self._iterations()
+        except GeneratorExit:
+            if self.ranks.is_main:
+                with contextlib.suppress(RuntimeError):  # the others may have died; there is nobody to tell then
+                    self.ranks.go_on(False)
+            raise
+
+    def _iterations(self) -> Iterator[Event]:
+        while self.ranks.go_on():
             if self._evaluation_is_due():
                 yield from self._evaluate()
                 yield StageBegun(Stage.SUPERVISED)
@@ -153,7 +173,7 @@ class AZRTrainer:
         """One iteration: gradient of the book batch, a self-play round when due, one optimizer step."""
         started_at = time.perf_counter()
         state, config = self.state, self.config
-        torch.manual_seed((config.seed << 32) + state.iteration)  # dropout
+        torch.manual_seed(((config.seed << 32) + state.iteration) ^ (self.ranks.rank << 56))  # dropout
         loss, notices = self._backward()
         round_: Round | None = None
         if self.self_play is not None and self.self_play.is_due(state.iteration + 1, state.self_play):
@@ -199,17 +219,26 @@ class AZRTrainer:
 
     def _accumulate(self) -> float:
         rows = self.config.batch_size * self.config.grad_accum_steps
-        inputs, targets = self._sequences.batch(self.state.sequences_seen, rows)
+        own = self.ranks.share(rows)
+        inputs, targets = self._sequences.batch(self.state.sequences_seen + own.start, len(own))
         size = -(-rows // self._micro_batches)
+        parts = list(zip(inputs.split(size), targets.split(size), strict=True))
         self.model.train()
         total = 0.0
-        for x, y in zip(inputs.split(size), targets.split(size), strict=True):
-            with self._autocast():
-                loss = self.model.loss(x.to(self.device), y.to(self.device))
-            share = len(x) / rows
-            (loss * share).backward()
+        for number, (x, y) in enumerate(parts, 1):
+            with self._exchange_after(number == len(parts)):
+                with self._autocast():
+                    loss = self._losses(x.to(self.device), y.to(self.device))
+                share = len(x) / rows
+                (loss * (share * self.ranks.world_size)).backward()  # gradients of several processes are averaged
             total += loss.item() * share
-        return total
+        return self.ranks.total(total)[0]
+
+    def _exchange_after(self, last: bool) -> AbstractContextManager[Any]:
+        """The gradients of several processes are exchanged during the last of their micro-batches."""
+        if last or not isinstance(self._losses, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self._losses.no_sync()
 
     @property
     def _micro_batches(self) -> int:
@@ -217,7 +246,7 @@ class AZRTrainer:
 
     def _halve_micro_batch(self, error: Exception) -> Notice:
         rows = self.config.batch_size * self.config.grad_accum_steps
-        if self._micro_batches >= rows:
+        if self._micro_batches >= rows or self.ranks.world_size > 1:  # the others cannot know, and wait for gradients
             raise OutOfMemory(device=describe(self.device)) from error
         self.state.micro_batches = min(rows, self._micro_batches * 2)
         if self.device.type == "cuda":
@@ -265,7 +294,7 @@ class AZRTrainer:
             )
             notices += told
         bits_per_byte = val_loss / math.log(2) / self.dataset.val_bytes_per_token
-        sample = self.sample()
+        sample = self.sample() if self.ranks.is_main else ""
         state.elapsed_seconds += time.perf_counter() - started_at
         yield Evaluated(state.iteration, val_loss, bits_per_byte, state.train_loss, is_best, state.elapsed_seconds)
         yield SampleWritten(state.iteration, self.config.sample_prompt, sample)
@@ -275,12 +304,13 @@ class AZRTrainer:
     def validate(self) -> float:
         """Mean loss on held-out text, nats per token."""
         total, count = 0.0, 0
-        for x, y in self._evaluation:
+        for x, y in self._evaluation[self.ranks.rank :: self.ranks.world_size]:
             tokens = int((y >= 0).sum())
             with self._autocast():
                 total += self.average.model.loss(x.to(self.device), y.to(self.device)).item() * tokens
             count += tokens
-        return total / count
+        total, count_ = self.ranks.total(total, count)
+        return total / count_
 
     def sample(self) -> str:
         """A short continuation of the person's prompt; the same seed each time, so that samples can be compared."""
@@ -353,6 +383,17 @@ class AZRTrainer:
         return autocast(self.device, self.precision)
 
 
+class _Losses(nn.Module):
+    """The forward pass of a training: what DistributedDataParallel has to stand around."""
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        return self.model.loss(tokens, targets)
+
+
 def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
@@ -360,3 +401,11 @@ def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _is_out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in text or "can't allocate memory" in text
+
+
+if __name__ == "__main__":  # torchrun --nproc-per-node=2 azr_trainer.py MODEL --book BOOK ...
+    import sys
+
+    from cli import app
+
+    app(["train", *sys.argv[1:]])

@@ -32,6 +32,7 @@ from rich.progress import (
 from rich.table import Table
 
 import i18n
+import launcher
 from config import (
     DEFAULT_PRESET,
     PRESETS,
@@ -203,20 +204,57 @@ def train(
     book: Annotated[list[str], typer.Option("--book", help=translate.gettext("cli.option.book"))],
     workspace: WorkspaceOption = ROOT,
     endless: Annotated[bool, typer.Option("--endless", help=translate.gettext("cli.option.endless"))] = False,
+    config: Annotated[str, typer.Option(hidden=True)] = "",
+    events: Annotated[bool, typer.Option("--events", hidden=True)] = False,
     **options: Any,
 ) -> None:
+    """`config` (JSON) and `events` are for launcher.py; under torchrun each process runs this."""
     import workflows
+    from distributed import joined
 
     options |= {"iterations": None} if endless else {}
     for sequence in ("self_play_prompts",):
         options |= {sequence: tuple(options[sequence])} if sequence in options else {}
-    with _open(workspace) as opened:
-        plan = workflows.prepare_training(opened, model, tuple(book), _train_config(options))
-        _show(workflows.train(opened, plan))
+    wanted = TrainConfig.model_validate_json(config) if config else _train_config(options)
+    with joined() as ranks:
+        if ranks.world_size > 1:
+            wanted = wanted.model_copy(update={"devices": ranks.world_size})
+        plan = workflows.TrainingPlan(model, tuple(book), wanted)
+        if not ranks.is_main:
+            _follow(workflows.work(Workspace(workspace), plan, ranks))
+        elif events:
+            _tell(workflows.work(Workspace(workspace), plan, ranks))
+        else:
+            with _open(workspace) as opened:
+                plan = workflows.prepare_training(opened, model, tuple(book), wanted)
+                _show(workflows.train(opened, plan, ranks), anywhere=ranks.world_size == 1)
 
 
-def _show(run: Iterator[Event]) -> None:
-    """Consume a training under a progress bar. The first Ctrl+C stops and saves."""
+def _follow(run: Iterator[Event]) -> None:
+    """On the ranks that only help: rank 0 says when to stop, and when it dies the next exchange fails."""
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.SIG_IGN)
+    for _ in run:
+        pass
+
+
+def _tell(run: Iterator[Event]) -> None:
+    """On rank 0 of processes that launcher.py started: events as lines of JSON, until its file asks to stop."""
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.SIG_IGN)
+    try:
+        for event in run:
+            print(launcher.line_of(event), flush=True)
+            if isinstance(event, IterationDone) and launcher.is_asked_to_stop():
+                run.close()  # type: ignore[attr-defined]
+                return
+    except AZRError as error:
+        print(launcher.line_of_error(error), flush=True)
+        raise typer.Exit(1) from error
+
+
+def _show(run: Iterator[Event], *, anywhere: bool) -> None:
+    """Consume a training under a progress bar. The first Ctrl+C stops and saves, `anywhere` or at the end of an iteration."""
     stopping: list[int] = []
     signal.signal(signal.SIGINT, lambda *_: stopping.append(1))
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
@@ -225,7 +263,7 @@ def _show(run: Iterator[Event]) -> None:
         task = progress.add_task("", total=None)
         for event in run:
             _advance(progress, task, event)
-            if stopping:
+            if stopping and (anywhere or isinstance(event, IterationDone)):
                 run.close()  # type: ignore[attr-defined]
                 progress.console.print(translate.gettext("state.stopped"), markup=False)
                 return

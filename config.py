@@ -109,6 +109,7 @@ class TrainConfig(Config):
     dropout: float = _field(0.1, ge=0, lt=1)
     precision: Precision = _field("auto", advanced=True)
     device: Device = _field("auto", advanced=True)
+    devices: int = _field(1, unit="devices", ge=1, le=64, advanced=True)
     num_threads: int | None = _field(None, unit="threads", ge=1, le=1024, advanced=True)
     seed: int = _field(0, ge=0, le=SEED_LIMIT, advanced=True)
     val_fraction: float = _field(0.1, ge=0.01, le=0.5, advanced=True)

@@ -37,10 +37,17 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
-def choose_num_threads(wanted: int | None) -> int:
-    """All cores this process may use, unless the person says otherwise."""
-    if wanted is not None:
-        return wanted
+def choose_num_threads(wanted: int | None, processes: int = 1) -> int:
+    """All cores this process may use, divided among the training's processes, unless the person says otherwise."""
+    return wanted or max(1, _cores() // processes)
+
+
+def count_devices(device: torch.device) -> int:
+    """How many processes can train side by side: graphics cards, or cores."""
+    return {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type) or _cores()
+
+
+def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

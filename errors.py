@@ -12,6 +12,7 @@ Not covered: mistakes only we can make. Those are assertions and stay tracebacks
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 Parameter = str | int | float
@@ -225,6 +226,19 @@ class DeviceMissing(InvalidInput):
     code = "device_missing"
 
 
+class TooManyDevices(InvalidInput):
+    """`devices` processes were asked for; this machine, the batch or self-play's prompts have work for `most`."""
+
+    code = "too_many_devices"
+
+
+class ProcessLost(AZRError):
+    """One of the `devices` processes of a training ended before its time (exit status `status_code`, or killed)."""
+
+    code = "process_lost"
+    status = 500
+
+
 class ModelDamaged(AZRError):
     """A file of model `name` does not match what was written; `file` names it."""
 
@@ -237,3 +251,22 @@ class InternalError(AZRError):
 
     code = "internal_error"
     status = 500
+
+
+# ---- from one process to another -------------------------------------------------------------------------------------
+
+
+def from_code(code: str, field: str | None, parameters: dict[str, Parameter]) -> AZRError:
+    """The error that another process told by its code.
+
+    >>> from_code("no_books", "books", {})
+    NoBooks('no_books', {})
+    """
+    kind = next((kind for kind in _kinds(AZRError) if kind.code == code), InternalError)
+    return kind(field=field, **parameters)
+
+
+def _kinds(of: type[AZRError]) -> Iterator[type[AZRError]]:
+    yield of
+    for kind in of.__subclasses__():
+        yield from _kinds(kind)

@@ -10,6 +10,7 @@ An event is written to JSON as its fields plus `"event": <class name>`. Numbers 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -253,3 +254,16 @@ def _remaining(status: TrainingStatus, event: IterationDone) -> dict[str, float 
 def to_json(event: Event) -> dict[str, Any]:
     """The event as a dictionary of plain values, ready for a line of JSON once non-finite numbers are cleaned."""
     return {"event": type(event).__name__, **dataclasses.asdict(event)}
+
+
+def from_json(values: Mapping[str, Any]) -> Event:
+    """The event that `to_json` wrote; raises KeyError and TypeError for anything else."""
+    fields = {name: value for name, value in values.items() if name != "event"}
+    if values["event"] == "StageBegun":
+        fields["stage"] = Stage(fields["stage"])
+    if values["event"] == "SelfPlayDone":
+        fields["rollouts"] = tuple(Rollout(**rollout) for rollout in fields["rollouts"])
+    return _KINDS[values["event"]](**fields)
+
+
+_KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclasses__()}

@@ -165,12 +165,20 @@ class Rollouts:
 
 @torch.no_grad()
 def write_rollouts(
-    model: Transformer, prompts: list[list[int]], max_new_tokens: int, size: int, end_of_text: int, generator: torch.Generator
+    model: Transformer,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    size: int,
+    end_of_text: int,
+    generator: torch.Generator,
+    part: tuple[int, int] | None = None,
 ) -> Rollouts:
     """Sample a continuation of each prompt at temperature 1 from the whole softmax over the first `size` ids.
 
-    Prompts longer than the window allows keep their end. Runs under the caller's autocast.
+    Prompts longer than the window allows keep their end. Runs under the caller's autocast. `part` (first, total) tells that
+    these are the rows from `first` on of `total`: each row draws what it would draw among all of them.
     """
+    first, total = part or (0, len(prompts))
     device = model.lm_head.weight.device
     prompts = [prompt[-(model.config.max_seq_len - max_new_tokens) :] for prompt in prompts]
     starts = [len(prompt) for prompt in prompts]
@@ -187,7 +195,8 @@ def write_rollouts(
     for _ in range(max_new_tokens):
         log_p = model.lm_head(hidden)[:, :size].float().log_softmax(-1)  # (B, V)
         p = log_p.exp()
-        drawn = draw(p, generator)
+        chance = torch.rand(total, 1, dtype=torch.float64, generator=generator)[first : first + len(prompts)]
+        drawn = draw(p, chance.to(device))
         entropy_sum -= float((p * log_p).sum(-1)[~done].sum())
         count += int((~done).sum())
         logprobs[rows, at - 1] = log_p[rows, drawn].masked_fill(done, 0.0)
@@ -202,14 +211,13 @@ def write_rollouts(
     return Rollouts(tokens, logprobs, starts, completions, finished, entropy_sum / count)
 
 
-def draw(p: Tensor, generator: torch.Generator) -> Tensor:
+def draw(p: Tensor, chance: Tensor) -> Tensor:
     """One id for each row of probabilities (B, V), by inversion: one random number a row, where torch.multinomial takes V.
 
-    An id of probability 0 is never drawn.
+    `chance` (B, 1), float64, is uniform on [0, 1). An id of probability 0 is never drawn.
     """
     reached = p.double().cumsum(-1)  # (B, V)
-    aim = torch.rand(len(p), 1, dtype=torch.float64, generator=generator).to(p.device) * reached[:, -1:]
-    return torch.searchsorted(reached, aim, right=True)[:, 0].clamp_max(p.shape[1] - 1)
+    return torch.searchsorted(reached, chance * reached[:, -1:], right=True)[:, 0].clamp_max(p.shape[1] - 1)
 
 
 def _completion(row: list[int], end_of_text: int) -> list[int]:

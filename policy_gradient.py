@@ -5,6 +5,7 @@ normaliser (Dr. GRPO, arXiv 2503.20783), and a leash: each rollout pays `kl_coef
 reference. What is worth how much, when to start, pause and re-sync is decided in `selfplay/` without any tensor.
 
 `play` changes nothing; the trainer adds the gradient to the book's, steps, and then calls `commit`.
+Several processes divide a round by groups: each writes, scores and differentiates its own, and all come to the same sums.
 Shapes: B = num_prompts * group_size rows, T tokens.
 """
 
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from config import ModelConfig, SelfPlayConfig
+from distributed import ALONE, Ranks
 from events import Event, Notice, Rollout, SelfPlayDone, Stage, StageBegun
 from generation import Rollouts, write_rollouts
 from model import Transformer
@@ -86,7 +88,16 @@ class Round:
 
 
 class SelfPlay:
-    def __init__(self, environment: Environment, config: SelfPlayConfig, tokenizer: Tokenizer, model: ModelConfig, seed: int) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        config: SelfPlayConfig,
+        tokenizer: Tokenizer,
+        model: ModelConfig,
+        seed: int,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self._ranks = ranks
         self._environment, self._config, self._tokenizer, self._seed = environment, config, tokenizer, seed
         self._max_new_tokens = max_new_tokens(config, model)
         self._untrained_loss = math.log(model.vocab_size)
@@ -148,7 +159,8 @@ class SelfPlay:
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
         yield StageBegun(Stage.SELF_PLAY)
         prompts = [self._environment.propose(rng) for _ in range(config.num_prompts)]
-        rows = [prompt for prompt in prompts for _ in range(config.group_size)]
+        own = self._ranks.share(config.num_prompts)
+        rows = [prompt for prompt in prompts[own.start : own.stop] for _ in range(config.group_size)]
         model.eval()
         with autocast():
             written = write_rollouts(
@@ -158,6 +170,7 @@ class SelfPlay:
                 self._tokenizer.size,
                 self._tokenizer.end_of_text,
                 generator,
+                part=(own.start * config.group_size, config.num_prompts * config.group_size),
             )
         yield StageBegun(Stage.REWARD)
         with torch.no_grad(), autocast():
@@ -168,7 +181,8 @@ class SelfPlay:
         advantages_ = self._advantages(scores, kl_sums, state.controller.kl_coef)
         yield StageBegun(Stage.UPDATE)
         gradient = self._gradient(model, written, advantages_, autocast)
-        event = self._event(iteration, number, rows, written, scores, kl_sums, advantages_, state.controller)
+        told = self._ranks.gather(self._told(rows, written, scores, kl_sums, advantages_))
+        event = _event(iteration, number, [part for parts in told for part in parts], state.controller.kl_coef)
         reference, synced = state.reference.after_round(state.val_loss, state.best_val_loss)
         controller = state.controller.after(event.kl)
         state = dataclasses.replace(state, round=number, reference=reference, controller=controller)
@@ -213,58 +227,49 @@ class SelfPlay:
     ) -> list[Tensor] | None:
         """Of -(1 / (B * max_new_tokens)) * sum_i advantage_i * sum_t logprob_t, flat groups left out."""
         teaching = [row for row, value in enumerate(advantages_) if value is not None]
-        if not teaching:
+        (taught,) = self._ranks.total(len(teaching))
+        if not taught:
             return None
         weights = torch.tensor([advantages_[row] for row in teaching], device=written.tokens.device)  # (b,)
-        normaliser = len(advantages_) * self._max_new_tokens
-        total: list[Tensor] | None = None
+        normaliser = self._config.num_prompts * self._config.group_size * self._max_new_tokens
+        total = [torch.zeros_like(parameter) for parameter in model.parameters()]
         for (tokens, mask, _), weight in zip(_chunks(written, teaching), weights.split(ROWS_AT_ONCE), strict=True):
             with autocast():
                 loss = model.weighted_nll(tokens, mask * weight[:, None] / normaliser, size=self._tokenizer.size)
-            gradient = list(torch.autograd.grad(loss, list(model.parameters())))
-            total = gradient if total is None else list(torch._foreach_add(total, gradient))
+            torch._foreach_add_(total, list(torch.autograd.grad(loss, list(model.parameters()))))
+        self._ranks.sum_(total)
         return total
 
-    def _event(
+    def _told(
         self,
-        iteration: int,
-        number: int,
         prompts: list[Prompt],
         written: Rollouts,
         scores: list[Score],
         kl_sums: list[float],
         advantages_: list[float | None],
-        controller: KLController,
-    ) -> SelfPlayDone:
-        lengths = [max(1, len(completion)) for completion in written.completions]
-        rollouts = tuple(
-            Rollout(
-                prompt=prompt.text,
-                completion=self._tokenizer.decode(completion),
-                reward=score.reward,
-                diversity=score.breakdown["diversity"],
-                length=score.breakdown["length"],
-                copied=score.copied,
-                kl=kl_sum / tokens,
-                advantage=advantage or 0.0,
+    ) -> list[dict[str, Any]]:
+        """What this process's rollouts come to, as JSON: the fields of `Rollout`, and what the round's means are made of."""
+        return [
+            {
+                "rollout": {
+                    "prompt": prompt.text,
+                    "completion": self._tokenizer.decode(completion),
+                    "reward": score.reward,
+                    "diversity": score.breakdown["diversity"],
+                    "length": score.breakdown["length"],
+                    "copied": score.copied,
+                    "kl": kl_sum / max(1, len(completion)),
+                    "advantage": advantage or 0.0,
+                },
+                "tokens": max(1, len(completion)),
+                "kl_sum": kl_sum,
+                "entropy": written.entropy,
+                "skipped": advantage is None,
+            }
+            for prompt, completion, score, kl_sum, advantage in zip(
+                prompts, written.completions, scores, kl_sums, advantages_, strict=True
             )
-            for prompt, completion, score, kl_sum, tokens, advantage in zip(
-                prompts, written.completions, scores, kl_sums, lengths, advantages_, strict=True
-            )
-        )
-        return SelfPlayDone(
-            iteration=iteration,
-            round=number,
-            reward=_mean([r.reward for r in rollouts]),
-            diversity=_mean([r.diversity for r in rollouts]),
-            length=_mean([r.length for r in rollouts]),
-            kl=sum(kl_sums) / sum(lengths),
-            kl_coef=controller.kl_coef,
-            entropy=written.entropy,
-            copied=_mean([r.copied for r in rollouts]),
-            skipped_share=_mean([float(value is None) for value in advantages_]),
-            rollouts=rollouts,
-        )
+        ]
 
     # ---- the reference ----------------------------------------------------------------------------------------------
 
@@ -290,6 +295,25 @@ class SelfPlay:
 def max_new_tokens(config: SelfPlayConfig, model: ModelConfig) -> int:
     """What the person asked for, or three quarters of the window where that is less: a prompt needs the rest."""
     return min(config.max_new_tokens, model.max_seq_len * 3 // 4)
+
+
+def _event(iteration: int, number: int, told: list[dict[str, Any]], kl_coef: float) -> SelfPlayDone:
+    """The round as people see it, out of what every process told of its rollouts."""
+    rollouts = tuple(Rollout(**one["rollout"]) for one in told)
+    tokens = sum(one["tokens"] for one in told)
+    return SelfPlayDone(
+        iteration=iteration,
+        round=number,
+        reward=_mean([r.reward for r in rollouts]),
+        diversity=_mean([r.diversity for r in rollouts]),
+        length=_mean([r.length for r in rollouts]),
+        kl=sum(one["kl_sum"] for one in told) / tokens,
+        kl_coef=kl_coef,
+        entropy=sum(one["entropy"] * one["tokens"] for one in told) / tokens,
+        copied=_mean([r.copied for r in rollouts]),
+        skipped_share=_mean([float(one["skipped"]) for one in told]),
+        rollouts=rollouts,
+    )
 
 
 def _chunks(written: Rollouts, rows: list[int] | None = None) -> list[tuple[Tensor, Tensor, Tensor]]:

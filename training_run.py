@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 import checkpoint_store
+import launcher
 import model_store
 from azr_trainer import AZRTrainer, TrainerState
 from checkpoint_store import Checkpoint
@@ -30,6 +31,7 @@ from config import TrainConfig
 from corpus import library
 from corpus.dataset import SplitBook, TokenDataset, require_size, split, tokenize
 from devices import choose_device, choose_num_threads, choose_precision, describe
+from distributed import ALONE, Ranks
 from errors import AZRError
 from events import (
     CheckpointSaved,
@@ -72,8 +74,11 @@ def can_resume(workspace: Workspace, model: str, books: tuple[str, ...]) -> bool
     return unfinished and bool(checkpoint_store.iterations(workspace, model))
 
 
-def train(workspace: Workspace, plan: TrainingPlan) -> Generator[Event, None, None]:
-    """Run the plan. Close the generator to stop and save. Raises what a person may cause (BookTooSmall, DiskFull ...)."""
+def train(workspace: Workspace, plan: TrainingPlan, ranks: Ranks = ALONE) -> Generator[Event, None, None]:
+    """Run the plan. Close the generator to stop and save. Raises what a person may cause (BookTooSmall, DiskFull ...).
+
+    A plan for more devices than `ranks` has processes starts processes of its own.
+    """
     status = TrainingStatus(state=State.RUNNING, model=plan.model, books=plan.books, config=plan.config)
     started_at = _now()
 
@@ -84,7 +89,7 @@ def train(workspace: Workspace, plan: TrainingPlan) -> Generator[Event, None, No
     record(State.RUNNING)
     with RunLog(workspace, plan.model) as log:
         try:
-            with contextlib.closing(_Run(workspace, plan).events()) as told:  # else its last save fails unseen
+            with contextlib.closing(_events(workspace, plan, ranks)) as told:  # else its last save fails unseen
                 for event in told:
                     status = advance(status, event)
                     log.append(event)
@@ -104,6 +109,17 @@ def train(workspace: Workspace, plan: TrainingPlan) -> Generator[Event, None, No
         record(State.DONE)
 
 
+def _events(workspace: Workspace, plan: TrainingPlan, ranks: Ranks) -> Generator[Event, None, None]:
+    if plan.config.devices > ranks.world_size:
+        return launcher.events(workspace, plan.model, plan.books, plan.config)
+    return work(workspace, plan, ranks)
+
+
+def work(workspace: Workspace, plan: TrainingPlan, ranks: Ranks) -> Generator[Event, None, None]:
+    """This process's part of the work: the events alone, with neither log nor record. Only rank 0 saves and publishes."""
+    return _Run(workspace, plan, ranks).events()
+
+
 def _record(status: TrainingStatus, started_at: str) -> dict[str, Any]:
     values = dataclasses.asdict(dataclasses.replace(status, config=None))
     config = status.config.model_dump(mode="json") if status.config else None
@@ -117,8 +133,8 @@ def _now() -> str:
 class _Run:
     """One run: what it works on, and what it has saved."""
 
-    def __init__(self, workspace: Workspace, plan: TrainingPlan) -> None:
-        self.workspace, self.plan, self.config = workspace, plan, plan.config
+    def __init__(self, workspace: Workspace, plan: TrainingPlan, ranks: Ranks) -> None:
+        self.workspace, self.plan, self.config, self.ranks = workspace, plan, plan.config, ranks
         self.books_key = ""
         self.saved_at = time.monotonic()
         self.saved_state: dict[str, Any] | None = None
@@ -129,7 +145,7 @@ class _Run:
         try:
             for event in run:
                 published: ModelPublished | None = None
-                if isinstance(event, Evaluated) and event.is_best:  # before telling: the state counts it already
+                if isinstance(event, Evaluated) and event.is_best and self.ranks.is_main:  # before telling: the state counts it already
                     published = self._publish(trainer, event)
                 yield event
                 if isinstance(event, RunStarted):
@@ -150,6 +166,8 @@ class _Run:
     # ---- before the first iteration ------------------------------------------------------------------------------------
 
     def _prepare(self) -> Generator[Event, None, tuple[AZRTrainer, list[Event]]]:
+        if not self.ranks.is_main:
+            self.ranks.wait()  # until the tokenizer stands
         loaded = model_store.load(self.workspace, self.plan.model)
         texts = [library.read_text(self.workspace, book) for book in self.plan.books]
         books = [split(text, self.config.val_fraction) for text in texts]
@@ -158,6 +176,8 @@ class _Run:
         require_size(dataset, loaded.config.max_seq_len)
         if new_tokenizer:
             model_store.set_tokenizer(self.workspace, self.plan.model, tokenizer)
+        if self.ranks.is_main:
+            self.ranks.wait()
         self.books_key = hashlib.sha256(f"{dataset.fingerprint}/{self.config.optimizer}".encode()).hexdigest()
         notices: list[Event] = []
         checkpoint = self._newest_checkpoint(notices)
@@ -165,7 +185,8 @@ class _Run:
         if tokenizer.size < loaded.config.vocab_size:
             values: dict[str, str | int | float] = {"tokens": tokenizer.size, "vocab_size": loaded.config.vocab_size}
             notices.append(Notice(trainer.state.iteration, "vocab_smaller", values))
-        truncate_after(self.workspace, self.plan.model, trainer.state.iteration)
+        if self.ranks.is_main:
+            truncate_after(self.workspace, self.plan.model, trainer.state.iteration)
         return trainer, notices
 
     def _tokenizer(self, loaded: LoadedModel, books: list[SplitBook]) -> Generator[Event, None, tuple[Tokenizer, bool]]:
@@ -214,10 +235,11 @@ class _Run:
             state=state,
             optimizer_state=optimizer,
             exact=exact,
+            ranks=self.ranks,
         )
 
     def _told_exactness(self, checkpoint: Checkpoint, notices: list[Event]) -> bool:
-        now, then = _circumstances(self.config), checkpoint.state["circumstances"]
+        now, then = _circumstances(self.config, self.ranks), checkpoint.state["circumstances"]
         changed = ", ".join(f"{key}: {then.get(key)} → {value}" for key, value in now.items() if then.get(key) != value)
         code = "resumed_not_exact" if changed else "resumed"
         notices.append(Notice(checkpoint.iteration, code, {"iteration": checkpoint.iteration, "reason": changed}))
@@ -237,7 +259,7 @@ class _Run:
             self.config.seed,
             max_prompt_tokens=model.config.max_seq_len - config.max_new_tokens,
         )
-        return SelfPlay(environment, config, tokenizer, model.config, self.config.seed)
+        return SelfPlay(environment, config, tokenizer, model.config, self.config.seed, self.ranks)
 
     # ---- saving --------------------------------------------------------------------------------------------------------
 
@@ -248,13 +270,13 @@ class _Run:
     def _save(self, trainer: AZRTrainer) -> CheckpointSaved:
         """Raises DiskFull; the checkpoint before stays."""
         snapshot = trainer.snapshot()
-        if snapshot.state == self.saved_state:
+        if snapshot.state == self.saved_state or not self.ranks.is_main:
             return CheckpointSaved(snapshot.iteration, 0)
         state = {
             "trainer": snapshot.state,
             "books": list(self.plan.books),
             "books_key": self.books_key,
-            "circumstances": _circumstances(self.config),
+            "circumstances": _circumstances(self.config, self.ranks),
             "config": self.config.model_dump(mode="json"),
         }
         size = checkpoint_store.save(
@@ -287,12 +309,12 @@ def _is_finished(state: TrainerState, iterations: int | None, patience: int | No
     return iterations is not None and state.iteration >= state.run_start + iterations
 
 
-def _circumstances(config: TrainConfig) -> dict[str, Any]:
+def _circumstances(config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
     """What must be equal for a resumed run to be the same bit for bit; a change of it is told."""
     device = choose_device(config.device)
     settings = config.model_dump(mode="json")
     told = {"iterations", "eval_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes"}
-    told |= {"sample_prompt", "early_stopping_patience", "device", "precision", "num_threads"}
+    told |= {"sample_prompt", "early_stopping_patience", "device", "devices", "precision", "num_threads"}
     self_play = {f"self_play.{key}": str(value) for key, value in settings.pop("self_play").items()}
     kept = {key: value for key, value in settings.items() if key not in told} | self_play
     return {
@@ -300,6 +322,7 @@ def _circumstances(config: TrainConfig) -> dict[str, Any]:
         "machine": platform.machine(),
         "device": describe(device),
         "precision": str(choose_precision(config.precision, device)).removeprefix("torch."),
-        "num_threads": choose_num_threads(config.num_threads),
+        "num_threads": choose_num_threads(config.num_threads, ranks.local_world_size),
+        "devices": ranks.world_size,
         **kept,
     }

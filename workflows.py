@@ -17,8 +17,8 @@ import checkpoint_store
 import model_store
 from config import ModelConfig, SamplingConfig, TrainConfig
 from corpus import library
-from devices import available_bytes, choose_device, choose_precision
-from errors import DoesNotFit, NoBooks, UnsupportedFormat
+from devices import available_bytes, choose_device, choose_precision, count_devices
+from errors import DoesNotFit, NoBooks, TooManyDevices, UnsupportedFormat
 from events import State, TrainingStatus
 from export import archive
 from generation import Piece, prompt_ids, stream, text_pieces
@@ -28,10 +28,10 @@ from model import Transformer, count_parameters
 from model_store import ModelInfo, get_model, list_models
 from policy_gradient import ROWS_AT_ONCE as SELF_PLAY_ROWS
 from run_log import history, last_run_name, read_run, rollouts
-from training_run import TrainingPlan, can_resume, train
+from training_run import TrainingPlan, can_resume, train, work
 from workspace import Workspace, safe_name
 
-__all__ = ["ModelInfo", "TrainingPlan", "get_model", "history", "list_models", "rollouts", "train"]
+__all__ = ["ModelInfo", "TrainingPlan", "get_model", "history", "list_models", "rollouts", "train", "work"]
 
 EXPORT_FORMATS = ("hf",)
 CHARACTERS_PER_TOKEN = 3.5  # of Russian and English prose with vocabularies of 5,000 to 15,000; a first guess only
@@ -79,7 +79,9 @@ def training_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> 
         weights += 12 * parameters  # the reference, its snapshot, a gradient of its own
     rows = max(train.batch_size, SELF_PLAY_ROWS if train.self_play.enabled else 0)
     logits = 10 * LOGIT_ROWS * config.vocab_size
-    return PROCESS_BYTES + weights + logits + rows * config.max_seq_len * _bytes_per_token(config, train)
+    rows = -(-rows // train.devices)
+    process = PROCESS_BYTES + weights + logits + rows * config.max_seq_len * _bytes_per_token(config, train)
+    return process * (train.devices if choose_device(train.device).type == "cpu" else 1)
 
 
 def _bytes_per_token(config: ModelConfig, train: TrainConfig) -> int:
@@ -115,13 +117,23 @@ def _require_fit(found: Estimate, *, field: str) -> None:
 
 
 def prepare_training(workspace: Workspace, model: str, books: tuple[str, ...], config: TrainConfig) -> TrainingPlan:
-    """Check a request quickly. Raises ModelNotFound, BookNotFound, NoBooks, DeviceMissing, DoesNotFit."""
+    """Check a request quickly. Raises ModelNotFound, BookNotFound, NoBooks, DeviceMissing, TooManyDevices, DoesNotFit."""
     info = get_model(workspace, model)
     if not books:
         raise NoBooks(field="books")
     names = tuple(dict.fromkeys(library.get_book(workspace, book).name for book in books))
+    _require_work_for_all(config)
     _require_fit(estimate(info.config, config), field="batch_size")
     return TrainingPlan(info.name, names, config, resumed=can_resume(workspace, info.name, names))
+
+
+def _require_work_for_all(config: TrainConfig) -> None:
+    """Each process needs a device, a row of every batch and a group of every round."""
+    most = min(count_devices(choose_device(config.device)), config.batch_size * config.grad_accum_steps)
+    if config.self_play.enabled:
+        most = min(most, config.self_play.num_prompts)
+    if config.devices > most:
+        raise TooManyDevices(field="devices", devices=config.devices, most=most)
 
 
 def last_run(workspace: Workspace) -> TrainingStatus:

@@ -60,7 +60,7 @@ def operations(shape: ModelConfig) -> Iterator[tuple[str, Work, Work]]:
     yield (
         f"drawing {ROLLOUT_ROWS} tokens",
         lambda: torch.multinomial(p, 1, generator=generator),
-        lambda: draw(p, generator),
+        lambda: draw(p, torch.rand(ROLLOUT_ROWS, 1, dtype=torch.float64, generator=generator)),
     )
 
 

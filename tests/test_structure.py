@@ -19,7 +19,9 @@ LEVELS = {
     "model": 2,
     "tokenizer": 2,
     "devices": 2,
+    "distributed": 2,
     "optim": 3,
+    "launcher": 3,
     "generation": 3,
     "corpus": 3,
     "selfplay": 3,
@@ -53,8 +55,11 @@ def room_of(path: Path) -> str:
 
 
 def imported(source: str) -> set[str]:
+    """What a module imports, also inside functions; what stands under `if __name__ == "__main__"` is an entry point of its own."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "__main__" in ast.unparse(node.test))]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:

@@ -13,6 +13,7 @@ from azr_trainer import TrainerState
 from config import ModelConfig, SelfPlayConfig, TrainConfig
 from corpus import library
 from corpus.dataset import split
+from distributed import ALONE, Ranks
 from model import Transformer
 from policy_gradient import SelfPlay, SelfPlayState
 from selfplay.leash import Starter
@@ -97,11 +98,13 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def play(tokenizer: Tokenizer, config: SelfPlayConfig = SELF_PLAY, environment: Any = None) -> SelfPlay:
+def play(
+    tokenizer: Tokenizer, config: SelfPlayConfig = SELF_PLAY, environment: Any = None, ranks: Ranks = ALONE
+) -> SelfPlay:
     environment = environment or TextEnvironment(
         [split(TEXT, 0.1).train], config.prompts, config, tokenizer.encode, tokenizer.decode, 0, max_prompt_tokens=16
     )
-    return SelfPlay(environment, config, tokenizer, SHAPE, 0)
+    return SelfPlay(environment, config, tokenizer, SHAPE, 0, ranks)
 
 
 def ready_to_play(tokenizer: Tokenizer) -> TrainerState:

@@ -106,8 +106,8 @@ def _rollout_tokens(player: SelfPlay, model: Transformer, state: SelfPlayState) 
     kept = []
     write = policy_gradient.write_rollouts
 
-    def watched(*arguments):
-        kept.append(write(*arguments))
+    def watched(*arguments, **named):
+        kept.append(write(*arguments, **named))
         return kept[-1]
 
     policy_gradient.write_rollouts = watched
