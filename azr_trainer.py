@@ -192,10 +192,8 @@ class AZRTrainer:
         state.sequences_seen += config.batch_size * config.grad_accum_steps
         seconds = time.perf_counter() - started_at
         state.elapsed_seconds += seconds
-        if round_ is not None and self.self_play is not None:
+        if round_ is not None:
             state.self_play = round_.state
-            self.self_play.commit(round_, self.model)
-            notices += [round_.notice] if round_.notice else []
         if math.isfinite(loss):
             state.recent_loss_sum, state.recent_losses = state.recent_loss_sum + loss, state.recent_losses + 1
         tokens = config.batch_size * config.grad_accum_steps * self.model.config.max_seq_len
@@ -290,7 +288,7 @@ class AZRTrainer:
             notices += self._memorising()
         if self.self_play is not None:
             state.self_play, told = self.self_play.after_evaluation(
-                state.self_play, self.model, state.iteration, val_loss, state.best_val_loss or val_loss, state.train_loss
+                state.self_play, self.average.model, state.iteration, val_loss, state.best_val_loss or val_loss, state.train_loss
             )
             notices += told
         bits_per_byte = val_loss / math.log(2) / self.dataset.val_bytes_per_token

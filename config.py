@@ -90,7 +90,7 @@ class SelfPlayConfig(Config):
     diversity_weight: float = _field(0.5, ge=0, le=10, advanced=True)
     length_weight: float = _field(0.5, ge=0, le=10, advanced=True)
     kl_coef: float = _field(0.05, unit="reward/nat", ge=0, le=10, advanced=True)
-    kl_target: float = _field(0.05, unit="nat/token", gt=0, le=10, advanced=True)
+    kl_target: float = _field(0.3, unit="nat/token", gt=0, le=10, advanced=True)
     copy_penalty: float = _field(0.5, ge=0, le=10, advanced=True)
     max_grad_share: float = _field(0.2, ge=0, le=1, advanced=True)
 

@@ -1,10 +1,10 @@
 """A round of self-play with tensors: the model writes rollouts, the environment pays for them, and a gradient comes out.
 
 REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024, arXiv 2402.14740), one on-policy step a round, a constant length
-normaliser (Dr. GRPO, arXiv 2503.20783), and a leash: each rollout pays `kl_coef` for every nat that it strayed from a frozen
-reference. What is worth how much, when to start, pause and re-sync is decided in `selfplay/` without any tensor.
+normaliser (Dr. GRPO, arXiv 2503.20783), and a leash: each rollout pays `kl_coef` for every nat that it strayed from the
+averaged weights of the last good evaluation. What is worth how much, when to start, pause and re-sync is decided in `selfplay/` without any tensor.
 
-`play` changes nothing; the trainer adds the gradient to the book's, steps, and then calls `commit`.
+`play` changes nothing; the trainer adds the gradient to the book's and steps.
 Several processes divide a round by groups: each writes, scores and differentiates its own, and all come to the same sums.
 Shapes: B = num_prompts * group_size rows, T tokens.
 """
@@ -30,7 +30,7 @@ from generation import Rollouts, write_rollouts
 from model import Transformer
 from selfplay.advantages import advantages
 from selfplay.environment import Environment, Prompt, Score
-from selfplay.leash import Gate, KLController, Reference, Starter
+from selfplay.leash import Gate, KLController, Starter, may_be_reference
 from selfplay.rewards import penalised
 from tokenizer import Tokenizer
 
@@ -45,10 +45,7 @@ class SelfPlayState:
     round: int = 0
     starter: Starter = field(default_factory=Starter)
     gate: Gate = field(default_factory=Gate)
-    reference: Reference = field(default_factory=Reference)
     controller: KLController | None = None
-    val_loss: float = math.inf
-    best_val_loss: float = math.inf
     train_loss_at_best: float = math.inf
 
     @classmethod
@@ -58,23 +55,13 @@ class SelfPlayState:
             round=values["round"],
             starter=Starter(**values["starter"]),
             gate=Gate(**values["gate"]),
-            reference=Reference(**values["reference"]),
             controller=None if controller is None else KLController(**controller),
-            val_loss=_number(values["val_loss"]),
-            best_val_loss=_number(values["best_val_loss"]),
-            train_loss_at_best=_number(values["train_loss_at_best"]),
+            train_loss_at_best=math.inf if values["train_loss_at_best"] is None else values["train_loss_at_best"],
         )
 
     def to_json(self) -> dict[str, Any]:
-        values = dataclasses.asdict(self)
-        return values | {key: None for key in _MAY_BE_INFINITE if not math.isfinite(values[key])}
-
-
-_MAY_BE_INFINITE = ("val_loss", "best_val_loss", "train_loss_at_best")
-
-
-def _number(value: float | None) -> float:
-    return math.inf if value is None else value
+        finite = math.isfinite(self.train_loss_at_best)
+        return dataclasses.asdict(self) | {"train_loss_at_best": self.train_loss_at_best if finite else None}
 
 
 @dataclass(frozen=True)
@@ -84,7 +71,6 @@ class Round:
     gradient: list[Tensor] | None
     event: SelfPlayDone
     state: SelfPlayState
-    notice: Notice | None = None  # the reference is to be re-synced
 
 
 class SelfPlay:
@@ -112,13 +98,13 @@ class SelfPlay:
     def after_evaluation(
         self,
         state: SelfPlayState,
-        model: Transformer,
+        average: Transformer,
         iteration: int,
         val_loss: float,
         best_val_loss: float,
         train_loss: float,
     ) -> tuple[SelfPlayState, list[Event]]:
-        """Start, pause or resume by held-out loss.
+        """Start, pause or resume by held-out loss, that of `average`, which becomes the reference unless it is worse than before.
 
         While the loss on the book itself still falls, a rising held-out loss is the book being learned by heart. That is
         not self-play's doing and does not pause it; what self-play spoils, it spoils on both.
@@ -129,16 +115,14 @@ class SelfPlay:
         starter, begun = starter.after(iteration, val_loss)
         judged = best_val_loss if memorising else val_loss
         gate, gated = state.gate.after(judged) if starter.started else (state.gate, None)
-        if starter.started and self.reference is None:
-            self._freeze(model)
+        if starter.started and (self.reference is None or may_be_reference(val_loss, best_val_loss)):
+            self._freeze(average)
         controller = state.controller or KLController.start(self._config.kl_coef, self._config.kl_target)
         state = dataclasses.replace(
             state,
             starter=starter,
             gate=gate,
             controller=controller,
-            val_loss=val_loss,
-            best_val_loss=best_val_loss,
             train_loss_at_best=train_loss if is_best else state.train_loss_at_best,
         )
         return state, [Notice(iteration, code) for code in (begun, gated) if code]
@@ -183,15 +167,9 @@ class SelfPlay:
         gradient = self._gradient(model, written, advantages_, autocast)
         told = self._ranks.gather(self._told(rows, written, scores, kl_sums, advantages_))
         event = _event(iteration, number, [part for parts in told for part in parts], state.controller.kl_coef)
-        reference, synced = state.reference.after_round(state.val_loss, state.best_val_loss)
         controller = state.controller.after(event.kl)
-        state = dataclasses.replace(state, round=number, reference=reference, controller=controller)
-        return Round(gradient, event, state, Notice(iteration, synced) if synced else None)
-
-    def commit(self, round_: Round, model: Transformer) -> None:
-        """After the step: take over the reference that the round called for."""
-        if round_.notice is not None:
-            self._freeze(model)
+        state = dataclasses.replace(state, round=number, controller=controller)
+        return Round(gradient, event, state)
 
     def _kl_sums(self, written: Rollouts) -> list[float]:
         """sum_t(logprob - ref_logprob) over each completion, nats."""

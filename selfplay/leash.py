@@ -1,6 +1,6 @@
 """What keeps self-play near the book: when it starts, when it pauses, how hard it is pulled back, and to what.
 
-Four small state machines. Each is a frozen dataclass of plain numbers, so a checkpoint holds `dataclasses.asdict(gate)`
+Three small state machines and a rule. Each is a frozen dataclass of plain numbers, so a checkpoint holds `dataclasses.asdict(gate)`
 and a resumed run goes on from `Gate(**state)`; each `after...` returns the next state and, where a person should know,
 the code of a notice. A value that is not finite never enters the state.
 
@@ -13,14 +13,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-NoticeCode = Literal["self_play_started", "self_play_paused", "self_play_resumed", "reference_synced"]
+NoticeCode = Literal["self_play_started", "self_play_paused", "self_play_resumed"]
 
 MIN_FALL = 0.3  # of val_loss, before self-play starts
 MIN_ITERATIONS = 200
 PAUSE_MARGIN = 0.05  # nats per token above the best val_loss
 PAUSE_EVALUATIONS = 3
 SYNC_MARGIN = 0.01  # nats per token above the best val_loss
-SYNC_ROUNDS = 200
 KL_ERROR_LIMIT = 0.2
 KL_GAIN = 0.1  # the two together: at most x 1 +- 0.02 a round
 KL_COEF_RANGE = 10.0  # the coefficient stays between a tenth and ten times of what the person set
@@ -94,18 +93,6 @@ class KLController:
         return replace(self, kl_coef=min(self.highest, max(self.lowest, self.kl_coef * (1 + KL_GAIN * error))))
 
 
-@dataclass(frozen=True)
-class Reference:
-    """When the frozen reference is replaced by the policy: every 200 rounds, but never by one that has become worse.
-
-    A replacement that is due waits until val_loss has come back.
-    """
-
-    rounds: int = 0  # since the reference was frozen
-
-    def after_round(self, val_loss: float, best_val_loss: float) -> tuple[Reference, NoticeCode | None]:
-        """`val_loss` of the last evaluation, `best_val_loss` of all."""
-        rounds = self.rounds + 1
-        if rounds >= SYNC_ROUNDS and val_loss <= best_val_loss + SYNC_MARGIN:
-            return Reference(), "reference_synced"
-        return Reference(rounds), None
+def may_be_reference(val_loss: float, best_val_loss: float) -> bool:
+    """Whether the averaged weights of an evaluation become the reference: never when they have become worse."""
+    return val_loss <= best_val_loss + SYNC_MARGIN

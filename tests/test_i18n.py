@@ -32,7 +32,6 @@ NOTICES = {  # code -> the values that come with it
     "self_play_started": set(),
     "self_play_paused": set(),
     "self_play_resumed": set(),
-    "reference_synced": set(),
     "micro_batch_halved": {"batch_size"},
     "checkpoint_corrupt": {"iteration"},
     "early_stopped": {"best_iteration"},

@@ -16,7 +16,7 @@ from config import SelfPlayConfig
 from model import Transformer
 from policy_gradient import Round, SelfPlay, SelfPlayState
 from selfplay.environment import Prompt, Score
-from selfplay.leash import Gate, KLController, Reference, Starter
+from selfplay.leash import Gate, KLController, Starter
 from tests.engine.engine_kit import finish, make_model, play, same, wild
 from tokenizer import Tokenizer
 
@@ -156,18 +156,16 @@ def test_kl_of_a_policy_equal_to_its_reference_is_zero(tokenizer: Tokenizer) -> 
     assert _round(player, model).event.kl > 0.05
 
 
-def test_reference_is_replaced_only_when_the_round_says_so(tokenizer: Tokenizer) -> None:
-    model = wild(make_model())
-    player = _player(tokenizer, model)
-    due = dataclasses.replace(STARTED, reference=Reference(199), val_loss=2.0, best_val_loss=2.0)
+def test_reference_follows_the_average_while_it_is_good(tokenizer: Tokenizer) -> None:
+    first, better, worse = (wild(make_model(), seed=seed) for seed in (1, 2, 3))
+    player = _player(tokenizer, first)
+    player.after_evaluation(STARTED, better, 20, 2.0, 2.0, 2.0)
+    assert same(player.reference.state_dict(), better.state_dict())
+    player.after_evaluation(STARTED, worse, 30, 2.02, 2.0, 2.0)
+    assert same(player.reference.state_dict(), better.state_dict())
     with torch.no_grad():
-        model.lm_head.weight.mul_(1.5)
-    player.commit(_round(player, model), model)
-    assert not same(player.reference.state_dict(), model.state_dict())
-    round_ = _round(player, model, due)
-    assert (round_.notice.code, round_.state.reference.rounds) == ("reference_synced", 0)
-    player.commit(round_, model)
-    assert same(player.reference.state_dict(), model.state_dict())
+        better.lm_head.weight.mul_(1.5)
+    assert not same(player.reference.state_dict(), better.state_dict())  # a copy, not the average itself
 
 
 def test_reference_round_trips_through_a_checkpoint(tokenizer: Tokenizer) -> None:
@@ -186,7 +184,7 @@ def test_reference_round_trips_through_a_checkpoint(tokenizer: Tokenizer) -> Non
     [
         SelfPlayState(),
         SelfPlayState(
-            7, Starter(5.7, True), Gate(2.0, 3, True), Reference(12), KLController.start(0.05, 0.1), 2.5, 2.25
+            7, Starter(5.7, True), Gate(2.0, 3, True), KLController.start(0.05, 0.1), 2.25
         ),
     ],
 )

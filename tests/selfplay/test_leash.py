@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfplay.leash import Gate, KLController, Reference, Starter
+from selfplay.leash import Gate, KLController, Starter, may_be_reference
 
 
 def through_json(state: Any) -> Any:
@@ -122,19 +122,9 @@ def test_kl_controller_overlooks_a_value_that_is_not_finite() -> None:
 # ---- reference -------------------------------------------------------------------------------------------------------
 
 
-def test_reference_syncs_after_200_rounds_of_a_good_model() -> None:
-    assert Reference(198).after_round(5.0, 5.0) == (Reference(199), None)
-    assert Reference(199).after_round(5.01, 5.0) == (Reference(0), "reference_synced")
-
-
-def test_reference_waits_while_the_model_is_worse() -> None:
-    waiting, notice = Reference(199).after_round(5.02, 5.0)
-    assert (waiting, notice) == (Reference(200), None)
-    assert waiting.after_round(5.0, 5.0) == (Reference(0), "reference_synced")
-
-
-def test_reference_never_syncs_to_a_model_without_a_finite_val_loss() -> None:
-    assert Reference(199).after_round(math.nan, 5.0)[1] is None
+@pytest.mark.parametrize(("val_loss", "may"), [(4.9, True), (5.01, True), (5.02, False), (math.inf, False), (math.nan, False)])
+def test_reference_is_never_a_model_that_became_worse(val_loss: float, may: bool) -> None:
+    assert may_be_reference(val_loss, 5.0) is may
 
 
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
@@ -142,7 +132,7 @@ def test_reference_never_syncs_to_a_model_without_a_finite_val_loss() -> None:
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=30), st.integers(0, 29))
 def test_states_saved_and_loaded_go_on_alike(values: list[float], saved_at: int) -> None:
-    straight: list[Any] = [Starter(), Gate(), KLController.start(0.05, 0.05), Reference(190)]
+    straight: list[Any] = [Starter(), Gate(), KLController.start(0.05, 0.05)]
     resumed = list(straight)
     for step, value in enumerate(values):
         if step == saved_at:
@@ -152,7 +142,5 @@ def test_states_saved_and_loaded_go_on_alike(values: list[float], saved_at: int)
 
 
 def _all_after(states: list[Any], iteration: int, value: float) -> list[Any]:
-    starter, gate, controller, reference = states
-    gate = gate.after(value)[0]
-    reference = reference.after_round(value, gate.best_val_loss)[0]
-    return [starter.after(iteration, value)[0], gate, controller.after(value), reference]
+    starter, gate, controller = states
+    return [starter.after(iteration, value)[0], gate.after(value)[0], controller.after(value)]
