@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from contextlib import AbstractContextManager
@@ -89,6 +90,25 @@ def _windows_available_bytes() -> int | None:
     if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # type: ignore[attr-defined,unused-ignore]
         return None
     return int(status.available)
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has held since `forget_peak_bytes`, or since its start where that does nothing."""
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def forget_peak_bytes() -> None:
+    """Count the peak anew from here. Linux only; a container may forbid it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def describe(device: torch.device) -> str:

@@ -148,6 +148,17 @@ class ModelPublished(Event):
 
 
 @dataclass(frozen=True)
+class RunMeasured(Event):
+    """At the end of a run that a forecast was made for: what it took, and what was promised."""
+
+    iteration: int
+    seconds: float
+    expected_seconds: float
+    peak_bytes: int | None  # of this process, where the system tells
+    expected_bytes: int
+
+
+@dataclass(frozen=True)
 class Notice(Event):
     """Something the person should know; the sentence stands in the catalogues under `notice.<code>`."""
 
@@ -170,6 +181,7 @@ class TrainingStatus:
     iteration: int = 0
     iterations: int | None = None
     started_iteration: int = 0
+    started_seconds: float = 0.0  # of training before this run
     loss: float | None = None
     val_loss: float | None = None
     bits_per_byte: float | None = None
@@ -196,6 +208,7 @@ class TrainingStatus:
     checkpoint_iteration: int | None = None
     published_iteration: int | None = None
     sample: str | None = None
+    measured: RunMeasured | None = None
     notices: tuple[Notice, ...] = ()
     error: dict[str, Any] | None = None  # {"code", "parameters", "field"?}; the edge adds the message
     config: TrainConfig | None = None
@@ -211,7 +224,7 @@ def advance(status: TrainingStatus, event: Event) -> TrainingStatus:
         case StageBegun(stage, done, total):
             changes = {"stage": stage, "stage_done": done, "stage_total": total}
         case RunStarted():
-            changes = dataclasses.asdict(event) | {"started_iteration": event.iteration}
+            changes = dataclasses.asdict(event) | {"started_iteration": event.iteration, "started_seconds": event.elapsed_seconds}
         case IterationDone():
             changes = dataclasses.asdict(event) | _remaining(status, event)
         case Evaluated():
@@ -224,6 +237,8 @@ def advance(status: TrainingStatus, event: Event) -> TrainingStatus:
             changes = {"sample": event.prompt + event.text}
         case CheckpointSaved():
             changes = {"checkpoint_iteration": event.iteration}
+        case RunMeasured():
+            changes = {"measured": event}
         case ModelPublished():
             changes = {"published_iteration": event.iteration}
         case Notice():

@@ -30,7 +30,7 @@ from checkpoint_store import Checkpoint
 from config import TrainConfig
 from corpus import library
 from corpus.dataset import SplitBook, TokenDataset, require_size, split, tokenize
-from devices import choose_device, choose_num_threads, choose_precision, describe
+from devices import choose_device, choose_num_threads, choose_precision, describe, forget_peak_bytes, peak_bytes
 from distributed import ALONE, Ranks
 from errors import AZRError
 from events import (
@@ -40,6 +40,7 @@ from events import (
     IterationDone,
     ModelPublished,
     Notice,
+    RunMeasured,
     RunStarted,
     Stage,
     StageBegun,
@@ -65,6 +66,8 @@ class TrainingPlan:
     books: tuple[str, ...]
     config: TrainConfig
     resumed: bool = False  # an unfinished run on the same books goes on
+    expected_seconds: float | None = None  # what a forecast promised, to be compared with what comes
+    expected_bytes: int | None = None
 
 
 def can_resume(workspace: Workspace, model: str, books: tuple[str, ...]) -> bool:
@@ -87,6 +90,7 @@ def train(workspace: Workspace, plan: TrainingPlan, ranks: Ranks = ALONE) -> Gen
         write_run(workspace, plan.model, _record(dataclasses.replace(status, state=state, error=told), started_at))
 
     record(State.RUNNING)
+    forget_peak_bytes()
     with RunLog(workspace, plan.model) as log:
         try:
             with contextlib.closing(_events(workspace, plan, ranks)) as told:  # else its last save fails unseen
@@ -96,6 +100,10 @@ def train(workspace: Workspace, plan: TrainingPlan, ranks: Ranks = ALONE) -> Gen
                     if isinstance(event, Evaluated | CheckpointSaved | RunStarted):
                         record(State.RUNNING)
                     yield event
+                if measured := _measured(plan, status):
+                    status = advance(status, measured)
+                    log.append(measured)
+                    yield measured
         except GeneratorExit:
             status = stopped(status)
             record(State.STOPPED)
@@ -124,6 +132,14 @@ def _record(status: TrainingStatus, started_at: str) -> dict[str, Any]:
     values = dataclasses.asdict(dataclasses.replace(status, config=None))
     config = status.config.model_dump(mode="json") if status.config else None
     return values | {"config": config, "started_at": started_at, "updated_at": _now()}
+
+
+def _measured(plan: TrainingPlan, status: TrainingStatus) -> RunMeasured | None:
+    """What a finished run took beside what was promised; None where nothing was, or where memory was another process's."""
+    if plan.expected_seconds is None or plan.expected_bytes is None or plan.config.devices > 1:
+        return None
+    seconds = status.elapsed_seconds - status.started_seconds
+    return RunMeasured(status.iteration, seconds, plan.expected_seconds, peak_bytes(), plan.expected_bytes)
 
 
 def _now() -> str:

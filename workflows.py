@@ -17,79 +17,40 @@ import checkpoint_store
 import model_store
 from config import ModelConfig, SamplingConfig, TrainConfig
 from corpus import library
-from devices import available_bytes, choose_device, choose_precision, count_devices
+from devices import choose_device, count_devices
 from errors import DoesNotFit, NoBooks, TooManyDevices, UnsupportedFormat
 from events import State, TrainingStatus
 from export import archive
+from forecast import Estimate, Forecast, estimate, forecast, pace
 from generation import Piece, prompt_ids, stream, text_pieces
-from kernels import LONGEST_DENSE
-from kernels import ROWS_AT_ONCE as LOGIT_ROWS
-from model import Transformer, count_parameters
+from model import Transformer
 from model_store import ModelInfo, get_model, list_models
-from policy_gradient import ROWS_AT_ONCE as SELF_PLAY_ROWS
+from rehearsal import Pace
 from run_log import history, last_run_name, read_run, rollouts
 from training_run import TrainingPlan, can_resume, train, work
 from workspace import Workspace, safe_name
 
-__all__ = ["ModelInfo", "TrainingPlan", "get_model", "history", "list_models", "rollouts", "train", "work"]
+__all__ = [
+    "Estimate",
+    "Forecast",
+    "ModelInfo",
+    "Pace",
+    "TrainingPlan",
+    "estimate",
+    "forecast",
+    "get_model",
+    "history",
+    "list_models",
+    "pace",
+    "rollouts",
+    "train",
+    "work",
+]
 
 EXPORT_FORMATS = ("hf",)
-CHARACTERS_PER_TOKEN = 3.5  # of Russian and English prose with vocabularies of 5,000 to 15,000; a first guess only
-PROCESS_BYTES = 560_000_000  # Python, torch and its buffers while it computes, and a book of a million characters
-RESTING_BYTES = 230_000_000  # of them this process holds already
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a model will be and what its training will take, before anything is allocated."""
-
-    parameters: int
-    training_bytes: int
-    available_bytes: int | None
-    fits: bool
-    tokens: int | None  # in the chosen books, roughly
-    tokens_per_parameter: float | None
-
-
-def estimate(config: ModelConfig, train: TrainConfig | None = None, books_characters: int | None = None) -> Estimate:
-    """Counted on torch's meta device, whatever the size. Raises DeviceMissing."""
-    train = train or TrainConfig()
-    parameters = count_parameters(config)
-    needed, available = training_bytes(config, train, parameters), available_bytes(choose_device(train.device))
-    tokens = None if books_characters is None else round(books_characters / CHARACTERS_PER_TOKEN)
-    return Estimate(
-        parameters=parameters,
-        training_bytes=needed,
-        available_bytes=available,
-        fits=available is None or needed - RESTING_BYTES <= available,
-        tokens=tokens,
-        tokens_per_parameter=None if tokens is None else tokens / parameters,
-    )
-
-
-def training_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int:
-    """Memory at the peak of a training, this process with it: what each parameter needs, and the largest batch."""
-    matrices = parameters - 2 * config.vocab_size * config.d_model
-    moments = 8 * parameters - (4 * matrices if train.optimizer == "muon" else 0)
-    weights = 20 * parameters + 2 * moments  # weights, gradients, average, optimizer; a snapshot of all but the gradients
-    if train.self_play.enabled:
-        weights += 12 * parameters  # the reference, its snapshot, a gradient of its own
-    rows = max(train.batch_size, SELF_PLAY_ROWS if train.self_play.enabled else 0)
-    logits = 10 * LOGIT_ROWS * config.vocab_size
-    rows = -(-rows // train.devices)
-    process = PROCESS_BYTES + weights + logits + rows * config.max_seq_len * _bytes_per_token(config, train)
-    return process * (train.devices if choose_device(train.device).type == "cpu" else 1)
-
-
-def _bytes_per_token(config: ModelConfig, train: TrainConfig) -> int:
-    """What the backward pass keeps of a token; the factors were fitted to measured peaks (docs/benchmarks.md)."""
-    size = choose_precision(train.precision, choose_device(train.device)).itemsize
-    casts = 10 * config.d_model if size == 2 else 0
-    attention = config.num_heads * config.max_seq_len if config.max_seq_len <= LONGEST_DENSE else 0
-    return config.num_layers * (size * (25 * config.d_model + 4 * config.d_ff + attention) + casts)
 
 
 def create_model(workspace: Workspace, name: str, config: ModelConfig, seed: int = 0) -> ModelInfo:
@@ -125,6 +86,13 @@ def prepare_training(workspace: Workspace, model: str, books: tuple[str, ...], c
     _require_work_for_all(config)
     _require_fit(estimate(info.config, config), field="batch_size")
     return TrainingPlan(info.name, names, config, resumed=can_resume(workspace, info.name, names))
+
+
+def expecting(plan: TrainingPlan, promised: Forecast | None) -> TrainingPlan:
+    """The plan that will compare itself with what was promised for it."""
+    if promised is None:
+        return plan
+    return dataclasses.replace(plan, expected_seconds=promised.total_seconds, expected_bytes=promised.training_bytes)
 
 
 def _require_work_for_all(config: TrainConfig) -> None:

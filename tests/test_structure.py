@@ -32,12 +32,14 @@ LEVELS = {
     "run_log": 4,
     "azr_trainer": 5,
     "training_run": 6,
-    "workflows": 7,
-    "jobs": 7,
-    "web": 8,
-    "server": 9,
-    "start": 9,
-    "cli": 10,
+    "rehearsal": 6,
+    "forecast": 7,
+    "workflows": 8,
+    "jobs": 8,
+    "web": 9,
+    "server": 10,
+    "start": 10,
+    "cli": 11,
 }
 NO_TORCH = {"errors", "config", "workspace", "i18n", "events", "tokenizer", "selfplay", "run_log", "jobs", "web", "server", "start"}
 DATA_FOLDERS = {"models", "books", "checkpoints"}

@@ -28,8 +28,17 @@ def train(body: Train, services: ServicesDep) -> Response:
         if running.state in ACTIVE_STATES:
             raise TrainingRuns(model=running.model or "")
         plan = workflows.prepare_training(workspace, body.model, body.books, narrowed(body, TrainConfig))
-        job_id = services.runner.submit(body.model, body.books, lambda: workflows.train(workspace, plan), plan.config)
+        plan = workflows.expecting(plan, services.rehearsals.known(workspace, plan))
+        run = lambda: services.rehearsals.after(workflows.train(workspace, plan))  # noqa: E731
+        job_id = services.runner.submit(body.model, body.books, run, plan.config)
     return JSONAnswer({"job_id": job_id, "model": body.model, "resumed": plan.resumed}, status_code=202)
+
+
+@router.post("/forecast", dependencies=[JSON_BODY], summary="How long a training will take, measured")
+def forecast(body: Train, services: ServicesDep) -> Response:
+    """Rehearses the training for some seconds, once for such settings; 409 while one runs. Nothing is started or kept."""
+    plan = workflows.prepare_training(services.workspace, body.model, body.books, narrowed(body, TrainConfig))
+    return JSONAnswer(services.rehearsals.forecast(services.workspace, plan, services.runner))
 
 
 @router.post("/stop_training", status_code=202, summary="Stop after the running iteration and save")

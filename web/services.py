@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection
 import i18n
 from jobs import JobRunner
 from web.generations import Generations
+from web.rehearsals import Rehearsals
 from workflows import Snapshots
 from workspace import Workspace
 
@@ -29,6 +30,7 @@ class Services:
     snapshots: Snapshots
     generations: Generations
     upload_limit_bytes: int
+    rehearsals: Rehearsals = field(default_factory=Rehearsals)
     changes: threading.Lock = field(default_factory=threading.Lock)  # "is it in use?" and the change are one step
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # set when the server goes down: streams end at once
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import azr_trainer
-import workflows
+import forecast
 from azr_trainer import AZRTrainer, TrainerState
 from corpus.dataset import TokenDataset, split, tokenize
 from model import Transformer
@@ -48,7 +48,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def enough_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fits must not depend on what else this machine is doing."""
-    monkeypatch.setattr(workflows, "available_bytes", lambda device: 8 * 10**9)
+    monkeypatch.setattr(forecast, "available_bytes", lambda device: 8 * 10**9)
 
 
 @pytest.fixture(autouse=True)

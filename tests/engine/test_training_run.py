@@ -372,11 +372,11 @@ def test_mistake_of_ours_saves_nothing_and_says_failed(workspace: Workspace, mon
 
 TRAINER_PROCESS = """
 import sys
-import azr_trainer, workflows
+import azr_trainer, forecast, workflows
 from tests.engine.engine_kit import plan
 from workspace import Workspace
 azr_trainer.SAMPLE_TOKENS = 6
-workflows.available_bytes = lambda device: 8 * 10**9
+forecast.available_bytes = lambda device: 8 * 10**9
 ws = Workspace(sys.argv[1])
 for event in workflows.train(ws, plan(ws, iterations=None, eval_every=3, checkpoint_every=1)):
     if type(event).__name__ == "CheckpointSaved":

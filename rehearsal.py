@@ -1,0 +1,189 @@
+"""A few seconds of the very training that was asked for, to tell beforehand how long it will take on this machine.
+
+The real trainer reads a sample of the real books with the real settings; what would take too long at full size (many sequences,
+long rollouts, all held-out text) is measured at smaller sizes and continued in a straight line. Nothing of it is kept.
+
+Not here: memory (workflows.estimate), where models and books come from.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from azr_trainer import MOST_VAL_TOKENS, AZRTrainer, TrainerState
+from config import TrainConfig
+from corpus.dataset import SplitBook, TokenDataset, tokenize
+from events import IterationDone
+from model import Transformer
+from policy_gradient import SelfPlay, SelfPlayState, max_new_tokens
+from selfplay.leash import MIN_ITERATIONS, Starter
+from selfplay.text import TextEnvironment
+from tokenizer import Tokenizer
+
+ITERATION_SECONDS, SELF_PLAY_SECONDS = 2.0, 2.0  # what measuring each of them may take
+REPEATED, QUICK_SECONDS = 3, 0.5  # iterations of a size that take no longer; of them the quickest counts: others only disturb
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What the parts of a training take, in seconds."""
+
+    iteration_seconds: float  # on the book alone
+    round_seconds: float  # of self-play; 0 when it is off
+    evaluation_seconds: float  # with its sample
+    tokens_per_iteration: int
+    train_tokens: int  # of all books, told from the sample
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens_per_iteration / self.iteration_seconds
+
+    def seconds(self, config: TrainConfig, first: int, last: int) -> float:
+        """Of the iterations from `first` (exclusive) to `last`; self-play is counted from where it may begin at the earliest."""
+        playing = config.self_play.every if config.self_play.enabled else 0
+        rounds = (last - max(first, min(last, MIN_ITERATIONS))) // playing if playing else 0
+        evaluations = 1 + (last - first) // config.eval_every
+        return (
+            (last - first) * self.iteration_seconds + rounds * self.round_seconds + evaluations * self.evaluation_seconds
+        )
+
+    def epoch_seconds(self) -> float:
+        """Of reading all books once, on the book alone."""
+        return self.train_tokens / self.tokens_per_second
+
+
+def rehearse(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    sample: SplitBook,
+    share: float,
+    config: TrainConfig,
+    go_on: Callable[[], None] = lambda: None,
+) -> Pace:
+    """Train `model` a little on `sample`, which is `share` (0 to 1] of the books' characters.
+
+    `go_on` is called at every event and ends the rehearsal by raising. Raises OutOfMemory.
+    """
+    dataset = _dataset(sample, tokenizer)
+    rehearsal = _Rehearsal(model, tokenizer, dataset, sample, config, go_on)
+    rows = config.batch_size * config.grad_accum_steps
+    iteration = straight_line(rehearsal.iteration, rows, ITERATION_SECONDS)
+    round_ = 0.0
+    if config.self_play.enabled:
+        longest = max_new_tokens(config.self_play, model.config)
+        round_ = straight_line(rehearsal.round, longest, SELF_PLAY_SECONDS)
+    val_tokens = min(MOST_VAL_TOKENS, round(len(dataset.val) / share))
+    return Pace(
+        iteration_seconds=iteration,
+        round_seconds=round_,
+        evaluation_seconds=rehearsal.evaluation(val_tokens),
+        tokens_per_iteration=rows * model.config.max_seq_len,
+        train_tokens=round(len(dataset.train) / share),
+    )
+
+
+def straight_line(measure: Callable[[int], float], size: int, budget_seconds: float) -> float:
+    """The seconds of `measure(size)`: measured where the budget reaches that far, else continued from the two largest sizes.
+
+    Sizes are a sixteenth of `size`, an eighth, a quarter, a half and all of it; two of them are measured whatever they take.
+    """
+    started_at = time.perf_counter()
+    points: list[tuple[int, float]] = []
+    for part in sorted({max(1, size >> halvings) for halvings in range(5)}):
+        began_at = time.perf_counter()
+        points.append((part, measure(part)))
+        now = time.perf_counter()
+        if len(points) >= 2 and now - started_at + 2 * (now - began_at) > budget_seconds:
+            break
+    if points[-1][0] == size:
+        return points[-1][1]
+    (x0, y0), (x1, y1) = points[-2:]
+    return y1 + max(0.0, y1 - y0) / (x1 - x0) * (size - x1)
+
+
+class _Rehearsal:
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        dataset: TokenDataset,
+        sample: SplitBook,
+        config: TrainConfig,
+        go_on: Callable[[], None],
+    ) -> None:
+        self._go_on = go_on
+        self._model, self._tokenizer, self._dataset, self._config = model, tokenizer, dataset, config
+        self._one_row: float | None = None  # seconds of an iteration of one sequence
+        play = config.self_play
+        self._environment = TextEnvironment(
+            [sample.train],
+            play.prompts,
+            play,
+            tokenizer.encode,
+            tokenizer.decode,
+            config.seed,
+            max_prompt_tokens=model.config.max_seq_len - max_new_tokens(play, model.config),
+        )
+
+    def iteration(self, rows: int) -> float:
+        """Seconds of one iteration of `rows` sequences."""
+        return self._iteration(self._trainer(_micro_batches(self._config, rows), None))
+
+    def round(self, tokens: int) -> float:
+        """Seconds of a round of self-play whose rollouts have at most `tokens` tokens."""
+        play = self._config.self_play.model_copy(update={"max_new_tokens": tokens, "every": 1})
+        config = self._config.model_copy(update={"batch_size": 1, "grad_accum_steps": 1, "self_play": play})
+        if self._one_row is None:
+            self._one_row = self._iteration(self._trainer(config, None))
+        trainer = self._trainer(config, SelfPlay(self._environment, play, self._tokenizer, self._model.config, config.seed))
+        return max(0.0, self._iteration(trainer) - self._one_row)
+
+    def evaluation(self, val_tokens: int) -> float:
+        """Seconds of an evaluation on `val_tokens` held-out tokens, with its sample."""
+        rows = max(1, self._config.batch_size // 4)
+        trainer = self._trainer(self._config.model_copy(update={"batch_size": rows}), None)
+        started_at = time.perf_counter()
+        trainer.sample()
+        sampled_at = time.perf_counter()
+        trainer.validate(most_batches=1)
+        seen = min(rows * self._model.config.max_seq_len, len(self._dataset.val))
+        return (sampled_at - started_at) + (time.perf_counter() - sampled_at) * val_tokens / seen
+
+    def _iteration(self, trainer: AZRTrainer) -> float:
+        """Seconds of the quickest of a few iterations, the first left out: it warms up. A slow first one is not repeated."""
+        before, taken = 0.0, []
+        for event in trainer.run():
+            self._go_on()
+            if isinstance(event, IterationDone):
+                taken.append(event.elapsed_seconds - before)
+                before = event.elapsed_seconds
+                if len(taken) > REPEATED or taken[-1] > QUICK_SECONDS:
+                    break
+        return min(taken[1:] or taken)
+
+    def _trainer(self, config: TrainConfig, self_play: SelfPlay | None) -> AZRTrainer:
+        config = config.model_copy(update={"iterations": None, "eval_every": 10**6})
+        state = TrainerState(evaluated_iteration=0)  # the evaluation before the first iteration is not waited for
+        if self_play is not None:
+            begun = SelfPlayState(starter=Starter(first_val_loss=1.0, started=True))
+            state.self_play, _ = self_play.after_evaluation(begun, self._model, 0, 1.0, 1.0, 1.0)
+        return AZRTrainer(self._model, self._tokenizer, self._dataset, config, self_play=self_play, state=state)
+
+
+def _micro_batches(config: TrainConfig, rows: int) -> TrainConfig:
+    """The configuration for `rows` sequences in micro-batches no larger than the person's."""
+    size = min(config.batch_size, rows)
+    return config.model_copy(update={"batch_size": size, "grad_accum_steps": max(1, rows // size)})
+
+
+def _dataset(sample: SplitBook, tokenizer: Tokenizer) -> TokenDataset:
+    steps = tokenize([sample], tokenizer)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            assert isinstance(done.value, TokenDataset)
+            return done.value
+

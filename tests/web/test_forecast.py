@@ -1,0 +1,96 @@
+"""The forecast over HTTP: measured once, kept, never beside a training, compared at the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+import workflows
+from rehearsal import Pace
+from tests.web.web_client import BOOK_NAME, MODEL, TINY_TRAINING, assert_error, expect, train, wait_until_over
+
+WISH = {"model": MODEL, "books": [BOOK_NAME], **TINY_TRAINING}
+PACE = Pace(
+    iteration_seconds=0.5, round_seconds=2.0, evaluation_seconds=3.0, tokens_per_iteration=100, train_tokens=1000
+)
+
+
+@pytest.fixture
+def ready(make_model: Callable[[str], Any], make_book: Callable[[str], Any]) -> None:
+    make_model(MODEL)
+    make_book(BOOK_NAME)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[workflows.TrainingPlan]:
+    """What was rehearsed; each rehearsal gives PACE at once."""
+    plans: list[workflows.TrainingPlan] = []
+    monkeypatch.setattr(workflows, "pace", lambda workspace, plan, go_on: plans.append(plan) or PACE)
+    return plans
+
+
+@pytest.mark.usefixtures("ready")
+def test_forecast_is_measured_for_real(client: TestClient) -> None:
+    told = expect(client.post("/forecast", json={**WISH, "iterations": 20}), 200)
+    assert told["tokens_per_second"] > 0
+    assert 0 < told["total_seconds"] < 100
+    assert told["epochs"] == pytest.approx(20 * 4 * 32 / told["train_tokens"])
+
+
+@pytest.mark.usefixtures("ready")
+def test_forecast_rehearses_again_only_for_what_changes_the_times(
+    client: TestClient, asked: list[workflows.TrainingPlan]
+) -> None:
+    totals = [
+        expect(client.post("/forecast", json={**WISH, **change}), 200)["total_seconds"]
+        for change in ({"iterations": 100}, {"iterations": 200, "eval_every": 100}, {"iterations": None}, {"batch_size": 3})
+    ]
+    assert totals[:3] == [100 * 0.5 + 21 * 3.0, 200 * 0.5 + 3 * 3.0, None]
+    assert [plan.config.batch_size for plan in asked] == [4, 3]
+
+
+@pytest.mark.usefixtures("ready")
+def test_forecast_is_refused_beside_a_training_and_ended_by_one(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, answers = threading.Event(), []
+
+    def endless(workspace: object, plan: object, go_on: Callable[[], None]) -> Pace:
+        began.set()
+        while True:
+            go_on()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(workflows, "pace", endless)
+    asking = threading.Thread(target=lambda: answers.append(client.post("/forecast", json=WISH)))
+    asking.start()
+    assert began.wait(10)
+    train(client, iterations=10)
+    asking.join(30)
+    assert_error(answers[0], 409, "training_runs")
+    assert wait_until_over(client)["state"] == "done"
+
+
+@pytest.mark.usefixtures("ready")
+def test_finished_training_tells_what_was_promised(client: TestClient, asked: list[workflows.TrainingPlan]) -> None:
+    expect(client.post("/forecast", json={**WISH, "iterations": 10}), 200)
+    train(client, iterations=10)
+    measured = wait_until_over(client)["measured"]
+    assert measured["expected_seconds"] == 10 * 0.5 + 3 * 3.0
+    assert measured["seconds"] > 0
+    assert len(asked) == 1
+
+
+@pytest.mark.usefixtures("ready")
+def test_training_that_nobody_asked_about_promises_nothing(client: TestClient) -> None:
+    train(client, iterations=5)
+    assert wait_until_over(client)["measured"] is None
+
+
+def test_forecast_names_the_field_that_is_wrong(client: TestClient) -> None:
+    assert_error(client.post("/forecast", json={**WISH, "model": "никто"}), 404, "model_not_found", field="model")
