@@ -50,7 +50,13 @@ class ModelConfig(Config):
         if self.d_model % self.num_heads or (self.d_model // self.num_heads) % 2:
             fitting = [h for h in range(1, 257) if self.d_model % h == 0 and (self.d_model // h) % 2 == 0]
             shown = ", ".join(str(h) for h in fitting)
-            raise HeadsDoNotDivide(field="num_heads", d_model=self.d_model, num_heads=self.num_heads, fitting=shown)
+            raise HeadsDoNotDivide(
+                field="num_heads" if fitting else "d_model",
+                reason="" if fitting else "none",
+                d_model=self.d_model,
+                num_heads=self.num_heads,
+                fitting=shown,
+            )
         return self
 
     @property
@@ -127,11 +133,11 @@ class SamplingConfig(Config):
     """How text is drawn from a model's probabilities. temperature 0 always takes the likeliest token."""
 
     max_new_tokens: int = _field(200, unit="tokens", ge=1, le=100_000)
-    temperature: float = _field(0.8, ge=0, le=10)
+    temperature: float = _field(0.7, ge=0, le=10)
     top_k: int = _field(50, unit="tokens", ge=0, le=200_000)  # 0 = off
-    top_p: float = _field(0.95, gt=0, le=1)
+    top_p: float = _field(0.9, gt=0, le=1)
     min_p: float = _field(0.0, ge=0, le=1)
-    repetition_penalty: float = _field(1.1, ge=0.1, le=10)
+    repetition_penalty: float = _field(1.0, ge=0.1, le=10)
     seed: int | None = _field(None, ge=0, le=SEED_LIMIT, advanced=True)
     stop: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = _field((), max_length=16, strict=False, advanced=True)
 

@@ -132,7 +132,9 @@ class Translator:
             code, parameters, field = str(error["code"]), error.get("parameters") or {}, error.get("field")
         keys = (f"error.{code}.{parameters.get('reason')}", f"error.{code}")
         key = next((key for key in keys if key in self.sentences), keys[-1])
-        return self.gettext(key, **{**parameters, "field": self._named(field)})
+        encoding = f"encoding.{parameters.get('encoding')}"
+        named = {"encoding": self.gettext(encoding)} if encoding in self.sentences else {}
+        return self.gettext(key, **{**parameters, **named, "field": self._named(field)})
 
     def _named(self, field: str | None) -> str:
         if field is None:

@@ -71,7 +71,8 @@ def delete_model(workspace: Workspace, name: str) -> None:
 def _require_fit(found: Estimate, *, field: str) -> None:
     if not found.fits:
         available = found.available_bytes or 0
-        raise DoesNotFit(field=field, needed_bytes=found.training_bytes, available_bytes=available)
+        about = "model" if field == "d_model" else "training"
+        raise DoesNotFit(field=field, reason=about, needed_bytes=found.training_bytes, available_bytes=available)
 
 
 # ---- training ---------------------------------------------------------------------------------------------------------

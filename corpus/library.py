@@ -9,6 +9,7 @@ Not covered: formats other than plain text.
 
 from __future__ import annotations
 
+import codecs
 import logging
 import shutil
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = [
     "preview_as",
     "read_text",
     "reread_book",
+    "same_text",
 ]
 
 DEFAULT_LIMIT_BYTES = 4 << 30
@@ -71,6 +73,12 @@ def add_book(
     return info
 
 
+def same_text(ws: Workspace, book: BookInfo) -> str | None:
+    """The name of another book with exactly this text, if there is one."""
+    twins = (other.name for other in list_books(ws) if other.sha256 == book.sha256 and other.name != book.name)
+    return next(twins, None)
+
+
 def list_books(ws: Workspace) -> list[BookInfo]:
     """All books by name. Adopts texts that a person dropped in, and sweeps what a crash left of others."""
     with LOCK:
@@ -106,13 +114,18 @@ def reread_book(ws: Workspace, name: str, encoding: str) -> BookInfo:
     return info
 
 
-def preview_as(ws: Workspace, name: str, encoding: str) -> str:
-    """How the book would begin in this encoding; wrong bytes show as U+FFFD. Changes nothing."""
+def preview_as(ws: Workspace, name: str, encoding: str) -> tuple[str, bool]:
+    """How the book would begin in this encoding, wrong bytes as U+FFFD, and whether there were none. Changes nothing."""
     encoding = canonical(encoding)
     source, _ = shelf.source_of(ws, shelf.require_book(ws, name).stem)
     with source.open("rb") as file:
         head = file.read(_PREVIEW_BYTES)
-    return clean(head.decode(encoding, "replace"))[: plain_text.PREVIEW_CHARACTERS]
+    shown = clean(head.decode(encoding, "replace"))[: plain_text.PREVIEW_CHARACTERS]
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(head)  # a character cut at the end is no mistake
+    except UnicodeError:
+        return shown, False
+    return shown, True
 
 
 def delete_book(ws: Workspace, name: str) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Query, Response, UploadFile
 
 from corpus import library
-from web.answers import JSONAnswer
+from web.answers import JSONAnswer, plain
 from web.api_models import refuse_in_use
 from web.bodies import ERROR_ANSWERS, FORM_BODY, JSON_BODY
 from web.schemas import ReadAs
@@ -30,12 +30,13 @@ def upload_book(
     name: Annotated[str | None, Form()] = None,
     encoding: Annotated[str | None, Form()] = None,
 ) -> Response:
-    """Without `name` the book is called after its file; without `encoding` it is detected."""
+    """Without `name` the book is called after its file; without `encoding` it is detected. `same_as` names a book of equal text."""
     limit_bytes = services.upload_limit_bytes
     book = library.add_book(
         services.workspace, file.filename or "", file.file, name=name, encoding=encoding, limit_bytes=limit_bytes
     )
-    return JSONAnswer(book, status_code=201, headers={"Location": f"/books/{quote(book.name)}"})
+    answer = plain(book) | {"same_as": library.same_text(services.workspace, book)}
+    return JSONAnswer(answer, status_code=201, headers={"Location": f"/books/{quote(book.name)}"})
 
 
 @router.get("/books", summary="All books")
@@ -50,8 +51,9 @@ def get_book(name: str, services: ServicesDep) -> Response:
 
 @router.get("/books/{name}/preview", summary="How a book would begin in another encoding")
 def preview_book(name: str, encoding: Annotated[str, Query(max_length=40)], services: ServicesDep) -> Response:
-    preview = library.preview_as(services.workspace, name, encoding)
-    return JSONAnswer({"preview": preview, "encoding": encoding})
+    """`readable` is false where already the first bytes are no text in this encoding."""
+    preview, readable = library.preview_as(services.workspace, name, encoding)
+    return JSONAnswer({"preview": preview, "encoding": encoding, "readable": readable})
 
 
 @router.post("/books/{name}/encoding", dependencies=[JSON_BODY], summary="Read a book as another encoding")

@@ -51,11 +51,11 @@ list.addEventListener("change", async (event) => {
   if (event.target.dataset.bookPart !== "encoding") return;
   const encoding = event.target.value;
   await attempt(row, async () => {
-    const { preview } = await get(path`/books/${row.dataset.book}/preview?encoding=${encoding}`);
+    const { preview, readable } = await get(path`/books/${row.dataset.book}/preview?encoding=${encoding}`);
     if (part(row, "encoding").value !== encoding) return;
     part(row, "preview").textContent = preview;
-    part(row, "note").textContent = t("js.preview_as");
-    row.querySelector("[data-book-action=reread]").hidden = false;
+    part(row, "note").textContent = t(readable ? "js.preview_as" : "js.preview_unreadable");
+    row.querySelector("[data-book-action=reread]").hidden = !readable;
   });
 });
 

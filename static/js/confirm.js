@@ -14,6 +14,7 @@ export function confirmDeletion(kind, name, action) {
       try {
         await action();
         dialog.close();
+        document.getElementById("main").focus(); // the button that was pressed is gone
       } catch (error) {
         problem.textContent = error.message;
         problem.hidden = false;

@@ -1,18 +1,25 @@
 // Forms: their inputs as the JSON that the API wants, and errors beside the input they are about.
 // An input says by data-kind what it holds (int, float, bool, choice, text, texts); its name is the API's, dots for nesting.
 
-import { t } from "./text.js";
+import { plain, t } from "./text.js";
 
 const INVALID_MARKS = ["aria-invalid", "data-invalid"]; // a group of inputs has no aria-invalid
 const INVALID = "[aria-invalid], [data-invalid]";
 const CONTROLS = "[name][data-kind]:not([data-kind=book])";
 
-// The values of a form. Throws FieldProblem for what is not even a number.
+// The values of a form. Throws FieldProblem for what is not even a number; its details name every such input.
 export function read(form) {
   const values = {};
+  const problems = [];
   for (const control of form.querySelectorAll(CONTROLS)) {
-    if (!control.disabled) put(values, control.name.split("."), valueOf(control));
+    if (control.disabled) continue;
+    try {
+      put(values, control.name.split("."), valueOf(control));
+    } catch (problem) {
+      problems.push(problem);
+    }
   }
+  if (problems.length) throw Object.assign(problems[0], { details: problems });
   return values;
 }
 
@@ -25,9 +32,11 @@ export function write(form, values, prefix = "") {
   }
 }
 
-function setValue(control, value) {
+export function setValue(control, value) {
   if (control.dataset.kind === "bool") control.checked = value;
+  else if (control.dataset.kind === "float") control.value = plain(value);
   else control.value = Array.isArray(value) ? value.join("\n") : (value ?? "");
+  control.dispatchEvent(new Event("valueset", { bubbles: true }));
 }
 
 export class FieldProblem extends Error {
@@ -56,9 +65,11 @@ export function valueOf(control) {
   }
 }
 
+// A fraction may be written with a comma or a point, and its digits in groups.
 function numberOf(control) {
-  if (control.value !== "") return Number(control.value);
-  if ("optional" in control.dataset && !control.validity.badInput) return null;
+  const text = control.value.replace(/\s/g, "").replace(",", ".");
+  if (text !== "" && Number.isFinite(Number(text))) return Number(text);
+  if (text === "" && "optional" in control.dataset && !control.validity.badInput) return null;
   throw new FieldProblem(control.name, t("js.number_needed"));
 }
 
@@ -97,8 +108,9 @@ function say(place, message) {
 
 function reveal(control) {
   for (let box = control.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
-  control.focus();
-  control.scrollIntoView({ block: "center", behavior: "smooth" });
+  control.focus({ preventScroll: true });
+  const told = control.closest("[data-field]")?.querySelector(":scope > .field-error") ?? control;
+  told.scrollIntoView({ block: "center", behavior: "smooth" }); // a list of books is longer than the window
 }
 
 // While an action runs, its button cannot be pressed twice.

@@ -1,7 +1,10 @@
-// What every page has: the theme button, the switch for helps, and the progress of a training in its tab.
+// What every page has: the theme button, the switch for helps, what was typed before the language changed, and the progress of a
+// training in its tab.
 
 import { get } from "./api.js";
+import { keepForms } from "./keep.js";
 import { showTabProgress } from "./tab.js";
+import { count } from "./text.js";
 
 const POLL_MILLISECONDS = 5000;
 const root = document.documentElement;
@@ -42,6 +45,14 @@ for (const toggle of document.querySelectorAll("[data-role=helps]")) {
   });
 }
 
+// A unit agrees with its number: 1 layer, 2 layers.
+function agree(control) {
+  const unit = control.parentElement?.querySelector(".unit");
+  if (unit && control.value) unit.textContent = count(`unit.${unit.dataset.unit}`, Number(control.value.replace(",", ".")));
+}
+document.addEventListener("input", (event) => agree(event.target));
+document.addEventListener("valueset", (event) => agree(event.target));
+
 async function poll() {
   if (!document.hidden) await get("/training_status").then(showTabProgress, () => {});
   setTimeout(poll, POLL_MILLISECONDS);
@@ -49,3 +60,5 @@ async function poll() {
 
 // The training page has the event stream and needs no polling here.
 if (document.body.dataset.page !== "training" || !document.getElementById("training")) poll();
+
+keepForms(document.querySelectorAll(".languages a"));

@@ -3,7 +3,7 @@
 import { ApiError, path, send } from "./api.js";
 import { eventsOf } from "./events.js";
 import { busy, clearErrors, read, showError } from "./form.js";
-import { count, number, t } from "./text.js";
+import { count, t } from "./text.js";
 
 const form = document.getElementById("generate-form");
 const { trained } = JSON.parse(document.getElementById("page-data").textContent);
@@ -30,6 +30,7 @@ function begin(prompt) {
   document.getElementById("output-empty").hidden = true;
   cancel.hidden = false;
   copy.hidden = true;
+  output.scrollTop = output.scrollHeight; // a long beginning would hide what is written below it
 }
 
 function end() {
@@ -48,7 +49,7 @@ function append(text) {
 
 function tell({ tokens, tokens_per_second: speed, finish_reason: reason }) {
   const parts = [count("js.tokens", tokens)];
-  if (speed) parts.push(t("js.speed", { speed: number(speed, speed < 10 ? 1 : 0) }));
+  if (speed) parts.push(count("js.speed", speed < 10 ? Math.round(speed * 10) / 10 : Math.round(speed)));
   if (reason) parts.push(t(`js.finish_${reason}`));
   stats.textContent = parts.join(" · ");
 }

@@ -1,6 +1,7 @@
 // The live run in words and numbers: state, stages, progress, figures, errors. Everything is written from one status.
 
 import { path } from "./api.js";
+import { comparison } from "./forecast.js";
 import { showNotices } from "./notices.js";
 import { decimal, duration, inCatalogue, number, percent, short, t } from "./text.js";
 
@@ -30,7 +31,7 @@ export function showRun(model, status, known) {
   showStages(active ? status : {});
   showProgress(own ? status : null, active);
   showError(own ? status.error : null);
-  showNext(own && !active ? status.state : "", model, known);
+  showNext(own && !active ? status.state : "", model, known, status.measured ?? null);
   showFigures(own ? status : {});
   for (const name of ["reward_soon", "rollouts_soon"]) write(name, t(whyNoSelfPlay(own ? status : {}, active) ?? `js.${name}`));
   showNotices(own ? status.notices : []);
@@ -38,7 +39,8 @@ export function showRun(model, status, known) {
 
 function whyNoSelfPlay({ config = null }, active) {
   if (config?.self_play?.enabled === false) return "js.self_play_off";
-  return config && !active ? "js.self_play_not_reached" : null;
+  if (active) return null;
+  return config ? "js.self_play_not_reached" : "js.self_play_none";
 }
 
 function showStages({ stage = null, stage_done: done, stage_total: total }) {
@@ -56,10 +58,10 @@ function showProgress(status, active) {
   if (!status) return;
   const preparing = active && (status.state === "queued" || (status.stage_total > 0 && status.loss === null));
   const bar = place("bar");
+  bar.hidden = !active && !status.iterations; // what has no end is not full either
   if (preparing && status.stage_total) bar.value = status.stage_done / status.stage_total;
   else if (status.iterations) bar.value = status.iteration / status.iterations;
   else if (active) bar.removeAttribute("value");
-  else bar.value = 1;
   write("iteration", status.iterations
     ? t("js.iteration_of", { n: number(status.iteration), total: number(status.iterations) })
     : t("js.iteration", { n: number(status.iteration) }));
@@ -74,12 +76,13 @@ function showError(error) {
 }
 
 // What one can do now that the training is over.
-function showNext(state, model, { iteration, trained }) {
+function showNext(state, model, { iteration, trained }, measured) {
   const text = inCatalogue(`js.next_${state}`) && iteration ? t(`js.next_${state}`, { n: number(iteration) }) : "";
   section("next").hidden = !text;
   section("next-links").hidden = !trained;
   root.querySelector("[data-role=generate-link]").href = path`/generation?model=${model ?? ""}`;
   write("next", text);
+  write("measured", text ? comparison(measured) : "");
 }
 
 // What the history of the model on the page says, over all its runs: figures for what a status does not know (any more).

@@ -45,6 +45,7 @@ function show(round) {
   newest = Math.max(newest, round.round);
   const groups = Map.groupBy ? Map.groupBy(round.rollouts, (r) => r.prompt) : grouped(round.rollouts);
   place.replaceChildren(...[...groups].map(([prompt, rollouts]) => groupElement(prompt, rollouts)));
+  place.firstElementChild.open = true; // all of them would be a page of their own
 }
 
 function grouped(rollouts) {

@@ -2,6 +2,7 @@
 
 import { post } from "./api.js";
 import { chooseBooks, chosenBooks } from "./books.js";
+import { forecasting } from "./forecast.js";
 import { FieldProblem, busy, clearErrors, read, showError, write } from "./form.js";
 import { number, t } from "./text.js";
 
@@ -16,6 +17,7 @@ export function setup(models, on) {
   const byName = new Map(models.map((model) => [model.name, { ...model }]));
   const chosen = () => byName.get(form.elements.model.value);
   let running = null;
+  const forecast = forecasting(wished);
 
   function describe() {
     const { iteration } = chosen();
@@ -38,11 +40,16 @@ export function setup(models, on) {
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (!button.disabled) busy(button, () => start(on.started));
+    if (button.disabled) return;
+    forecast.stop();
+    busy(button, () => start(on.started));
   });
 
+  const foretell = () => (running === null ? forecast.ask() : forecast.running());
+  form.addEventListener("change", foretell);
   takeSettings(chosen().settings);
   describe();
+  foretell();
   return {
     model: () => chosen().name,
     known: (name) => byName.get(name) ?? { iteration: 0, trained: false },
@@ -50,6 +57,7 @@ export function setup(models, on) {
       if (model === running) return;
       running = model;
       describe();
+      foretell();
     },
     reached(model, changes) {
       Object.assign(byName.get(model) ?? {}, changes);
@@ -74,13 +82,28 @@ function showSelfPlay() {
   }
 }
 
+// What is asked of /train. Throws FieldProblem.
+function wishes() {
+  const values = read(form);
+  if (endless.checked) values.iterations = null;
+  else if (values.iterations === null) throw new FieldProblem("iterations", t("js.number_needed"));
+  return { ...values, books: chosenBooks() };
+}
+
+// The same where it is complete, else null: nobody has asked to start yet.
+function wished() {
+  try {
+    const values = wishes();
+    return values.books.length ? values : null;
+  } catch {
+    return null;
+  }
+}
+
 async function start(started) {
   clearErrors(form);
   try {
-    const wishes = read(form);
-    if (endless.checked) wishes.iterations = null;
-    else if (wishes.iterations === null) throw new FieldProblem("iterations", t("js.number_needed"));
-    await post("/train", { ...wishes, books: chosenBooks() });
+    await post("/train", wishes());
     started();
   } catch (error) {
     showError(form, error);

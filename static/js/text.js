@@ -31,22 +31,30 @@ function isNumber(value) {
 }
 
 export function number(value, digits = 20) {
-  return isNumber(value) ? new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value) : UNKNOWN;
+  return formatted(value, { maximumFractionDigits: digits });
 }
 
 export function decimal(value, digits) {
-  const format = { minimumFractionDigits: digits, maximumFractionDigits: digits };
-  return isNumber(value) ? new Intl.NumberFormat(language, format).format(value) : UNKNOWN;
+  return formatted(value, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+// A number as one types it: every digit, no groups, the language's decimal sign.
+export function plain(value) {
+  return isNumber(value) ? new Intl.NumberFormat(language, { maximumFractionDigits: 20, useGrouping: false }).format(value) : "";
+}
+
+// Negative numbers bear a minus sign, not a hyphen.
+function formatted(value, format) {
+  return isNumber(value) ? new Intl.NumberFormat(language, format).format(value).replace("-", "\u2212") : UNKNOWN;
 }
 
 export function percent(share, digits = 0) {
-  const format = { style: "percent", maximumFractionDigits: digits };
-  return isNumber(share) ? new Intl.NumberFormat(language, format).format(share) : UNKNOWN;
+  return formatted(share, { style: "percent", maximumFractionDigits: digits });
 }
 
 // Three digits that count, for numbers of any size: 0.0005, 1.23, 12,300
 export function short(value) {
-  return isNumber(value) ? new Intl.NumberFormat(language, { maximumSignificantDigits: 3 }).format(value) : UNKNOWN;
+  return formatted(value, { maximumSignificantDigits: 3 });
 }
 
 export function bytes(value) {

@@ -68,6 +68,7 @@ function takeEvaluation(event) {
   if (!ofViewed()) return;
   noteEvaluation(event);
   drawing.evaluated(event);
+  showRun(viewed, status, form.known(viewed));
 }
 
 function takeRound(event) {

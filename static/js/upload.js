@@ -3,34 +3,40 @@
 import { ApiError, errorOf } from "./api.js";
 import { bytes, percent, t } from "./text.js";
 
-// `taken(book)` is called for each book that arrived; the zone tells of every one that did not.
+// `taken(book)` is called for each book that arrived; the zone tells of every file what became of it.
 export function uploads(zone, taken) {
   const input = zone.querySelector("input[type=file]");
   const progress = zone.querySelector("[data-role=upload-progress]");
   const bar = progress.querySelector("progress");
   const note = zone.querySelector("[data-role=upload-note]");
-  const problem = zone.querySelector(".field-error");
+  const results = zone.querySelector("[data-role=upload-results]");
   let queue = Promise.resolve();
 
-  const bring = (files) => [...files].forEach((file) => (queue = queue.then(() => bringOne(file))));
+  function bring(files) {
+    results.replaceChildren();
+    for (const file of files) queue = queue.then(() => bringOne(file));
+  }
 
   async function bringOne(file) {
-    problem.hidden = true;
     progress.hidden = false;
     try {
       const book = await sendFile(file, (sent, total) => tell(file, sent, total));
       taken(book);
-      note.textContent = t("js.uploaded", { title: book.title });
+      result(book.same_as ? t("js.uploaded_twin", { title: book.title, twin: book.same_as }) : t("js.uploaded", { title: book.title }));
     } catch (error) {
-      problem.textContent = `${file.name}: ${error.message}`;
-      problem.hidden = false;
-      note.textContent = "";
+      result(`${file.name}: ${error.message}`, "field-error");
     }
-    bar.hidden = true;
+    progress.hidden = true;
+  }
+
+  function result(text, kind = "note") {
+    const line = document.createElement("li");
+    line.className = kind;
+    line.textContent = text;
+    results.append(line);
   }
 
   function tell(file, sent, total) {
-    bar.hidden = false;
     bar.value = total ? sent / total : 0;
     const done = sent >= total;
     note.textContent = done ? t("js.reading", { name: file.name }) : t("js.sending", { name: file.name, sent: percent(sent / total), total: bytes(total) });

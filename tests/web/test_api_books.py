@@ -50,6 +50,8 @@ def test_upload_twice_makes_two_books_unless_a_name_was_given(client: TestClient
         expect(client.post("/upload_book", files={"file": ("x.txt", BOOK.encode())}), 201)["name"] for _ in range(2)
     ]
     assert names == ["x", "x (2)"]
+    assert expect(client.post("/upload_book", files={"file": ("z.txt", BOOK.encode())}), 201)["same_as"] in names
+    assert expect(client.post("/upload_book", files={"file": ("z.txt", b"another text")}), 201)["same_as"] is None
     again = client.post("/upload_book", files={"file": ("y.txt", BOOK.encode())}, data={"name": "x"})
     assert_error(again, 409, "name_taken", "name")
 

@@ -164,11 +164,12 @@ def assert_form_shows(page: Node, kind: type[config.Config], language: str, grou
         name = group + parameter.name
         control = page.one(f"[name={name}]")
         assert control["data-kind"] == parameter.kind
-        if parameter.minimum is not None:
+        shown = control.attributes.get("value")
+        if parameter.kind == "int":
             assert float(control["min"]) == parameter.minimum
-        if parameter.kind in ("int", "float"):
-            shown = control.attributes.get("value")
             assert (None if shown is None else float(shown)) == parameter.default
+        if parameter.kind == "float":  # in the language's own notation: 0.002 or 0,002
+            assert shown == t.number(parameter.default)
         if parameter.kind == "choice":
             assert [o["value"] for o in control.all("option")] == list(parameter.choices)
         label = next(label for label in page.all("label") if label.attributes.get("for") == control["id"])

@@ -1,0 +1,62 @@
+// How long a training will take: asked of the server once the set-up rests, which rehearses it for a few seconds.
+
+import { post } from "./api.js";
+import { bytes, decimal, duration, number, short, t } from "./text.js";
+
+const PAUSE_MILLISECONDS = 1500;
+const place = document.getElementById("forecast");
+
+// `wishes()` gives what would be asked of /train, or null when that is not yet possible.
+export function forecasting(wishes) {
+  let timer;
+  let asking = new AbortController();
+
+  function stop() {
+    clearTimeout(timer);
+    asking.abort();
+    asking = new AbortController();
+  }
+
+  function ask() {
+    stop();
+    const wished = wishes();
+    say([t(wished ? "js.forecast_soon" : "js.forecast_none")]);
+    if (!wished) return;
+    timer = setTimeout(() => measure(wished, asking.signal), PAUSE_MILLISECONDS);
+  }
+
+  async function measure(wished, signal) {
+    say([t("js.forecast_measuring")]);
+    const told = await post("/forecast", wished, { signal }).catch(() => null); // what is wrong is said when one starts
+    if (!signal.aborted) say(told ? sentences(told) : [t("js.forecast_none")]);
+  }
+
+  function running() {
+    stop();
+    say([t("js.forecast_running")]);
+  }
+
+  return { ask, running, stop };
+}
+
+function say(lines) {
+  place.replaceChildren(...lines.map((line, index) => Object.assign(document.createElement(index ? "span" : "b"), { textContent: line })));
+}
+
+function sentences(told) {
+  const total = told.total_seconds === null
+    ? t("js.forecast_endless", { epoch: duration(told.epoch_seconds) })
+    : t("js.forecast_total", { time: duration(told.total_seconds) });
+  const lines = [total, t("js.forecast_speed", { speed: number(told.tokens_per_second, 0), epoch: duration(told.epoch_seconds) })];
+  if (told.epochs !== null) lines.push(t("js.forecast_epochs", { epochs: short(told.epochs) }));
+  lines.push(t("js.forecast_memory", { needed: bytes(told.training_bytes), ratio: decimal(told.tokens_per_parameter, 2) }));
+  return lines;
+}
+
+// After a run that was forecast: what was said, and what came.
+export function comparison(measured) {
+  if (!measured) return "";
+  const { seconds, expected_seconds: expected, peak_bytes: peak, expected_bytes: planned } = measured;
+  const memory = peak === null ? "" : ` ${t("js.measured_memory", { peak: bytes(peak), expected: bytes(planned) })}`;
+  return t("js.measured_time", { time: duration(seconds), expected: duration(expected) }) + memory;
+}

@@ -1,0 +1,135 @@
+"""What happens while one fills in a form: commas, units, languages, several files, long beginnings, a forecast."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+import workflows
+from config import ModelConfig
+from tests.engine.engine_kit import BOOK, MODEL, TEXT, fill, plan
+from workspace import Workspace
+
+pytestmark = pytest.mark.timeout(300)
+LONG_NAME = "Ж" * 64
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a trained model, one with a very long name, and two books."""
+    workspace = Workspace(tmp_path_factory.mktemp("trained"))
+    fill(workspace)
+    workflows.create_model(
+        workspace, LONG_NAME, ModelConfig(vocab_size=300, d_model=32, num_layers=1, num_heads=2, d_ff=32, max_seq_len=32)
+    )
+    list(workflows.train(workspace, plan(workspace)))
+    return workspace.root
+
+
+@pytest.fixture
+def furnished(server: Any, trained: Path) -> None:
+    shutil.copytree(trained, server.workspace, dirs_exist_ok=True)
+
+
+def opened(visit: Any, path: str, **how: Any) -> Page:
+    page = visit(**how).open(path)
+    page.wait_for_load_state()
+    return page
+
+
+@pytest.mark.usefixtures("furnished")
+@pytest.mark.parametrize("locale", ["ru-RU", "en-US"])
+@pytest.mark.parametrize(("typed", "asked"), [("0,004", 0.004), ("0.004", 0.004)])
+def test_fraction_may_be_typed_with_a_comma_or_a_point(visit: Any, locale: str, typed: str, asked: float) -> None:
+    page = opened(visit, "/training", locale=locale)
+    page.check(f"input[name=books][value={BOOK}]")
+    page.fill("#f-learning_rate", typed)
+    with page.expect_request("**/train") as sent:
+        page.route("**/train", lambda route: route.fulfill(status=202, json={}))
+        page.click("#start")
+    assert sent.value.post_data_json["learning_rate"] == asked
+
+
+@pytest.mark.usefixtures("furnished")
+def test_unit_agrees_with_its_number(visit: Any) -> None:
+    page = opened(visit, "/")
+    for number, word in ((1, "слой"), (2, "слоя"), (6, "слоёв")):
+        page.fill("#f-num_layers", str(number))
+        expect(page.locator('[data-field="num_layers"] .unit')).to_have_text(word)
+
+
+@pytest.mark.usefixtures("furnished")
+def test_what_was_typed_goes_along_to_the_other_language(visit: Any) -> None:
+    page = opened(visit, f"/training?model={MODEL}")
+    page.fill("#f-iterations", "77")
+    page.fill("#f-sample_prompt", "Жил-был")
+    page.check("#f-endless")
+    page.click(".languages [lang=en]")
+    expect(page.locator("h1")).to_have_text("Training")
+    expect(page.locator("#f-iterations")).to_have_value("77")
+    expect(page.locator("#f-sample_prompt")).to_have_value("Жил-был")
+    expect(page.locator("#f-endless")).to_be_checked()
+    page.reload()
+    expect(page.locator("#f-sample_prompt")).not_to_have_value("Жил-был")
+
+
+@pytest.mark.usefixtures("furnished")
+def test_each_of_several_files_tells_what_became_of_it(visit: Any) -> None:
+    visitor = visit()
+    page = visitor.open("/library")
+    page.wait_for_load_state()
+    files = [("пусто.txt", b""), ("песня.txt", "Ой, мороз, мороз.".encode()), ("снимок.pdf", b"%PDF"), ("река-2.txt", TEXT.encode())]
+    page.set_input_files("#upload-file", [{"name": n, "mimeType": "text/plain", "buffer": b} for n, b in files])
+    lines = page.locator("[data-role=upload-results] li")
+    expect(lines).to_have_count(4)
+    expect(lines.nth(0)).to_contain_text("пусто.txt")
+    expect(lines.nth(1)).to_contain_text("добавлена")
+    expect(lines.nth(2)).to_contain_text("снимок.pdf")
+    expect(lines.nth(3)).to_contain_text(f"уже есть: «{BOOK}»")
+    assert all("Failed to load resource" in complaint for complaint in visitor.take_complaints())
+
+
+@pytest.mark.usefixtures("furnished")
+def test_start_without_a_book_shows_the_error_where_one_can_read_it(visit: Any) -> None:
+    visitor = visit(height=500)
+    page = visitor.open(f"/training?model={LONG_NAME}")
+    page.wait_for_load_state()
+    page.click("#start")
+    error = page.locator('[data-field="books"] > .field-error')
+    expect(error).to_be_in_viewport()
+    assert all("Failed to load resource" in complaint for complaint in visitor.take_complaints())
+
+
+@pytest.mark.usefixtures("furnished")
+def test_long_names_stay_inside_the_page(visit: Any) -> None:
+    for path in ("/training", "/library", "/generation"):
+        page = opened(visit, path, width=360)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+
+
+@pytest.mark.usefixtures("furnished")
+def test_new_text_is_seen_below_a_long_beginning(visit: Any) -> None:
+    page = opened(visit, f"/generation?model={MODEL}")
+    page.fill("#f-prompt", "Старик чинил лодку у реки. " * 400)
+    page.fill("#f-max_new_tokens", "20")
+    page.click("#generate")
+    expect(page.locator("#stats")).to_contain_text("·")
+    left = page.evaluate("(() => { const o = document.getElementById('output'); return o.scrollHeight - o.scrollTop - o.clientHeight; })()")
+    assert left < 40
+
+
+@pytest.mark.usefixtures("furnished")
+def test_forecast_is_told_before_the_start_and_compared_at_the_end(visit: Any) -> None:
+    page = opened(visit, f"/training?model={MODEL}")
+    page.fill("#f-iterations", "20")
+    page.fill("#f-batch_size", "4")
+    page.locator("#f-batch_size").blur()
+    expect(page.locator("#forecast b")).to_have_text(re.compile(r"Займёт около \d+ с"))
+    expect(page.locator("#forecast")).to_contain_text("токенов в секунду")
+    page.click("#start")
+    expect(page.locator("[data-live=measured]")).to_have_text(re.compile(r"Заняло \d+ с, ожидалось \d+ с"))
