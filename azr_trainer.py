@@ -176,9 +176,11 @@ class AZRTrainer:
         torch.manual_seed(((config.seed << 32) + state.iteration) ^ (self.ranks.rank << 56))  # dropout
         loss, notices = self._backward()
         round_: Round | None = None
+        played_at = time.perf_counter()
         if self.self_play is not None and self.self_play.is_due(state.iteration + 1, state.self_play):
             round_ = yield from self.self_play.play(self.model, state.self_play, state.iteration + 1, self._autocast)
             self._add_gradient(round_.gradient)
+        play_seconds = time.perf_counter() - played_at
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm))
         steps = state.iteration - state.schedule_start
         learning_rate = learning_rate_at(config, steps)
@@ -197,7 +199,8 @@ class AZRTrainer:
         if math.isfinite(loss):
             state.recent_loss_sum, state.recent_losses = state.recent_loss_sum + loss, state.recent_losses + 1
         tokens = config.batch_size * config.grad_accum_steps * self.model.config.max_seq_len
-        yield IterationDone(state.iteration, loss, learning_rate, grad_norm, tokens / seconds, state.elapsed_seconds)
+        speed = tokens / (seconds - play_seconds)  # of reading the book: a round now and then would make it leap
+        yield IterationDone(state.iteration, loss, learning_rate, grad_norm, speed, state.elapsed_seconds)
         if round_ is not None:
             yield round_.event
             yield StageBegun(Stage.SUPERVISED)

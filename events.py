@@ -83,7 +83,7 @@ class IterationDone(Event):
     loss: float  # nats per token, of this iteration's batch
     learning_rate: float
     grad_norm: float  # before clipping
-    tokens_per_second: float
+    tokens_per_second: float  # of book text; a round of self-play does not count
     elapsed_seconds: float  # of training in all runs of this model so far
 
 

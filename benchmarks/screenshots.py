@@ -89,6 +89,7 @@ def take_all(browser: Browser, server: ServerProcess, language: str) -> dict[str
     page.set_viewport_size({"width": WIDTH, "height": TRAINING_HEIGHT})  # down to the charts
     page.goto(f"{server.address}/training")
     page.wait_for_selector("[data-chart=loss][data-points]")
+    expect(page.locator("#forecast span")).not_to_have_count(0, timeout=60_000)  # measured
     page.wait_for_timeout(1000)
     taken["training"] = take(page)
 
@@ -97,6 +98,7 @@ def take_all(browser: Browser, server: ServerProcess, language: str) -> dict[str
     page.fill("#f-prompt", PROMPT)
     page.click("#generate")
     expect(page.locator("#stats")).to_contain_text("·", timeout=300_000)
+    page.locator("#output").evaluate("element => { element.scrollTop = 0 }")
     taken["generation"] = take(page)
 
     page.goto(f"{server.address}/library")

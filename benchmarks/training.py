@@ -75,7 +75,7 @@ def main() -> None:
     options.add_argument("--ours", type=Fraction, action="append", help="share of the minutes; 1/6, 1/4 and 1 unless given")
     options.add_argument("--arm", action="append", help="name=value,name=value of TrainConfig; give it once for each arm")
     options.add_argument("--peer-learning-rate", type=float, default=2e-3)
-    options.add_argument("--no-peer", action="store_true")
+    options.add_argument("--peer", choices=["bf16", "float32", "none"], action="append", help="both formats unless given")
     options.add_argument("--seeds", type=int, default=1)
     options.add_argument("--out", type=Path, help="a folder for curves.json and curves.svg")
     chosen = options.parse_args()
@@ -130,9 +130,9 @@ class Bench:
             for share in chosen.ours or [Fraction(1, 6), Fraction(1, 4), Fraction(1)]:
                 for arm in chosen.arm or [""]:
                     yield alone(self.ours, f"ours {share} {arm}".strip(), seed, seconds * float(share), arm)
-            if not chosen.no_peer:
-                for bf16 in (True, False):
-                    yield alone(self.peer, seed, seconds, bf16, chosen.peer_learning_rate)
+            for kind in chosen.peer or ["bf16", "float32"]:
+                if kind != "none":
+                    yield alone(self.peer, seed, seconds, kind == "bf16", chosen.peer_learning_rate)
 
     # ---- ours ----------------------------------------------------------------------------------------------------------
 
