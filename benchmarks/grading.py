@@ -26,10 +26,10 @@ from workspace import Workspace
 
 PROMPT = "Искусственный интеллект"
 SETTINGS: dict[str, dict[str, float]] = {
-    "defaults": {},
-    "temperature 0.7, top_p 0.9": {"temperature": 0.7, "top_p": 0.9},
-    "temperature 0.7, top_p 0.9, no penalty": {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.0},
-    "temperature 0.6, top_p 0.9": {"temperature": 0.6, "top_p": 0.9},
+    "temperature 0.8, top_p 0.95, penalty 1.1": {"temperature": 0.8, "top_p": 0.95, "repetition_penalty": 1.1},
+    "temperature 0.7, top_p 0.9, penalty 1.1": {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.1},
+    "temperature 0.7, top_p 0.9 (defaults)": {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.0},
+    "temperature 0.6, top_p 0.9, penalty 1.1": {"temperature": 0.6, "top_p": 0.9, "repetition_penalty": 1.1},
     "temperature 1, nothing cut": {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0},
 }
 BOOK = "the book itself"
