@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Generator, Iterator
@@ -29,16 +30,17 @@ from config import SamplingConfig, TrainConfig
 from corpus.dataset import Sequences, TokenDataset, evaluation_batches
 from devices import autocast, choose_device, choose_num_threads, choose_precision, describe
 from distributed import ALONE, Ranks
-from errors import NonFinite, OutOfMemory
+from errors import Diverged, OutOfMemory
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, Stage, StageBegun
 from generation import prompt_ids, stream, text_pieces
+from loss_guard import LossGuard, Verdict
 from model import Transformer
 from optim import Average, Optimizers, learning_rate_at
 from policy_gradient import Round, SelfPlay, SelfPlayState
 from tokenizer import Tokenizer
 
 MOST_VAL_TOKENS = 32_768
-MOST_NON_FINITE = 5  # in a row; then the training ends rather than idle
+MOST_BAD = 5  # steps left out in a row; then the weights are to blame and not the text
 SAMPLE_TOKENS = 60
 MEMORISING_EVALUATIONS = 5
 WEIGHTS_PREFIX = "weights/"  # of a checkpoint's tensors: the weights that are being trained
@@ -62,6 +64,8 @@ class TrainerState:
     recent_loss_sum: float = 0.0  # of the batches since then
     recent_losses: int = 0
     micro_batches: int = 0  # 0: as configured; more after the memory ran out
+    rate_factor: float = 1.0  # of the learning rate; halved each time that a run had to go back
+    guard: LossGuard = field(default_factory=LossGuard)
     self_play: SelfPlayState = field(default_factory=SelfPlayState)
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +73,8 @@ class TrainerState:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainerState:
-        return cls(**{**values, "self_play": SelfPlayState.from_json(values["self_play"])})
+        guard = LossGuard(**values.get("guard", {}))
+        return cls(**{**values, "guard": guard, "self_play": SelfPlayState.from_json(values["self_play"])})
 
     def longer(self) -> TrainerState:
         """The state from which a finished run goes on for as many iterations again."""
@@ -140,12 +145,12 @@ class AZRTrainer:
         length = model.config.max_seq_len
         self._sequences = Sequences(dataset.train, length, config.seed)
         self._evaluation = evaluation_batches(dataset.val, length, config.batch_size, MOST_VAL_TOKENS)
-        self._non_finite_in_a_row = 0
+        self._bad_in_a_row = 0
 
     # ---- the loop ----------------------------------------------------------------------------------------------------
 
     def run(self) -> Generator[Event, None, None]:
-        """Train until the run's iterations are done. Raises NonFinite and OutOfMemory; the weights may then be bad."""
+        """Train until the run's iterations are done. Raises Diverged and OutOfMemory; the weights may then be bad."""
         torch.set_num_threads(self.num_threads)
         yield self._started()
         yield StageBegun(Stage.SUPERVISED)
@@ -178,18 +183,19 @@ class AZRTrainer:
         round_: Round | None = None
         played_at = time.perf_counter()
         if self.self_play is not None and self.self_play.is_due(state.iteration + 1, state.self_play):
-            round_ = yield from self.self_play.play(self.model, state.self_play, state.iteration + 1, self._autocast)
-            self._add_gradient(round_.gradient)
+            round_ = yield from self._play(self.self_play, notices)
         play_seconds = time.perf_counter() - played_at
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm))
         steps = state.iteration - state.schedule_start
-        learning_rate = learning_rate_at(config, steps)
-        if math.isfinite(loss) and math.isfinite(grad_norm):
-            self._non_finite_in_a_row = 0
+        learning_rate = learning_rate_at(config, steps) * state.rate_factor
+        verdict = state.guard.judge(loss, self.model.config.vocab_size) if math.isfinite(grad_norm) else "non_finite"
+        if verdict == "good":
+            self._bad_in_a_row = 0
+            state.guard = state.guard.after(loss)
             self.optimizers.step(learning_rate)
             self.average.update(self.model, steps + 1)
         else:
-            notices.append(self._skip_non_finite())
+            notices.append(self._leave_out(verdict))
         state.iteration += 1
         state.sequences_seen += config.batch_size * config.grad_accum_steps
         seconds = time.perf_counter() - started_at
@@ -241,6 +247,18 @@ class AZRTrainer:
             return contextlib.nullcontext()
         return self._losses.no_sync()
 
+    def _play(self, self_play: SelfPlay, notices: list[Event]) -> Generator[Event, None, Round | None]:
+        """A round and its gradient; one that the memory has no room for is left out, and told."""
+        try:
+            round_ = yield from self_play.play(self.model, self.state.self_play, self.state.iteration + 1, self._autocast)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error) or self.ranks.world_size > 1:
+                raise
+            notices.append(Notice(self.state.iteration + 1, "self_play_left_out"))
+            return None
+        self._add_gradient(round_.gradient)
+        return round_
+
     @property
     def _micro_batches(self) -> int:
         return self.state.micro_batches or self.config.grad_accum_steps
@@ -265,12 +283,12 @@ class AZRTrainer:
         share = min(1.0, self.config.self_play.max_grad_share * book_norm / play_norm)
         torch._foreach_add_(own, gradient, alpha=share)
 
-    def _skip_non_finite(self) -> Notice:
+    def _leave_out(self, verdict: Verdict) -> Notice:
         self.optimizers.zero_grad()
-        self._non_finite_in_a_row += 1
-        if self._non_finite_in_a_row >= MOST_NON_FINITE:
-            raise NonFinite(iteration=self.state.iteration + 1, times=self._non_finite_in_a_row)
-        return Notice(self.state.iteration + 1, "non_finite_skipped", {"times": self._non_finite_in_a_row})
+        self._bad_in_a_row += 1
+        if self._bad_in_a_row >= MOST_BAD:
+            raise Diverged(iteration=self.state.iteration + 1, times=self._bad_in_a_row)
+        return Notice(self.state.iteration + 1, f"{verdict}_skipped", {"times": self._bad_in_a_row})
 
     # ---- looking at it -------------------------------------------------------------------------------------------------
 
@@ -301,9 +319,22 @@ class AZRTrainer:
         yield SampleWritten(state.iteration, self.config.sample_prompt, sample)
         yield from notices
 
-    @torch.no_grad()
     def validate(self, most_batches: int | None = None) -> float:
-        """Mean loss on held-out text, or on its first batches, in nats per token."""
+        """Mean loss on held-out text, or on its first batches, in nats per token; in smaller batches when the memory runs out."""
+        while True:
+            try:
+                return self._validate(most_batches)
+            except (MemoryError, RuntimeError) as error:
+                rows = len(self._evaluation[0][0])
+                if not _is_out_of_memory(error) or self.ranks.world_size > 1:
+                    raise
+                if rows == 1:
+                    raise OutOfMemory(device=describe(self.device)) from error
+                halves = [zip(x.split(-(-rows // 2)), y.split(-(-rows // 2)), strict=True) for x, y in self._evaluation]
+                self._evaluation = list(itertools.chain(*halves))
+
+    @torch.no_grad()
+    def _validate(self, most_batches: int | None) -> float:
         total, count = 0.0, 0
         for x, y in self._evaluation[:most_batches][self.ranks.rank :: self.ranks.world_size]:
             tokens = int((y >= 0).sum())

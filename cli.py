@@ -1,4 +1,4 @@
-"""`python cli.py`: the same workflows at the command line: create, books, train, generate, export, serve, parameters.
+"""`python cli.py`: the same workflows at the command line: create, books, forecast, train, generate, export, serve, parameters.
 
 Every option that sets a parameter is derived from config.py, its help from the catalogues. A command that changes something
 holds the workspace's lock, so it is refused while a server works there. Ctrl+C during a training stops it and saves.
@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 from pydantic import ValidationError
@@ -47,6 +47,9 @@ from config import (
 from errors import AZRError, InvalidInput
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, SelfPlayDone, StageBegun
 from workspace import Workspace
+
+if TYPE_CHECKING:
+    import workflows
 
 ROOT = Path(__file__).resolve().parent
 SELF_PLAY_PREFIX = "self_play_"
@@ -108,9 +111,11 @@ def with_options(*configs: tuple[type[Config], str]) -> Callable[[Callable[..., 
     return decorate
 
 
-def _train_config(options: dict[str, Any]) -> TrainConfig:
+def _train_config(options: dict[str, Any], *, endless: bool) -> TrainConfig:
+    options |= {"iterations": None} if endless else {}
     nested = {name.removeprefix(SELF_PLAY_PREFIX): value for name, value in options.items() if name.startswith(SELF_PLAY_PREFIX)}
     own = {name: value for name, value in options.items() if not name.startswith(SELF_PLAY_PREFIX)}
+    nested |= {"prompts": tuple(nested["prompts"])} if "prompts" in nested else {}
     return TrainConfig.model_validate(own | {"self_play": nested})
 
 
@@ -197,6 +202,38 @@ def delete_book(name: str, workspace: WorkspaceOption = ROOT) -> None:
         library.delete_book(opened, name)
 
 
+@app.command(help=translate.gettext("cli.forecast"))
+@with_options((TrainConfig, ""), (SelfPlayConfig, SELF_PLAY_PREFIX))
+def forecast(
+    model: str,
+    book: Annotated[list[str], typer.Option("--book", help=translate.gettext("cli.option.book"))],
+    workspace: WorkspaceOption = ROOT,
+    endless: Annotated[bool, typer.Option("--endless", help=translate.gettext("cli.option.endless"))] = False,
+    **options: Any,
+) -> None:
+    import workflows
+
+    opened = Workspace(workspace)
+    plan = workflows.prepare_training(opened, model, tuple(book), _train_config(options, endless=endless))
+    with console.status(translate.gettext("js.forecast_measuring")):
+        told = workflows.forecast(opened, plan, workflows.pace(opened, plan))
+    for line in _forecast_lines(told):
+        console.print(line, markup=False)
+
+
+def _forecast_lines(told: workflows.Forecast) -> Iterator[str]:
+    epoch = translate.duration(told.epoch_seconds)
+    if told.total_seconds is None:
+        yield translate.gettext("js.forecast_endless", epoch=epoch)
+    else:
+        yield translate.gettext("js.forecast_total", time=translate.duration(told.total_seconds))
+    yield translate.gettext("js.forecast_speed", speed=translate.decimal(told.tokens_per_second, 0), epoch=epoch)
+    if told.epochs is not None:
+        yield translate.gettext("js.forecast_epochs", epochs=translate.decimal(told.epochs, 1))
+    needed, ratio = translate.bytes(told.training_bytes), translate.decimal(told.tokens_per_parameter, 2)
+    yield translate.gettext("js.forecast_memory", needed=needed, ratio=ratio)
+
+
 @app.command(help=translate.gettext("cli.train"))
 @with_options((TrainConfig, ""), (SelfPlayConfig, SELF_PLAY_PREFIX))
 def train(
@@ -212,10 +249,7 @@ def train(
     import workflows
     from distributed import joined
 
-    options |= {"iterations": None} if endless else {}
-    for sequence in ("self_play_prompts",):
-        options |= {sequence: tuple(options[sequence])} if sequence in options else {}
-    wanted = TrainConfig.model_validate_json(config) if config else _train_config(options)
+    wanted = TrainConfig.model_validate_json(config) if config else _train_config(options, endless=endless)
     with joined() as ranks:
         if ranks.world_size > 1:
             wanted = wanted.model_copy(update={"devices": ranks.world_size})

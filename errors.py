@@ -206,10 +206,10 @@ class DiskFull(AZRError):
     status = 507
 
 
-class NonFinite(AZRError):
-    """Loss or gradient became NaN or infinite at `iteration`, `times` in a row; nothing of it was saved."""
+class Diverged(AZRError):
+    """The loss ran away or stopped being a number at `iteration`, `times` in a row; nothing of it was saved."""
 
-    code = "non_finite"
+    code = "diverged"
     status = 500
 
 

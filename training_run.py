@@ -32,7 +32,7 @@ from corpus import library
 from corpus.dataset import SplitBook, TokenDataset, require_size, split, tokenize
 from devices import choose_device, choose_num_threads, choose_precision, describe, forget_peak_bytes, peak_bytes
 from distributed import ALONE, Ranks
-from errors import AZRError
+from errors import AZRError, Diverged
 from events import (
     CheckpointSaved,
     Evaluated,
@@ -56,6 +56,8 @@ from run_log import RunLog, read_run, truncate_after, write_run
 from selfplay.text import TextEnvironment
 from tokenizer import Tokenizer
 from workspace import Workspace
+
+MOST_TIMES_BACK = 3  # then a person has to look at it
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,20 @@ class _Run:
         self.books_key = ""
         self.saved_at = time.monotonic()
         self.saved_state: dict[str, Any] | None = None
+        self.times_back = 0
 
     def events(self) -> Generator[Event, None, None]:
+        """The run; one that diverges goes back to its newest checkpoint with half the learning rate, a few times."""
+        while True:
+            try:
+                yield from self._attempt()
+                return
+            except Diverged:
+                self.times_back += 1
+                if self.times_back > MOST_TIMES_BACK:
+                    raise
+
+    def _attempt(self) -> Generator[Event, None, None]:
         trainer, notices = yield from self._prepare()
         run = trainer.run()
         try:
@@ -198,6 +212,7 @@ class _Run:
         notices: list[Event] = []
         checkpoint = self._newest_checkpoint(notices)
         trainer = self._trainer(loaded, tokenizer, dataset, books, checkpoint, notices)
+        self._slow_down(trainer.state, checkpoint, notices)
         if tokenizer.size < loaded.config.vocab_size:
             values: dict[str, str | int | float] = {"tokens": tokenizer.size, "vocab_size": loaded.config.vocab_size}
             notices.append(Notice(trainer.state.iteration, "vocab_smaller", values))
@@ -253,6 +268,15 @@ class _Run:
             exact=exact,
             ranks=self.ranks,
         )
+
+    def _slow_down(self, state: TrainerState, checkpoint: Checkpoint | None, notices: list[Event]) -> None:
+        """Half the learning rate for each time that this run went back; a rate that the person chose anew is taken as it is."""
+        if checkpoint is not None and checkpoint.state["config"]["learning_rate"] != self.config.learning_rate:
+            state.rate_factor = 1.0
+        if self.times_back:
+            state.rate_factor = min(state.rate_factor, 0.5**self.times_back)
+            values: dict[str, str | int | float] = {"learning_rate": self.config.learning_rate * state.rate_factor}
+            notices.append(Notice(state.iteration, "went_back", values))
 
     def _told_exactness(self, checkpoint: Checkpoint, notices: list[Event]) -> bool:
         now, then = _circumstances(self.config, self.ranks), checkpoint.state["circumstances"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
+
+import devices
 
 Result = TypeVar("Result")
 
@@ -18,5 +18,8 @@ def alone(work: Callable[..., Result], *arguments: object) -> Result:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held so far. Linux and macOS."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    """The most memory that this process has held so far; 0 where the system does not tell.
+
+    Not by getrusage alone: on Linux a new process inherits the figure of the one that started it.
+    """
+    return devices.peak_bytes() or 0

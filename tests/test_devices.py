@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 import torch
 
-from devices import autocast, available_bytes, choose_device, choose_num_threads, choose_precision, describe
+from devices import (
+    autocast,
+    available_bytes,
+    choose_device,
+    choose_num_threads,
+    choose_precision,
+    describe,
+    forget_peak_bytes,
+    peak_bytes,
+)
 from errors import DeviceMissing
 
 CPU = torch.device("cpu")
@@ -70,3 +80,15 @@ def test_free_memory_is_a_plausible_number() -> None:
 
 def test_devices_are_described_for_a_person() -> None:
     assert (describe(CPU), describe(torch.device("mps"))) == ("CPU", "Apple MPS")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is counted anew on Linux only")
+def test_peak_of_memory_is_counted_anew_when_it_is_forgotten() -> None:
+    held = bytearray(200_000_000)
+    held[::4096] = b"x" * len(held[::4096])
+    high = peak_bytes()
+    del held
+    forget_peak_bytes()
+    low = peak_bytes()
+    assert high is not None and low is not None
+    assert low < high - 100_000_000

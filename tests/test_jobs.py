@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from errors import DiskFull, NonFinite, NothingToStop, Overloaded, TrainingRuns
+from errors import DiskFull, Diverged, NothingToStop, Overloaded, TrainingRuns
 from events import (
     ACTIVE_STATES,
     Event,
@@ -142,11 +142,11 @@ def test_stop_whose_saving_fails_is_a_failure(runner: JobRunner) -> None:
 def test_error_for_people_is_kept_with_code_and_parameters(runner: JobRunner) -> None:
     puppet = Puppet()
     submit(runner, puppet)
-    puppet.commands.put(NonFinite(field="learning_rate", iteration=7, times=3))
+    puppet.commands.put(Diverged(field="learning_rate", iteration=7, times=3))
     assert runner.wait(SECONDS)
     assert runner.status().state == State.FAILED
     assert runner.status().error == {
-        "code": "non_finite",
+        "code": "diverged",
         "parameters": {"iteration": 7, "times": 3},
         "field": "learning_rate",
     }

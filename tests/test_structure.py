@@ -15,6 +15,7 @@ LEVELS = {
     "i18n": 1,
     "kernels": 1,
     "muon": 1,
+    "loss_guard": 1,
     "events": 2,
     "model": 2,
     "tokenizer": 2,

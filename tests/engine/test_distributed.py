@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import checkpoint_store
+import errors
+import launcher
 import workflows
 from corpus import library
 from distributed import ALONE, Ranks
@@ -177,3 +179,18 @@ def test_more_devices_than_work_are_refused_by_name(workspace: Workspace, change
         plan(workspace, **changes)
     assert (told.value.field, told.value.parameters["most"]) == ("devices", most)
 
+
+
+def every_error() -> list[type[errors.AZRError]]:
+    return sorted(errors._kinds(errors.AZRError), key=lambda kind: kind.__name__)
+
+
+@pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
+def test_error_travels_from_one_process_to_another(kind: type[errors.AZRError]) -> None:
+    told = json.loads(launcher.line_of_error(kind(field="books", tokens=3)))["error"]
+    arrived = errors.from_code(**told)
+    assert (type(arrived), arrived.field, arrived.parameters) == (kind, "books", {"tokens": 3})
+
+
+def test_unknown_error_of_another_process_is_an_internal_one() -> None:
+    assert isinstance(errors.from_code("of_another_version", None, {}), errors.InternalError)

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import azr_trainer
+import policy_gradient
 from azr_trainer import WEIGHTS_PREFIX, AZRTrainer, Snapshot, TrainerState
-from errors import NonFinite, OutOfMemory
+from errors import Diverged, OutOfMemory
 from events import Evaluated, IterationDone, Notice, RunStarted, SampleWritten, SelfPlayDone, StageBegun
 from tests.engine.engine_kit import SELF_PLAY, SHAPE, changed, make_model, same, wild
 
@@ -270,7 +271,7 @@ def test_trainer_ends_after_five_iterations_that_are_not_finite(
     trainer = make_trainer(iterations=20, eval_every=100)
     _spoil(trainer, monkeypatch, range(3, 99))
     told = []
-    with pytest.raises(NonFinite) as error:
+    with pytest.raises(Diverged) as error:
         told.extend(event for event in _collected(trainer, told))
     assert error.value.parameters == {"iteration": 7, "times": 5}
     assert _codes(told) == ["non_finite_skipped"] * 4
@@ -423,4 +424,83 @@ def test_self_play_waits_until_the_model_can_write(make_trainer: Make) -> None:
 
 
 def test_constants_of_the_tests_are_those_of_the_trainer() -> None:
-    assert (azr_trainer.MOST_NON_FINITE, azr_trainer.MEMORISING_EVALUATIONS, SHAPE.vocab_size) == (5, 5, 300)
+    assert (azr_trainer.MOST_BAD, azr_trainer.MEMORISING_EVALUATIONS, SHAPE.vocab_size) == (5, 5, 300)
+
+
+# ---- spikes ----------------------------------------------------------------------------------------------------------
+
+
+def _inflate(trainer: AZRTrainer, monkeypatch: pytest.MonkeyPatch, iterations: range) -> None:
+    """The loss of these iterations is a hundred times what it is."""
+    loss = trainer.model.loss
+
+    def inflated(tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        bad = trainer.model.training and trainer.state.iteration + 1 in iterations
+        return loss(tokens, targets) * (100.0 if bad else 1.0)
+
+    monkeypatch.setattr(trainer.model, "loss", inflated)
+
+
+def test_trainer_leaves_out_a_step_whose_loss_leaps(make_trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(iterations=4, eval_every=100)
+    _inflate(trainer, monkeypatch, range(3, 4))
+    seen = {}
+    told = []
+    for event in trainer.run():
+        told.append(event)
+        if isinstance(event, IterationDone):
+            seen[event.iteration] = _weights(trainer)
+    assert _codes(told) == ["spike_skipped"]
+    assert same(seen[2], seen[3])
+    assert not same(seen[3], seen[4])
+
+
+def test_trainer_does_not_go_on_with_weights_that_are_to_blame(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(iterations=20, eval_every=100)
+    _inflate(trainer, monkeypatch, range(3, 99))
+    with pytest.raises(Diverged):
+        list(trainer.run())
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_trainer_evaluates_in_smaller_batches_when_the_memory_runs_out(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(batch_size=8)
+    expected, model = trainer.validate(), trainer.average.model
+    loss, asked = model.loss, []
+
+    def limited(tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        asked.append(len(tokens))
+        if len(tokens) > 3:
+            raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes")
+        return loss(tokens, targets)
+
+    monkeypatch.setattr(model, "loss", limited)
+    assert trainer.validate() == pytest.approx(expected, rel=1e-5)
+    assert asked[:3] == [8, 4, 2]
+    monkeypatch.setattr(model, "loss", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(OutOfMemory):
+        trainer.validate()
+
+
+def test_trainer_leaves_out_a_round_that_finds_no_memory(make_trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(self_play=True, iterations=4, eval_every=100)
+    written = policy_gradient.write_rollouts
+    calls = []
+
+    def first_time_fails(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("not enough memory")
+        return written(*arguments, **named)
+
+    monkeypatch.setattr(policy_gradient, "write_rollouts", first_time_fails)
+    told = list(trainer.run())
+    assert "self_play_left_out" in _codes(told)
+    assert [event.iteration for event in told if isinstance(event, SelfPlayDone)] == [4]
+    assert [event.iteration for event in told if isinstance(event, IterationDone)] == [1, 2, 3, 4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import signal
@@ -20,7 +21,7 @@ import checkpoint_store
 import model_store
 import workflows
 from checkpoint_store import Checkpoint
-from errors import BookTooSmall, DiskFull, NonFinite
+from errors import BookTooSmall, DiskFull, Diverged
 from events import (
     CheckpointSaved,
     Evaluated,
@@ -33,7 +34,7 @@ from events import (
     State,
 )
 from run_log import read_run
-from tests.engine.engine_kit import BOOK, MODEL, OTHER_BOOK, SELF_PLAY, TEXT, fill, plan, same
+from tests.engine.engine_kit import BOOK, MODEL, OTHER_BOOK, SELF_PLAY, TEXT, TRAINING, fill, plan, same
 from tokenizer import Tokenizer
 from workspace import Workspace
 
@@ -349,12 +350,56 @@ def test_error_in_training_saves_nothing(workspace: Workspace, monkeypatch: pyte
     _train_until(workspace, _at(2))
     accumulate = azr_trainer.AZRTrainer._accumulate
     monkeypatch.setattr(azr_trainer.AZRTrainer, "_accumulate", lambda self: accumulate(self) * float("nan"))
-    with pytest.raises(NonFinite):
+    with pytest.raises(Diverged):
         _train(workspace, iterations=50)
     assert _checkpoint(workspace).iteration == 2
     assert _state(workspace) == "failed"
     monkeypatch.setattr(azr_trainer.AZRTrainer, "_accumulate", accumulate)
     assert _started(_train(workspace)).iteration == 2
+
+
+def test_run_that_diverges_goes_back_to_its_checkpoint_with_half_the_rate(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accumulate, bad = azr_trainer.AZRTrainer._accumulate, []
+
+    def sometimes(self: Any) -> float:
+        if len(bad) < 10 and self.state.iteration >= 12:
+            bad.append(1)
+            return math.nan
+        return accumulate(self)
+
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "_accumulate", sometimes)
+    events = _train(workspace, iterations=20, checkpoint_every=10)
+    told = [event for event in events if isinstance(event, Notice) and event.code == "went_back"]
+    assert [event.iteration for event in told] == [10, 10]
+    assert [event.parameters["learning_rate"] for event in told] == [TRAINING.learning_rate / 2, TRAINING.learning_rate / 4]
+    rates = {event.iteration: event.learning_rate for event in events if isinstance(event, IterationDone)}
+    assert (rates[10], rates[20]) == (TRAINING.learning_rate, TRAINING.learning_rate / 4)
+    assert _state(workspace) == "done"
+    assert _checkpoint(workspace).state["trainer"]["rate_factor"] == 0.25
+    again = _train(workspace, iterations=20, learning_rate=1e-4)  # chosen anew: taken as it is
+    assert next(event.learning_rate for event in again if isinstance(event, IterationDone)) == 1e-4
+
+
+def test_run_that_diverges_before_any_checkpoint_begins_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accumulate, bad = azr_trainer.AZRTrainer._accumulate, []
+
+    def at_first(self: Any) -> float:
+        if len(bad) < 5 and self.state.iteration >= 2:
+            bad.append(1)
+            return math.nan
+        return accumulate(self)
+
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "_accumulate", at_first)
+    events = _train(workspace, iterations=12)
+    assert _state(workspace) == "done"
+    assert [event.iteration for event in events if isinstance(event, Notice) and event.code == "went_back"] == [0]
+    done = [event.iteration for event in events if isinstance(event, IterationDone)]
+    assert done == [1, 2, 3, 4, 5, 6, *range(1, 13)]
+    assert workflows.history(workspace, MODEL)["iterations"] == [*range(1, 13)]  # what was undone is told no more
 
 
 def test_mistake_of_ours_saves_nothing_and_says_failed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

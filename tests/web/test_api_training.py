@@ -14,7 +14,7 @@ import anyio.to_thread
 import pytest
 from starlette.testclient import TestClient
 
-from errors import NonFinite
+from errors import Diverged
 from events import Notice, Rollout, SelfPlayDone, State, TrainingStatus
 from i18n import translator
 from run_log import RunLog
@@ -192,12 +192,12 @@ def test_status_in_words() -> None:
         iteration=3,
         iterations=10,
         loss=math.nan,
-        error={"code": "non_finite", "parameters": {"iteration": 3, "times": 2}, "field": None},
+        error={"code": "diverged", "parameters": {"iteration": 3, "times": 2}, "field": None},
     )
     answer = status_json(status, translator("en"))
     assert answer["loss"] is None
     assert answer["iterations_left"] == 7
-    assert answer["error"]["message"] == translator("en").error(NonFinite(iteration=3, times=2))
+    assert answer["error"]["message"] == translator("en").error(Diverged(iteration=3, times=2))
     assert '"loss":null' in to_json(answer)
 
 
