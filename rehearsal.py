@@ -3,7 +3,7 @@
 The real trainer reads a sample of the real books with the real settings; what would take too long at full size (many sequences,
 long rollouts, all held-out text) is measured at smaller sizes and continued in a straight line. Nothing of it is kept.
 
-Not here: memory (workflows.estimate), where models and books come from.
+Not here: memory (forecast.py), where models and books come from.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from azr_trainer import MOST_VAL_TOKENS, AZRTrainer, TrainerState
 from config import TrainConfig
-from corpus.dataset import SplitBook, TokenDataset, tokenize
+from corpus.dataset import SplitBook, TokenDataset, tokenized
 from events import IterationDone
 from model import Transformer
 from policy_gradient import SelfPlay, SelfPlayState, max_new_tokens
@@ -66,7 +66,7 @@ def rehearse(
 
     `go_on` is called at every event and ends the rehearsal by raising. Raises OutOfMemory.
     """
-    dataset = _dataset(sample, tokenizer)
+    dataset = tokenized([sample], tokenizer)
     rehearsal = _Rehearsal(model, tokenizer, dataset, sample, config, go_on)
     rows = config.batch_size * config.grad_accum_steps
     iteration = straight_line(rehearsal.iteration, rows, ITERATION_SECONDS)
@@ -176,14 +176,3 @@ def _micro_batches(config: TrainConfig, rows: int) -> TrainConfig:
     """The configuration for `rows` sequences in micro-batches no larger than the person's."""
     size = min(config.batch_size, rows)
     return config.model_copy(update={"batch_size": size, "grad_accum_steps": max(1, rows // size)})
-
-
-def _dataset(sample: SplitBook, tokenizer: Tokenizer) -> TokenDataset:
-    steps = tokenize([sample], tokenizer)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            assert isinstance(done.value, TokenDataset)
-            return done.value
-

@@ -34,7 +34,7 @@ from benchmarks.peer import TOKENS_PER_ITERATION, Peer
 from benchmarks.plot import picture
 from config import PRESETS, ModelConfig, TrainConfig
 from corpus import library
-from corpus.dataset import TokenDataset, evaluation_batches, split, tokenize
+from corpus.dataset import evaluation_batches, split, tokenized
 from events import Evaluated, IterationDone
 from model import Transformer
 from tokenizer import Tokenizer
@@ -113,7 +113,7 @@ class Bench:
         self.shape = shape
         parts = split(read(book), TrainConfig().val_fraction)
         self.tokenizer = Tokenizer.fit([parts.train], shape.vocab_size)
-        self.dataset = _exhaust(tokenize([parts], self.tokenizer))
+        self.dataset = tokenized([parts], self.tokenizer)
         self.peak = peak_gflops()
         print(f"{book.name}: {len(self.dataset.train):,} tokens to train on, {self.dataset.val_bytes_per_token:.2f} bytes a token; ", end="")
         print(f"bf16 peak of this machine {self.peak:.0f} GFLOP/s with {torch.get_num_threads()} threads\n")
@@ -213,15 +213,6 @@ def _seconds(work: Callable[[], object]) -> float:
     started_at = time.perf_counter()
     work()
     return time.perf_counter() - started_at
-
-
-def _exhaust(steps: Iterator[object]) -> TokenDataset:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            assert isinstance(done.value, TokenDataset)
-            return done.value
 
 
 if __name__ == "__main__":

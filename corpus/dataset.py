@@ -67,6 +67,17 @@ def tokenize(books: Iterable[SplitBook], tokenizer: Tokenizer) -> Generator[Stag
     return TokenDataset(train, val, sum(len(book.val.encode()) for book in books), digest)
 
 
+def tokenized(books: Iterable[SplitBook], tokenizer: Tokenizer) -> TokenDataset:
+    """What `tokenize` returns, for whoever needs no progress."""
+    steps = tokenize(books, tokenizer)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            assert isinstance(done.value, TokenDataset)
+            return done.value
+
+
 def require_size(dataset: TokenDataset, max_seq_len: int) -> None:
     """Raises BookTooSmall when not even one training sequence or too little held-out text is there."""
     if len(dataset.train) < max_seq_len + 1:

@@ -43,7 +43,6 @@ class Rehearsals:
         pace = self._known.get(_key(workspace, plan))
         return None if pace is None else workflows.forecast(workspace, plan, pace)
 
-
     def after(self, training: Generator[Event, None, None]) -> Generator[Event, None, None]:
         """The training, begun once no rehearsal is under way: both draw from torch's random generator."""
         with self._measuring:

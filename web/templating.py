@@ -7,7 +7,6 @@ A template sees `t` (the translator), `_` (its gettext), `static(path)`, `frame`
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
@@ -70,7 +69,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["static"] = static_address
-    environment.filters.update(step=step, plain=plain, anchor=anchor, shown=shown, config_parameters=_parameters_of)
+    environment.filters.update(plain=plain, anchor=anchor, shown=shown, config_parameters=_parameters_of)
     return environment
 
 
@@ -85,18 +84,6 @@ def _content_hash(path: str, changed_ns: int) -> str:
 
 
 # ---- filters ---------------------------------------------------------------------------------------------------------
-
-
-def step(parameter: Parameter) -> str:
-    """By how much one press of the arrow changes a number: a tenth of its default's magnitude.
-
-    >>> step(next(p for p in parameters(TrainConfig) if p.name == "learning_rate"))
-    '0.0001'
-    """
-    if parameter.kind == "int":
-        return "1"
-    magnitude = math.floor(math.log10(parameter.default)) if parameter.default else -1
-    return plain(10.0 ** (magnitude - 1))
 
 
 def plain(value: float) -> str:

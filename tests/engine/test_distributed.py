@@ -38,6 +38,7 @@ from tests.engine.engine_kit import MODEL, SELF_PLAY, TEXT, changed, plan
 from workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the processes are found by /proc")
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +122,7 @@ def test_events_travel_as_json_unchanged(both: list[list[Event]]) -> None:
 # ---- stopping, resuming, dying ---------------------------------------------------------------------------------------
 
 
+@linux
 def test_closing_two_processes_saves_and_another_number_goes_on(workspace: Workspace) -> None:
     training = workflows.train(workspace, plan(workspace, devices=2, iterations=None))
     reached = next(event.iteration for event in training if isinstance(event, IterationDone) and event.iteration >= 3)
@@ -134,6 +136,7 @@ def test_closing_two_processes_saves_and_another_number_goes_on(workspace: Works
     assert [event.iteration for event in events if isinstance(event, IterationDone)] == [saved + 1, saved + 2]
 
 
+@linux
 def test_killed_process_ends_the_training_and_its_checkpoint_stays(workspace: Workspace) -> None:
     training = workflows.train(workspace, plan(workspace, devices=2, iterations=None, checkpoint_every=2))
     with pytest.raises(ProcessLost):
