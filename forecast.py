@@ -17,8 +17,8 @@ from config import ModelConfig, TrainConfig
 from corpus import library
 from corpus.dataset import split
 from devices import available_bytes, choose_device, choose_precision
-from kernels import LONGEST_DENSE
-from kernels import ROWS_AT_ONCE as LOGIT_ROWS
+from kernels.attention import LONGEST_KEPT, QUERIES_AT_ONCE
+from kernels.head import ROWS_AT_ONCE as LOGIT_ROWS
 from model import count_parameters
 from policy_gradient import ROWS_AT_ONCE as SELF_PLAY_ROWS
 from rehearsal import Pace, rehearse
@@ -78,7 +78,7 @@ def _bytes_per_token(config: ModelConfig, train: TrainConfig) -> int:
     """What the backward pass keeps of a token; the factors were fitted to measured peaks (docs/benchmarks.md)."""
     size = choose_precision(train.precision, choose_device(train.device)).itemsize
     casts = 10 * config.d_model if size == 2 else 0
-    attention = config.num_heads * config.max_seq_len if config.max_seq_len <= LONGEST_DENSE else 0
+    attention = config.num_heads * (config.max_seq_len + QUERIES_AT_ONCE) // 2 if config.max_seq_len <= LONGEST_KEPT else 0
     return config.num_layers * (size * (25 * config.d_model + 4 * config.d_ff + attention) + casts)
 
 

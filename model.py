@@ -69,12 +69,6 @@ class Rotary(nn.Module):
         return (cos, sin) if positions.dim() == 1 else (cos[:, None], sin[:, None])
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    half = x.shape[-1] // 2
-    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
-    return (x * cos + turned * sin).to(x.dtype)
-
-
 class Attention(nn.Module):
     """Causal multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
 
@@ -87,17 +81,19 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(config.d_model, config.d_model, bias=bias)
 
     def forward(self, x: Tensor, place: Place) -> Tensor:
-        x = kernels.compute(x)
+        if place.cache is not None:
+            return self.o_proj(self._cached(x, place, place.cache))
+        qkv = kernels.linear(kernels.compute(x), self.q_proj, self.k_proj, self.v_proj)  # (B, T, 3C)
+        return self.o_proj(kernels.causal_attention(qkv, self.num_heads, place.cos, place.sin))  # (B, T, C)
+
+    def _cached(self, x: Tensor, place: Place, cache: KVCache) -> Tensor:
+        """Of new tokens, which also look at the cached ones."""
         q, k, v = (self._heads(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))  # (B, H, T, K) each
         if place.cos is not None and place.sin is not None:
-            q, k = rotate(q, place.cos, place.sin), rotate(k, place.cos, place.sin)
-        if place.cache is not None:
-            k, v = place.cache.extend(self.layer, place.positions, k, v, place.length)  # (B, H, S, K)
-        if place.is_causal:
-            y = kernels.causal_attention(q, k, v)  # (B, H, T, K)
-        else:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=place.mask)
-        return self.o_proj(y.transpose(1, 2).flatten(2))  # (B, T, C)
+            q, k = kernels.rotate(q, place.cos, place.sin), kernels.rotate(k, place.cos, place.sin)
+        k, v = cache.extend(self.layer, place.positions, k, v, place.length)  # (B, H, S, K)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=place.mask, is_causal=place.is_causal)
+        return y.transpose(1, 2).flatten(2)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
@@ -239,7 +235,7 @@ def _embedding(rows: int, d_model: int) -> nn.Embedding:
 
 
 def _norm(config: ModelConfig) -> nn.Module:
-    kind = nn.RMSNorm if config.architecture == "llama" else nn.LayerNorm
+    kind = kernels.RMSNorm if config.architecture == "llama" else nn.LayerNorm
     return kind(config.d_model, eps=NORM_EPS)
 
 

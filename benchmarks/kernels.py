@@ -2,7 +2,7 @@
 
     python -m benchmarks.kernels
 
-At the shapes of the small and the medium preset, in bfloat16 where the processor has it; medians of 15, the two taken in turns.
+At the shapes of the presets, in bfloat16 where the processor has it; medians of 15, the two taken in turns.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import kernels
 from config import PRESETS, ModelConfig
 from devices import choose_precision
 from generation import draw
+from model import Rotary
 from muon import Muon
 
 TIMES = 15
@@ -29,7 +30,7 @@ Work = Callable[[], object]
 
 def main() -> None:
     print(f"{DTYPE}, {torch.get_num_threads()} threads\n\n| preset | operation | torch | ours |\n|---|---|---|---|")
-    for preset in ("small", "medium"):
+    for preset in ("small", "medium", "large"):
         for name, plain, ours in operations(PRESETS[preset]):
             print(f"| {preset} | {name} | {' | '.join(f'{ms:.1f} ms' for ms in medians(plain, ours))} |", flush=True)
 
@@ -46,15 +47,22 @@ def operations(shape: ModelConfig) -> Iterator[tuple[str, Work, Work]]:
         kernels.linear_cross_entropy(x, weight, targets).backward()  # type: ignore[no-untyped-call]
 
     yield "head and loss", plain_loss, quick_loss
-    rows = BATCH_TOKENS // shape.max_seq_len
-    q, k, v = (leaf(rows, shape.num_heads, shape.max_seq_len, shape.head_dim) for _ in range(3))
-    yield (
-        "attention of a layer",
-        lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True).backward(q),  # type: ignore[no-untyped-call]
-        lambda: kernels.causal_attention(q, k, v).backward(q),  # type: ignore[no-untyped-call]
-    )
+    qkv, rotary = leaf(BATCH_TOKENS // shape.max_seq_len, shape.max_seq_len, 3 * shape.d_model), Rotary(shape.head_dim, shape.max_seq_len)
+
+    def plain_attention() -> Tensor:
+        q, k, v = (x.view(*x.shape[:2], shape.num_heads, -1).transpose(1, 2) for x in qkv.chunk(3, -1))
+        q, k = kernels.rotate(q, rotary.cos, rotary.sin), kernels.rotate(k, rotary.cos, rotary.sin)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+
+    def quick_attention() -> Tensor:
+        return kernels.causal_attention(qkv, shape.num_heads, rotary.cos, rotary.sin)
+
+    yield "attention of a layer, turned", lambda: _back(plain_attention()), lambda: _back(quick_attention())
+    numbers = torch.randn(BATCH_TOKENS, shape.d_model).requires_grad_()
+    norm, quick_norm = torch.nn.RMSNorm(shape.d_model), kernels.RMSNorm(shape.d_model)
+    yield "RMSNorm", lambda: _back(norm(numbers)), lambda: _back(quick_norm(numbers))
     plain, quick = torch.nn.Dropout(0.1), kernels.Dropout(0.1)
-    yield "dropout, once", lambda: plain(x).backward(x), lambda: quick(x).backward(x)
+    yield "dropout, once", lambda: _back(plain(x)), lambda: _back(quick(x))
     yield "Muon step", torch.optim.Muon(matrices(shape)).step, Muon(matrices(shape), dtype=DTYPE).step
     p, generator = torch.rand(ROLLOUT_ROWS, shape.vocab_size).softmax(-1), torch.Generator()
     yield (
@@ -62,6 +70,10 @@ def operations(shape: ModelConfig) -> Iterator[tuple[str, Work, Work]]:
         lambda: torch.multinomial(p, 1, generator=generator),
         lambda: draw(p, torch.rand(ROLLOUT_ROWS, 1, dtype=torch.float64, generator=generator)),
     )
+
+
+def _back(y: Tensor) -> None:
+    y.backward(torch.ones_like(y))  # type: ignore[no-untyped-call]
 
 
 def leaf(*shape: int) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from devices import (
 from errors import DeviceMissing
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def _machine(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
@@ -92,3 +95,26 @@ def test_peak_of_memory_is_counted_anew_when_it_is_forgotten() -> None:
     low = peak_bytes()
     assert high is not None and low is not None
     assert low < high - 100_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only GNU's C library")
+def test_freed_memory_is_kept_until_it_is_given_back():
+    """In a process of its own, because the setting is the whole process's."""
+    source = """
+import devices
+from pathlib import Path
+import torch
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+devices.keep_freed_memory()
+tensors = [torch.ones(25_000_000) for _ in range(3)]
+full = resident()
+del tensors
+kept = resident()
+devices.give_back_freed_memory()
+print(full - kept < 50e6, full - resident() > 250e6)
+"""
+    told = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert told.stdout.split() == ["True", "True"]

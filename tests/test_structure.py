@@ -48,7 +48,7 @@ DATA_FOLDERS = {"models", "books", "checkpoints"}
 
 def modules() -> list[Path]:
     files = list(ROOT.glob("*.py"))
-    for room in ("corpus", "selfplay", "export", "web"):
+    for room in ("corpus", "selfplay", "export", "kernels", "web"):
         files += (ROOT / room).glob("*.py")
     return sorted(files)
 

@@ -1,52 +1,19 @@
-"""The operations that training spends its time on, arranged so that a CPU is quick at them.
+"""The head and its loss without the whole matrix of logits.
 
-Each equals the plain torch operation that its test names, up to rounding; `python -m benchmarks.kernels` times both.
-Where a quick form brings nothing (a GPU, long windows, no gradient) torch's own operation is used.
-
-Not here: anything that knows a model. Shapes: N tokens, C d_model, V vocab_size, B batch, H heads, T tokens, K head_dim.
+Shapes: N tokens, C d_model, V vocab_size.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from kernels.blocks import compute
 
 ROWS_AT_ONCE = 512  # of logits: (512, V) stays near the cache and bounds the memory, whatever the batch
-LONGEST_DENSE = 256  # tokens; beyond it the T x T matrix costs more than the flash kernel saves
-
-
-def compute(x: Tensor) -> Tensor:
-    """`x` in the number format that autocast multiplies in: cast once instead of by each of its readers."""
-    kind = x.device.type
-    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
-
-
-class Dropout(nn.Dropout):
-    """Dropout whose mask costs one random byte a number on the CPU; there `p` is rounded to 1/256."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0 or x.device.type != "cpu":
-            return super().forward(x)
-        dropped = min(255, round(self.p * 256))
-        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)  # every bit is random
-        kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
-        return x * kept.to(x.dtype).mul_(256 / (256 - dropped))
-
-
-def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k' / sqrt(K)) v over the tokens so far; all (B, H, T, K)."""
-    length = q.shape[2]
-    if not (torch.is_grad_enabled() and q.device.type == "cpu" and length <= LONGEST_DENSE):
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    flat_q, flat_k, flat_v = (x.flatten(0, 1) for x in (q, k, v))  # (B H, T, K)
-    later = torch.full((length, length), -math.inf, dtype=q.dtype).triu(1).expand(len(flat_q), -1, -1)
-    with torch.autocast("cpu", enabled=False):  # it would make the scores float32
-        scores = torch.baddbmm(later, flat_q, flat_k.mT, alpha=1 / math.sqrt(q.shape[-1]))  # (B H, T, T)
-        return torch.bmm(scores.softmax(-1), flat_v).view_as(q)
 
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

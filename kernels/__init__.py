@@ -1,0 +1,23 @@
+"""The operations that training spends its time on, arranged so that a CPU is quick at them.
+
+Each equals the plain torch operation that its test names, up to rounding; `python -m benchmarks.kernels` times both.
+Where a quick form brings nothing (a GPU, no gradient) torch's own operation is used.
+
+Not here: anything that knows a model.
+"""
+
+from kernels.attention import causal_attention, rotate
+from kernels.blocks import Dropout, RMSNorm, compute, linear
+from kernels.head import linear_cross_entropy, logprobs, weighted_nll
+
+__all__ = [
+    "Dropout",
+    "RMSNorm",
+    "causal_attention",
+    "compute",
+    "linear",
+    "linear_cross_entropy",
+    "logprobs",
+    "rotate",
+    "weighted_nll",
+]

@@ -1,0 +1,141 @@
+"""Causal self-attention from one projected tensor, a few sequences and a few queries at a time.
+
+On a CPU the T x T scores are what attention spends its time on. Cut into pieces they stay in the cache, and pieces that lie
+wholly in the future are never made. Rotary positions (Su et al. 2021, arXiv 2104.09864) are applied to a piece where it stands;
+a product with a little matrix turns its halves, which needs no copies.
+
+Shapes: B sequences, T tokens, C d_model, H heads, K head_dim; n = rows x H matrices at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MATRICES_AT_ONCE = 32
+QUERIES_AT_ONCE = 64
+LONGEST_KEPT = 256  # tokens; of longer windows the probabilities are made again, so that memory grows with T and not with T x T
+
+
+def causal_attention(qkv: Tensor, num_heads: int, cos: Tensor | None = None, sin: Tensor | None = None) -> Tensor:
+    """softmax(q k' / sqrt(K)) v over the tokens so far, (B, T, C), of queries, keys and values side by side (B, T, 3C).
+
+    `cos` and `sin` (T, K) turn queries and keys first.
+    """
+    if qkv.device.type == "cpu":
+        return _CausalAttention.apply(qkv, num_heads, cos, sin)  # type: ignore[no-untyped-call, no-any-return]
+    q, k, v = qkv.view(*qkv.shape[:2], 3, num_heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, K) each
+    if cos is not None and sin is not None:
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`x` (..., T, K) turned by its positions, in its own number format; the halves of K belong together."""
+    half = x.shape[-1] // 2
+    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+    return (x * cos + turned * sin).to(x.dtype)
+
+
+class _CausalAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, num_heads: int, cos: Tensor | None, sin: Tensor | None) -> Tensor:
+        pieces = _Pieces(qkv, num_heads, cos, sin)
+        y = qkv.new_empty(*qkv.shape[:2], num_heads, pieces.head_dim)
+        kept = []
+        with torch.autocast("cpu", enabled=False):  # it would make the scores float32
+            for rows in pieces.rows():
+                q, k, v = pieces.heads(rows)
+                for first, last in pieces.queries():
+                    p = pieces.probabilities(q, k, first, last)
+                    y[rows, first:last] = torch.bmm(p, v[:, :last]).view(-1, num_heads, last - first, pieces.head_dim).transpose(1, 2)
+                    kept.append(p)
+        ctx.pieces = pieces
+        ctx.save_for_backward(qkv, *(kept if qkv.shape[1] <= LONGEST_KEPT else []))
+        return y.flatten(2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        pieces: _Pieces = ctx.pieces
+        kept = iter(ctx.saved_tensors[1:])
+        grad_qkv = torch.empty_like(pieces.qkv)
+        for rows in pieces.rows():
+            q, k, v = pieces.heads(rows)
+            grad_y = gradients[0][rows].view(-1, pieces.length, pieces.num_heads, pieces.head_dim).transpose(1, 2).reshape(q.shape)
+            grads = torch.zeros(3, *q.shape, dtype=q.dtype)  # of q, k, v
+            for first, last in pieces.queries():
+                p = next(kept, None)
+                p = pieces.probabilities(q, k, first, last) if p is None else p
+                grad_p = torch.bmm(grad_y[:, first:last], v[:, :last].mT)
+                grad_scores = torch.ops.aten._softmax_backward_data(grad_p, p, -1, p.dtype)
+                grads[0, :, first:last] = torch.bmm(grad_scores, k[:, :last])
+                grads[1, :, :last] += torch.bmm(grad_scores.mT, q[:, first:last])
+                grads[2, :, :last] += torch.bmm(p.mT, grad_y[:, first:last])
+            pieces.put(grad_qkv, rows, grads)
+        return grad_qkv, None, None, None
+
+
+class _Pieces:
+    """How the work is cut, and one piece of it."""
+
+    def __init__(self, qkv: Tensor, num_heads: int, cos: Tensor | None, sin: Tensor | None) -> None:
+        self.qkv, self.num_heads = qkv, num_heads
+        self.length, self.head_dim = qkv.shape[1], qkv.shape[2] // (3 * num_heads)
+        scale = 1 / math.sqrt(self.head_dim)
+        self.scales = torch.tensor([scale, 1.0], dtype=qkv.dtype)[:, None, None, None]
+        self.cos = self.sin = None
+        if cos is not None and sin is not None:
+            self.cos, self.sin = (self.scales * table.to(qkv.dtype) for table in (cos, sin))  # (2, 1, T, K): of queries and keys
+            self.turn = _turn(self.head_dim, qkv.dtype)
+        self.later = torch.full((QUERIES_AT_ONCE, QUERIES_AT_ONCE), -math.inf, dtype=qkv.dtype).triu(1)
+
+    def rows(self) -> Iterator[slice]:
+        size = max(1, MATRICES_AT_ONCE // self.num_heads)
+        return (slice(first, first + size) for first in range(0, len(self.qkv), size))
+
+    def queries(self) -> Iterator[tuple[int, int]]:
+        return ((first, min(self.length, first + QUERIES_AT_ONCE)) for first in range(0, self.length, QUERIES_AT_ONCE))
+
+    def heads(self, rows: slice) -> Tensor:
+        """Queries, divided by sqrt(K), keys and values: (3, n, T, K)."""
+        x = self._apart(self.qkv[rows]).flatten(1, 2).contiguous()
+        if self.cos is None or self.sin is None:
+            x[:1].mul_(self.scales[0])
+        else:
+            turned = x[:2] @ self.turn
+            x[:2].mul_(self.cos).addcmul_(turned, self.sin)
+        return x
+
+    def _apart(self, x: Tensor) -> Tensor:
+        """(B, T, 3C) as (3, B, H, T, K), where it stands."""
+        return x.view(-1, self.length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+
+    def put(self, grad_qkv: Tensor, rows: slice, grads: Tensor) -> None:
+        """The gradient of `heads`, put where the piece came from."""
+        if self.cos is None or self.sin is None:
+            grads[:1].mul_(self.scales[0])
+        else:
+            turned = (grads[:2] * self.sin) @ self.turn.t()
+            grads[:2].mul_(self.cos).add_(turned)
+        space = self._apart(grad_qkv[rows])
+        space.copy_(grads.view(space.shape))
+
+    def probabilities(self, q: Tensor, k: Tensor, first: int, last: int) -> Tensor:
+        """Of the queries `first` to `last` over the keys so far: (n, last - first, last)."""
+        scores = torch.bmm(q[:, first:last], k[:, :last].mT)
+        scores[:, :, first:].add_(self.later[: last - first, : last - first])
+        return torch.softmax(scores, -1)
+
+
+def _turn(head_dim: int, dtype: torch.dtype) -> Tensor:
+    """x @ turn is (-second half, first half) of x."""
+    half = head_dim // 2
+    turn = torch.zeros(head_dim, head_dim, dtype=dtype)
+    turn[:half, half:] = torch.eye(half)
+    turn[half:, :half] = -torch.eye(half)
+    return turn

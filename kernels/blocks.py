@@ -1,0 +1,75 @@
+"""What surrounds the products of a block: normalisation, dropout, the number format, several products at once.
+
+Rows are taken a few at a time, so that the passes over them find them in the cache, and the gradient is written out instead of
+being put together from a dozen little operations.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ROWS_AT_ONCE = 512
+
+
+def compute(x: Tensor) -> Tensor:
+    """`x` in the number format that autocast multiplies in: cast once instead of by each of its readers."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+def linear(x: Tensor, *layers: nn.Linear) -> Tensor:
+    """The outputs of several layers side by side, in one product."""
+    weight = torch.cat([compute(layer.weight) for layer in layers])
+    bias = None if layers[0].bias is None else torch.cat([compute(layer.bias) for layer in layers])
+    return F.linear(x, weight, bias)
+
+
+class RMSNorm(nn.RMSNorm):
+    """Zhang and Sennrich 2019 (arXiv 1910.07467), given out in the number format that the products read."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or not torch.is_grad_enabled():
+            return compute(super().forward(x))
+        kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        return _RMSNorm.apply(x, self.weight, self.eps, kind)  # type: ignore[no-untyped-call, no-any-return]
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+        flat = x.flatten(0, -2)
+        y = torch.empty(flat.shape, dtype=dtype)
+        scale = torch.linalg.vector_norm(flat, dim=1, keepdim=True).square_().div_(flat.shape[1]).add_(eps).rsqrt_()  # (N, 1)
+        for rows, out, r in zip(*(t.split(ROWS_AT_ONCE) for t in (flat, y, scale)), strict=True):
+            out.copy_((rows * r).mul_(weight))
+        ctx.save_for_backward(x, weight, scale)
+        return y.view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x, weight, scale = ctx.saved_tensors
+        grad_x, grad_weight = torch.empty_like(x), torch.zeros_like(weight)
+        whole = (x.flatten(0, -2), gradients[0].flatten(0, -2), scale, grad_x.flatten(0, -2))
+        for rows, grad, r, out in zip(*(t.split(ROWS_AT_ONCE) for t in whole), strict=True):
+            unit = rows * r  # (n, C)
+            along = unit * grad
+            grad_weight += along.sum(0)
+            torch.mul(grad, weight, out=out)
+            out.addcmul_(unit, (along @ weight[:, None]).div_(-rows.shape[1])).mul_(r)
+        return grad_x, grad_weight, None, None
+
+
+class Dropout(nn.Dropout):
+    """Dropout whose mask costs one random byte a number on the CPU; there `p` is rounded to 1/256."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0 or x.device.type != "cpu":
+            return super().forward(x)
+        dropped = min(255, round(self.p * 256))
+        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)  # every bit is random
+        kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
+        return x * kept.to(x.dtype).mul_(256 / (256 - dropped))
