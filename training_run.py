@@ -30,7 +30,15 @@ from checkpoint_store import Checkpoint
 from config import TrainConfig
 from corpus import library
 from corpus.dataset import SplitBook, TokenDataset, require_size, split, tokenize
-from devices import choose_device, choose_num_threads, choose_precision, describe, forget_peak_bytes, give_back_freed_memory, peak_bytes
+from devices import (
+    choose_device,
+    choose_num_threads,
+    choose_precision,
+    describe,
+    forget_peak_bytes,
+    give_back_freed_memory,
+    peak_bytes,
+)
 from distributed import ALONE, Ranks
 from errors import AZRError, Diverged
 from events import (
