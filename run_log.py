@@ -1,17 +1,16 @@
-"""What a training told, kept as lines of JSON beside its checkpoints, and read back for the charts.
+"""What a training told, kept as lines of JSON beside its checkpoints.
 
-    checkpoints/<name>/metrics.jsonl    every event but stages, samples' texts and rollouts
-                       samples.jsonl    SampleWritten
-                       rollouts.jsonl   SelfPlayDone with all its rollouts; the newest 50 MB
-                       run.json         what the last run was asked for and came to
+    checkpoints/<name>/metrics.jsonl           every event but stages, samples' texts and rollouts
+                       metrics.digest.jsonl    sums over it, which it can be made from again (run_digest.py)
+                       samples.jsonl           SampleWritten
+                       rollouts.jsonl          SelfPlayDone with all its rollouts; the newest 50 MB
+                       run.json                what the last run was asked for and came to
 
 Particular: lines are only ever appended, and each is handed to the system whole, so a killed process loses nothing it
 had told and leaves at most one torn line, which readers pass over and the next writer cuts off. Non-finite numbers
-become null. `history` reads a million iterations (250 MB) in under three seconds: it picks iteration and loss from the
-bytes by pattern and parses JSON only for the rare lines. `rollouts` and `truncate_after` read from the end and never
-the whole file.
+become null. `rollouts` and `truncate_after` read from the end and never the whole file.
 
-Not here: which events there are (events), drawing.
+Not here: which events there are (events), reading them back for the charts (run_history.py).
 """
 
 from __future__ import annotations
@@ -20,27 +19,20 @@ import json
 import math
 import os
 import re
-from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from events import Event, SampleWritten, SelfPlayDone, StageBegun, to_json
+from events import Event, IterationDone, SampleWritten, SelfPlayDone, StageBegun, to_json
+from run_digest import CHUNK, parse, pieces, to_line
 from workspace import TEMPORARY_PREFIX, Workspace, disk_errors, read_json, replace_atomic, sync, write_json
 
 METRICS, SAMPLES, ROLLOUTS, RUN = "metrics.jsonl", "samples.jsonl", "rollouts.jsonl", "run.json"
+DIGEST = "metrics.digest.jsonl"
 ROLLOUTS_LIMIT_BYTES = 50_000_000
-MOST_SAMPLES = 200
-SMOOTHING = 0.9
 
 _BLOCK_BYTES = 1 << 20
-_EVALUATION_MEANS = ("val_loss", "bits_per_byte", "train_loss")
-_SELF_PLAY_MEANS = ("reward", "diversity", "length", "kl", "kl_coef", "entropy", "copied", "skipped_share")
-_ITERATION_LINE = re.compile(
-    rb'\{"event": "IterationDone", "iteration": (\d{1,18}), "loss": (null|-?\d+(?:\.\d+)?(?:e[-+]?\d+)?),'
-)
-_CHART_LINE = re.compile(rb'\{"event": "(?:Evaluated|SelfPlayDone)".*\n')
 _ITERATION = re.compile(rb'"iteration": (\d+)')
 _ROUND = re.compile(rb'"round": (\d+)')
 
@@ -55,6 +47,7 @@ class RunLog:
         self._folder = ws.checkpoint_folder(name)
         self._limit_bytes = rollouts_limit_bytes
         self._files: dict[str, BinaryIO] = {}
+        self._undigested = 0  # iterations told since a line was added to the digest
 
     def __enter__(self) -> Self:
         return self
@@ -68,6 +61,21 @@ class RunLog:
         """Write the event to the file or files it belongs to; they are opened when first needed. Raises DiskFull."""
         for file, record in _routes(event):
             self._append(file, json.dumps(finite(record), ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        self._undigested += isinstance(event, IterationDone)
+        if self._undigested >= CHUNK:
+            self._undigested = 0
+            self._digest()
+
+    def _digest(self) -> None:
+        """Add what the digest lacks: in a log that has none yet, or ends within a hundred, not only the newest."""
+        with (self._folder / METRICS).open("rb") as log:
+            whole = log.seek(0, os.SEEK_END)
+        start = _digested(self._folder / DIGEST)
+        if start > whole:  # it belongs to a log that is gone
+            (self._folder / DIGEST).unlink()
+            start = 0
+        for end, piece in pieces(self._folder / METRICS, start):
+            self._append(DIGEST, to_line(end, piece))
 
     def close(self) -> None:
         for file in self._files.values():
@@ -137,6 +145,15 @@ def _write_whole(file: BinaryIO, line: bytes) -> int:
     return start + len(line)
 
 
+def _digested(digest: Path) -> int:
+    """The byte of the log where the digest ends."""
+    if not digest.exists():
+        return 0
+    with digest.open("rb") as file:
+        record = next((record for _, _, line in _lines_backwards(file) if (record := parse(line))), {})
+    return int(record.get("end", 0))
+
+
 def _keep_newest(path: Path, size: int) -> None:
     """Drop the oldest lines until at most `size` bytes are left, but always keep one; atomic."""
     with path.open("rb") as reader:
@@ -158,7 +175,7 @@ def _copy(reader: BinaryIO, target: Path) -> None:
 
 def truncate_after(ws: Workspace, name: str, iteration: int) -> None:
     """Drop what was told after `iteration`, which a resumed training is about to tell again. Raises DiskFull."""
-    for name_ in (METRICS, SAMPLES, ROLLOUTS):
+    for name_ in (DIGEST, METRICS, SAMPLES, ROLLOUTS):
         path = ws.checkpoint_folder(name) / name_
         if path.exists():
             with disk_errors(path):
@@ -171,13 +188,19 @@ def _truncate(path: Path, iteration: int) -> None:
         end = file.seek(0, os.SEEK_END)
         keep = 0
         for _, line_end, line in _lines_backwards(file):
-            found = _ITERATION.search(line)
-            if found and int(found[1]) <= iteration:
+            told = iteration_of(line)
+            if told is not None and told <= iteration:
                 keep = line_end
                 break
         if keep < end:
             file.truncate(keep)
             os.fsync(file.fileno())
+
+
+def iteration_of(line: bytes) -> int | None:
+    """The iteration that a line of any of the logs tells of, without parsing it."""
+    found = _ITERATION.search(line)
+    return int(found[1]) if found else None
 
 
 def _lines_backwards(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
@@ -201,46 +224,7 @@ def _lines_backwards(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
         yield 0, end, line
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------
-
-
-def history(ws: Workspace, name: str, points: int = 1000) -> dict[str, Any]:
-    """What the charts draw, as JSON; columns of at most `points` numbers.
-
-    Where there is more, each number is the mean of a run of neighbours and stands at the last iteration of that run.
-    `loss_smooth` is the exponential mean of those points, corrected for its start (Kingma and Ba 2014, section 3).
-    Of samples, at most MOST_SAMPLES are picked evenly, the first and the newest among them.
-    """
-    folder = ws.checkpoint_folder(name)
-    iterations, losses, records = _read_metrics(folder / METRICS)
-    step = max(1, -(-len(losses) // points))
-    loss = [_mean(losses[start : start + step]) for start in range(0, len(losses), step)]
-    return {
-        "model": name,
-        "iterations": [iterations[min(start + step, len(losses)) - 1] for start in range(0, len(losses), step)],
-        "loss": loss,
-        "loss_smooth": smooth(loss),
-        "evaluations": _columns(records["Evaluated"], _EVALUATION_MEANS, points),
-        "self_play": _columns(records["SelfPlayDone"], _SELF_PLAY_MEANS, points),
-        "samples": _samples(folder / SAMPLES),
-        "downsampling": {"method": "mean", "iterations_per_point": step, "smoothing": SMOOTHING},
-    }
-
-
-def smooth(values: list[float | None], factor: float = SMOOTHING) -> list[float | None]:
-    """Exponential moving mean without the pull towards zero at its start; None passes through.
-
-    >>> smooth([4.0, 2.0], factor=0.5)
-    [4.0, 2.6666666666666665]
-    """
-    total = weight = 0.0
-    smoothed: list[float | None] = []
-    for value in values:
-        if value is not None:
-            total = factor * total + (1 - factor) * value
-            weight = factor * weight + (1 - factor)
-        smoothed.append(None if value is None else total / weight)
-    return smoothed
+# ---- the newest rounds -------------------------------------------------------------------------------------------------
 
 
 def rollouts(ws: Workspace, name: str, before: int | None = None, limit: int = 5) -> list[dict[str, Any]]:
@@ -254,75 +238,10 @@ def rollouts(ws: Workspace, name: str, before: int | None = None, limit: int = 5
             if len(found) >= limit:
                 break
             number = _ROUND.search(line)
-            if number and (before is None or int(number[1]) < before) and (record := _parse(line)):
+            if number and (before is None or int(number[1]) < before) and (record := parse(line)):
                 before = int(number[1])
                 found.append(record)
     return found
-
-
-def _read_metrics(path: Path) -> tuple[array[int], array[float], dict[str, list[dict[str, Any]]]]:
-    """Iterations, their losses (NaN for null) and the rarer events; of one told twice the later counts."""
-    iterations, losses = array("q"), array("d")
-    rare: dict[str, dict[int, dict[str, Any]]] = {"Evaluated": {}, "SelfPlayDone": {}}
-    for block in _blocks(path):
-        for iteration, loss in _ITERATION_LINE.findall(block):
-            iterations.append(int(iteration))
-            losses.append(math.nan if loss == b"null" else float(loss))
-        for line in _CHART_LINE.findall(block):
-            if record := _parse(line):
-                rare[record["event"]][record["iteration"]] = record
-    return iterations, losses, {event: list(records.values()) for event, records in rare.items()}
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    """A file in large blocks that end at line ends; a torn last line is left out."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        rest = b""
-        while block := file.read(_BLOCK_BYTES):
-            head, newline, tail = block.rpartition(b"\n")
-            if newline:
-                yield rest + head + newline
-                rest = tail
-            else:
-                rest += block
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get("iteration"), int) else None
-
-
-def _columns(records: list[dict[str, Any]], fields: tuple[str, ...], points: int) -> dict[str, list[float | None]]:
-    step = max(1, -(-len(records) // points))
-    groups = [records[start : start + step] for start in range(0, len(records), step)]
-    columns = {field: [_mean([_number(record.get(field)) for record in group]) for group in groups] for field in fields}
-    return {"iteration": [group[-1]["iteration"] for group in groups], **columns}
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    """The mean of the finite values. One value stays exactly what it is."""
-    there = [value for value in values if value == value]
-    return math.fsum(there) / len(there) if there else None
-
-
-def _samples(path: Path) -> list[dict[str, Any]]:
-    lines: dict[int, bytes] = {}
-    for block in _blocks(path):
-        lines |= {int(found[1]): line for line in block.splitlines() if (found := _ITERATION.search(line))}
-    kept = list(lines.values())
-    if len(kept) > MOST_SAMPLES:
-        kept = [kept[round(index * (len(kept) - 1) / (MOST_SAMPLES - 1))] for index in range(MOST_SAMPLES)]
-    records = (_parse(line) for line in kept)
-    return [{key: record[key] for key in ("iteration", "prompt", "text")} for record in records if record]
 
 
 # ---- the last run ----------------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ from generation import Piece, prompt_ids, stream, text_pieces
 from model import Transformer
 from model_store import ModelInfo, get_model, list_models
 from rehearsal import Pace
-from run_log import history, last_run_name, read_run, rollouts
+from run_history import history
+from run_log import last_run_name, read_run, rollouts
 from training_run import TrainingPlan, can_resume, train, work
 from workspace import Workspace, safe_name
 

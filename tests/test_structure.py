@@ -30,7 +30,9 @@ LEVELS = {
     "policy_gradient": 4,
     "model_store": 4,
     "checkpoint_store": 4,
+    "run_digest": 3,
     "run_log": 4,
+    "run_history": 5,
     "azr_trainer": 5,
     "training_run": 6,
     "rehearsal": 6,
@@ -42,7 +44,7 @@ LEVELS = {
     "start": 10,
     "cli": 11,
 }
-NO_TORCH = {"errors", "config", "workspace", "i18n", "events", "tokenizer", "selfplay", "run_log", "jobs", "web", "server", "start"}
+NO_TORCH = {"errors", "config", "workspace", "i18n", "events", "tokenizer", "selfplay", "run_digest", "run_log", "run_history", "jobs", "web", "server", "start"}
 DATA_FOLDERS = {"models", "books", "checkpoints"}
 
 

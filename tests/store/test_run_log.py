@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import run_history
 import run_log
 from events import (
     CheckpointSaved,
@@ -81,7 +82,7 @@ def test_a_number_that_is_none_becomes_null(ws: Workspace, value: float) -> None
     tell(ws, iteration_done(1, value), evaluated(1, value), self_play(1, 1, value))
     assert lines(ws, "metrics.jsonl")[0]["loss"] is None
     assert lines(ws, "rollouts.jsonl")[0]["rollouts"][0]["reward"] is None  # type: ignore[index]
-    found = run_log.history(ws, NAME)
+    found = run_history.history(ws, NAME)
     assert (found["loss"], found["loss_smooth"], found["evaluations"]["val_loss"]) == ([None], [None], [None])
     json.dumps(found, allow_nan=False)
 
@@ -104,7 +105,7 @@ def test_a_torn_last_line_is_passed_over_and_cut_off(ws: Workspace, torn: str) -
     path = ws.checkpoint_folder(NAME) / "metrics.jsonl"
     with path.open("a", encoding="utf-8") as file:
         file.write(torn)
-    assert run_log.history(ws, NAME)["iterations"] == [1, 2]
+    assert run_history.history(ws, NAME)["iterations"] == [1, 2]
     tell(ws, iteration_done(3))
     assert [line["iteration"] for line in lines(ws, "metrics.jsonl")] == [1, 1, 2, 3]
 
@@ -147,14 +148,14 @@ def test_what_was_told_after_the_resumed_iteration_is_dropped(ws: Workspace) -> 
     for iteration in range(1, 8):
         tell(ws, iteration_done(iteration), self_play(iteration, iteration), SampleWritten(iteration, "a", "b"))
     run_log.truncate_after(ws, NAME, 4)
-    assert run_log.history(ws, NAME)["iterations"] == [1, 2, 3, 4]
+    assert run_history.history(ws, NAME)["iterations"] == [1, 2, 3, 4]
     assert [line["iteration"] for line in lines(ws, "samples.jsonl")] == [1, 2, 3, 4]
     assert [line["round"] for line in run_log.rollouts(ws, NAME)] == [4, 3, 2, 1]
     run_log.truncate_after(ws, NAME, 4)
     run_log.truncate_after(ws, NAME, 100)
-    assert run_log.history(ws, NAME)["iterations"] == [1, 2, 3, 4]
+    assert run_history.history(ws, NAME)["iterations"] == [1, 2, 3, 4]
     run_log.truncate_after(ws, NAME, 0)
-    assert run_log.history(ws, NAME)["iterations"] == [] and run_log.rollouts(ws, NAME) == []
+    assert run_history.history(ws, NAME)["iterations"] == [] and run_log.rollouts(ws, NAME) == []
 
 
 def test_truncating_under_an_open_log_and_going_on(ws: Workspace) -> None:
@@ -164,12 +165,12 @@ def test_truncating_under_an_open_log_and_going_on(ws: Workspace) -> None:
         run_log.truncate_after(ws, NAME, 3)
         log.append(iteration_done(4, 1.0))
     assert [line["iteration"] for line in lines(ws, "metrics.jsonl")] == [1, 2, 3, 4]
-    assert run_log.history(ws, NAME)["loss"][-1] == 1.0
+    assert run_history.history(ws, NAME)["loss"][-1] == 1.0
 
 
 def test_truncating_nothing_is_no_error(ws: Workspace) -> None:
     run_log.truncate_after(ws, NAME, 5)
-    assert run_log.history(ws, NAME)["iterations"] == []
+    assert run_history.history(ws, NAME)["iterations"] == []
     assert not list(ws.checkpoints.glob("*/*.jsonl"))
 
 
@@ -179,7 +180,7 @@ def test_truncating_nothing_is_no_error(ws: Workspace) -> None:
 def test_a_short_history_is_told_exactly(ws: Workspace) -> None:
     tell(ws, iteration_done(1, 8.5), iteration_done(2, 1e-7), evaluated(2, 7.25), self_play(2, 1), iteration_done(3, 8))
     tell(ws, SampleWritten(2, "Море", " шумело"))
-    found = run_log.history(ws, NAME)
+    found = run_history.history(ws, NAME)
     assert (found["model"], found["iterations"], found["loss"]) == (NAME, [1, 2, 3], [8.5, 1e-7, 8.0])
     evaluations = {"iteration": [2], "val_loss": [7.25], "bits_per_byte": [2.0], "train_loss": [4.5]}
     assert found["evaluations"] == evaluations
@@ -190,7 +191,7 @@ def test_a_short_history_is_told_exactly(ws: Workspace) -> None:
 
 def test_a_long_history_is_told_in_means(ws: Workspace) -> None:
     tell(ws, *(iteration_done(n, float(n)) for n in range(1, 11)), *(evaluated(n, float(n)) for n in range(1, 11)))
-    found = run_log.history(ws, NAME, points=4)
+    found = run_history.history(ws, NAME, points=4)
     assert (found["iterations"], found["loss"]) == ([3, 6, 9, 10], [2.0, 5.0, 8.0, 10.0])
     assert found["evaluations"]["iteration"] == [3, 6, 9, 10] and found["evaluations"]["val_loss"] == [
         2.0,
@@ -202,26 +203,26 @@ def test_a_long_history_is_told_in_means(ws: Workspace) -> None:
 
 
 def test_smoothing_starts_at_the_first_value_and_passes_none() -> None:
-    assert run_log.smooth([4.0, None, 2.0], factor=0.5) == [4.0, None, pytest.approx(8 / 3)]
-    assert run_log.smooth([3.0] * 50)[-1] == pytest.approx(3.0)
-    assert run_log.smooth([0.0] * 500 + [1.0])[-1] == pytest.approx(0.1, abs=1e-3)
+    assert run_history.smooth([4.0, None, 2.0], factor=0.5) == [4.0, None, pytest.approx(8 / 3)]
+    assert run_history.smooth([3.0] * 50)[-1] == pytest.approx(3.0)
+    assert run_history.smooth([0.0] * 500 + [1.0])[-1] == pytest.approx(0.1, abs=1e-3)
 
 
 def test_what_is_told_twice_counts_once(ws: Workspace) -> None:
     """A resumed training evaluates again where its checkpoint stands."""
     tell(ws, evaluated(5, 3.0), SampleWritten(5, "a", "old"), evaluated(5, 2.0), SampleWritten(5, "a", "new"))
-    found = run_log.history(ws, NAME)
+    found = run_history.history(ws, NAME)
     assert found["evaluations"]["val_loss"] == [2.0] and [sample["text"] for sample in found["samples"]] == ["new"]
 
 
 def test_of_many_samples_some_are_shown_with_first_and_last(ws: Workspace) -> None:
     tell(ws, *(SampleWritten(n, "a", "b") for n in range(1, 1002)))
-    shown = [sample["iteration"] for sample in run_log.history(ws, NAME)["samples"]]
+    shown = [sample["iteration"] for sample in run_history.history(ws, NAME)["samples"]]
     assert (len(shown), shown[0], shown[-1]) == (200, 1, 1001)
 
 
 def test_a_model_without_log_has_an_empty_history(ws: Workspace) -> None:
-    found = run_log.history(ws, NAME)
+    found = run_history.history(ws, NAME)
     assert (found["iterations"], found["loss"], found["loss_smooth"], found["samples"]) == ([], [], [], [])
     assert found["evaluations"]["val_loss"] == [] == found["self_play"]["reward"]
 
@@ -229,22 +230,65 @@ def test_a_model_without_log_has_an_empty_history(ws: Workspace) -> None:
 def test_texts_that_look_like_lines_are_no_lines(ws: Workspace) -> None:
     trap = '{"event": "IterationDone", "iteration": 7, "loss": 1.0,\n{"event": "Evaluated", "iteration": 7}\n'
     tell(ws, iteration_done(1), Notice(1, "resumed", {"reason": trap}), SampleWritten(1, trap, trap))
-    found = run_log.history(ws, NAME)
+    found = run_history.history(ws, NAME)
     assert found["iterations"] == [1] and found["evaluations"]["iteration"] == []
     assert found["samples"][0]["text"] == trap
 
 
-def test_a_hundred_thousand_iterations_open_quickly(ws: Workspace) -> None:
-    """A million take ten times this: 2.6 s where this was written, with 100,000 rounds of self-play among them."""
+def long_log(ws: Workspace, count: int) -> None:
+    """Written whole, as by a version that kept no digest: evaluations every hundred iterations, rounds every ten."""
     ws.checkpoint_folder(NAME).mkdir()
-    line = json.dumps(run_log.to_json(iteration_done(1)), ensure_ascii=False) + "\n"
-    count = 100_000
-    text = "".join(line.replace('"iteration": 1', f'"iteration": {n}') for n in range(1, count + 1))
-    (ws.checkpoint_folder(NAME) / "metrics.jsonl").write_text(text, encoding="utf-8")
+    with (ws.checkpoint_folder(NAME) / "metrics.jsonl").open("w", encoding="utf-8") as file:
+        done, round_, seen = (line_of(event) for event in (iteration_done(1), self_play(1, 1), evaluated(1)))
+        for n in range(1, count + 1):
+            lines = done + (round_ if n % 10 == 0 else "") + (seen if n % 100 == 0 else "")
+            file.write(lines.replace('"iteration": 1,', f'"iteration": {n},').replace('"loss": 4.0', f'"loss": {4 + 1 / n}'))
+
+
+def line_of(event: Event) -> str:
+    record = {key: value for key, value in run_log.to_json(event).items() if key != "rollouts"}
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def test_a_million_iterations_open_in_under_a_second(ws: Workspace) -> None:
+    """A tenth of them here. The first hundred iterations that are told make the digest of all that it lacks."""
+    count, points = 100_000, 1000
+    long_log(ws, count)
+    raw = run_history.history(ws, NAME, points)
+    tell(ws, *(iteration_done(count + n) for n in range(1, 151)))
+    digest = ws.checkpoint_folder(NAME) / "metrics.digest.jsonl"
+    assert len(digest.read_bytes().splitlines()) == count // 100 + 1
     started_at = time.process_time()
-    found = run_log.history(ws, NAME)
-    assert time.process_time() - started_at < 2
-    assert len(found["loss"]) == 1000 and found["iterations"][-1] == count
+    found = run_history.history(ws, NAME, points)
+    assert time.process_time() - started_at < 0.1
+    assert found["iterations"][-1] == count + 150 and len(found["loss"]) <= points
+    assert found["downsampling"]["iterations_per_point"] == 200
+    assert found["loss"][1] == pytest.approx((raw["loss"][2] + raw["loss"][3]) / 2, abs=1e-12)
+    assert found["evaluations"]["iteration"][-1] == count and found["self_play"]["reward"][7] == pytest.approx(0.5)
+
+
+def test_the_digest_is_cut_with_the_log_and_goes_on(ws: Workspace) -> None:
+    tell(ws, *(event for n in range(1, 1001) for event in (iteration_done(n, n), self_play(n, n, n / 1000))))
+    run_log.truncate_after(ws, NAME, 450)
+    tell(ws, *(iteration_done(n, -n) for n in range(451, 1101)))
+    by_digest = run_history.history(ws, NAME, points=3)  # more chunks than points: the digest is read
+    (ws.checkpoint_folder(NAME) / "metrics.digest.jsonl").unlink()
+    by_log = run_history.history(ws, NAME, points=11)
+    assert by_digest["iterations"] == [400, 800, 1100]
+    wanted = [math.fsum(n if n <= 450 else -n for n in range(first + 1, last + 1)) / (last - first) for first, last in ((0, 400), (400, 800), (800, 1100))]
+    assert by_digest["loss"] == pytest.approx(wanted)
+    assert by_log["loss"][:4] == pytest.approx([50.5, 150.5, 250.5, 350.5]) and by_log["loss"][5] == pytest.approx(-550.5)
+
+
+def test_a_digest_of_another_log_is_not_believed(ws: Workspace) -> None:
+    tell(ws, *(iteration_done(n) for n in range(1, 501)))
+    metrics = ws.checkpoint_folder(NAME) / "metrics.jsonl"
+    metrics.write_text("".join(line_of(iteration_done(n, 1.0)) for n in range(1, 41)), encoding="utf-8")
+    assert run_history.history(ws, NAME, points=2)["loss"] == [1.0, 1.0]
+    tell(ws, *(iteration_done(n, 1.0) for n in range(41, 221)))
+    digest = ws.checkpoint_folder(NAME) / "metrics.digest.jsonl"
+    assert [json.loads(line)["iteration"] for line in digest.read_text().splitlines()] == [100]
+    assert run_history.history(ws, NAME, points=1)["loss"] == [1.0]
 
 
 # ---- rollouts --------------------------------------------------------------------------------------------------------
