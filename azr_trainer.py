@@ -35,7 +35,7 @@ from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWr
 from generation import prompt_ids, stream, text_pieces
 from loss_guard import LossGuard, Verdict
 from model import Transformer
-from optim import Average, Optimizers, learning_rate_at
+from optim import Average, Optimizers, dropout_at, learning_rate_at
 from policy_gradient import Round, SelfPlay, SelfPlayState
 from tokenizer import Tokenizer
 
@@ -133,7 +133,6 @@ class AZRTrainer:
         self.state = state or TrainerState()
         self.resumed, self.exact = optimizer_state is not None, exact
         self.model = model.to(self.device)
-        self.model.set_dropout(config.dropout)
         self.average = Average(self.model)
         self.optimizers = Optimizers(self.model, config)
         self.self_play = self_play
@@ -180,6 +179,7 @@ class AZRTrainer:
         started_at = time.perf_counter()
         state, config = self.state, self.config
         torch.manual_seed(((config.seed << 32) + state.iteration) ^ (self.ranks.rank << 56))  # dropout
+        self.model.set_dropout(dropout_at(config, self._readings))
         loss, notices = self._backward()
         round_: Round | None = None
         played_at = time.perf_counter()
@@ -193,7 +193,7 @@ class AZRTrainer:
         if verdict == "good":
             self._bad_in_a_row = 0
             state.guard = state.guard.after(loss)
-            self.optimizers.step(learning_rate)
+            self.optimizers.step(learning_rate, self._readings)
             self.average.update(self.model, steps + 1)
         else:
             notices.append(self._leave_out(verdict))
@@ -259,6 +259,12 @@ class AZRTrainer:
             return None
         self._add_gradient(round_.gradient)
         return round_
+
+    @property
+    def _readings(self) -> float:
+        """How often these books have been read since their first run began."""
+        rows = self.config.batch_size * self.config.grad_accum_steps
+        return (self.state.iteration - self.state.schedule_start) * rows / self._sequences.per_epoch
 
     @property
     def _micro_batches(self) -> int:

@@ -2,7 +2,8 @@
 
 "muon": the matrices inside the blocks are moved by Muon, which makes each update an orthogonal matrix; embeddings, head, norms
 and biases by AdamW. "adamw": everything by AdamW. One `learning_rate` is meant as AdamW's; the factors below turn it into each
-group's own.
+group's own, which depends on how often the books have been read: embeddings and head learn words quickly from a new text, and
+soon learn a known one by heart.
 
 The schedule is a pure function of the iteration and knows no end: a training of 1,000 iterations that goes on for 1,000 more is
 the training of 2,000, bit for bit.
@@ -21,9 +22,14 @@ from devices import choose_precision
 from model import Transformer
 from muon import Muon
 
-MUON_FACTOR = 10.0
-EMBEDDING_FACTOR = 5.0
-HEAD_FACTOR = 1.5
+Factor = tuple[float, float]  # while the books are new, and when they have been read often
+
+MUON_FACTOR: Factor = (7.0, 10.0)
+EMBEDDING_FACTOR: Factor = (40.0, 5.0)
+HEAD_FACTOR: Factor = (4.5, 1.5)
+ADAMW_FACTOR: Factor = (1.0, 1.0)
+NEW_READINGS, KNOWN_READINGS = 2.0, 4.0  # of the books: until here they are new, from there on they are known
+KNOWN_DROPOUT = 0.1
 AVERAGE_SHARE = 0.1  # of the steps so far
 
 
@@ -36,9 +42,9 @@ class Optimizers:
         muon = config.optimizer == "muon"
         matrices = groups["matrices"]
         adamw_groups = [
-            {"params": groups["embeddings"], "weight_decay": 0.0, "factor": EMBEDDING_FACTOR if muon else 1.0},
-            {"params": groups["head"], "weight_decay": config.weight_decay, "factor": HEAD_FACTOR if muon else 1.0},
-            {"params": groups["vectors"], "weight_decay": 0.0, "factor": 1.0},
+            {"params": groups["embeddings"], "weight_decay": 0.0, "factor": EMBEDDING_FACTOR if muon else ADAMW_FACTOR},
+            {"params": groups["head"], "weight_decay": config.weight_decay, "factor": HEAD_FACTOR if muon else ADAMW_FACTOR},
+            {"params": groups["vectors"], "weight_decay": 0.0, "factor": ADAMW_FACTOR},
         ]
         self._optimizers: list[torch.optim.Optimizer] = []
         if muon:
@@ -46,14 +52,17 @@ class Optimizers:
             group = {"params": matrices, "factor": MUON_FACTOR}
             self._optimizers.append(Muon([group], weight_decay=config.weight_decay, dtype=dtype))
         else:
-            adamw_groups.append({"params": matrices, "weight_decay": config.weight_decay, "factor": 1.0})
+            adamw_groups.append({"params": matrices, "weight_decay": config.weight_decay, "factor": ADAMW_FACTOR})
         betas = (0.8, 0.95) if muon else (0.9, 0.99)
         self._optimizers.append(torch.optim.AdamW(adamw_groups, betas=betas, eps=1e-10 if muon else 1e-8, fused=True))
 
-    def step(self, learning_rate: float) -> None:
+    def step(self, learning_rate: float, readings: float = 0.0) -> None:
+        """Move the weights after the books have been read `readings` times."""
+        known = how_known(readings)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate * group["factor"]
+                fresh, settled = group["factor"]
+                group["lr"] = learning_rate * (fresh + (settled - fresh) * known)
             optimizer.step()
         self.zero_grad()
 
@@ -101,6 +110,16 @@ def learning_rate_at(config: TrainConfig, iteration: int) -> float:
     It never falls: what a falling rate gains, `Average` gains at every moment, however long the training will be.
     """
     return config.learning_rate * min(1.0, (iteration + 1) / max(1, config.warmup_iterations))
+
+
+def how_known(readings: float) -> float:
+    """0 while the books are new, 1 when they have been read often, in a straight line between."""
+    return min(1.0, max(0.0, (readings - NEW_READINGS) / (KNOWN_READINGS - NEW_READINGS)))
+
+
+def dropout_at(config: TrainConfig, readings: float) -> float:
+    """The chosen share, or by itself: none while the books are new, because what is read once cannot be learned by heart."""
+    return config.dropout if config.dropout is not None else KNOWN_DROPOUT * how_known(readings)
 
 
 class Average:

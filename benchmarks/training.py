@@ -160,7 +160,7 @@ class Bench:
 
     def trainer(self, told: dict[str, object], seed: int) -> AZRTrainer:
         config = TrainConfig.model_validate(told)
-        model = Transformer(self.shape, config.dropout)
+        model = Transformer(self.shape)
         model.initialise(seed)
         return AZRTrainer(model, self.tokenizer, self.dataset, config)
 

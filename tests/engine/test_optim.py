@@ -9,7 +9,17 @@ import torch
 
 from config import ModelConfig
 from model import Transformer
-from optim import AVERAGE_SHARE, Average, Optimizers, learning_rate_at
+from optim import (
+    AVERAGE_SHARE,
+    EMBEDDING_FACTOR,
+    KNOWN_DROPOUT,
+    MUON_FACTOR,
+    Average,
+    Optimizers,
+    dropout_at,
+    how_known,
+    learning_rate_at,
+)
 from tests.engine.engine_kit import SHAPE, TRAINING, changed, make_model, same
 
 RATES = changed(TRAINING, learning_rate=2e-3, warmup_iterations=10)
@@ -24,6 +34,33 @@ def test_schedule_climbs_to_its_rate_and_stays(iteration: int, expected: float) 
 
 def test_schedule_without_warm_up_begins_with_its_rate() -> None:
     assert learning_rate_at(changed(RATES, warmup_iterations=0), 0) == pytest.approx(2e-3)
+
+
+# ---- how often the books have been read --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("readings", "expected"), [(0.0, 0.0), (2.0, 0.0), (3.0, 0.5), (3.5, 0.75), (4.0, 1.0), (1e9, 1.0)])
+def test_books_become_known_between_the_second_and_the_fourth_reading(readings: float, expected: float) -> None:
+    assert how_known(readings) == expected
+
+
+def test_dropout_by_itself_grows_with_the_readings_and_a_chosen_one_stays() -> None:
+    by_itself, chosen = changed(TRAINING, dropout=None), changed(TRAINING, dropout=0.3)
+    assert [dropout_at(by_itself, readings) for readings in (0, 3, 9)] == [0.0, KNOWN_DROPOUT / 2, KNOWN_DROPOUT]
+    assert [dropout_at(chosen, readings) for readings in (0, 3, 9)] == [0.3] * 3
+
+
+@pytest.mark.parametrize(("readings", "which"), [(0.0, 0), (2.0, 0), (4.0, 1)])
+def test_each_group_moves_at_the_rate_of_its_readings(readings: float, which: int) -> None:
+    model = make_model()
+    optimizers = Optimizers(model, changed(TRAINING, weight_decay=0.0))
+    before = model.embed_tokens.weight.detach().clone()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizers.step(1e-4, readings)
+    moved = (before - model.embed_tokens.weight.detach()).mean()
+    assert float(moved) == pytest.approx(1e-4 * EMBEDDING_FACTOR[which], rel=1e-3)  # AdamW's first step is its rate
+    assert EMBEDDING_FACTOR[0] != EMBEDDING_FACTOR[1] and MUON_FACTOR[0] != MUON_FACTOR[1]
 
 
 # ---- the average -------------------------------------------------------------------------------------------------------
