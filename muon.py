@@ -36,7 +36,7 @@ class Muon(torch.optim.Optimizer):
     """For 2-D parameters (rows, columns); `dtype` is the format of the orthogonalisation. Nesterov momentum, decoupled decay."""
 
     def __init__(
-        self, params: Iterable[Any], *, lr: float = 1e-3, momentum: float = 0.9, weight_decay: float = 0.1, dtype: torch.dtype
+        self, params: Iterable[Any], *, lr: float = 1e-3, momentum: float = 0.95, weight_decay: float = 0.1, dtype: torch.dtype
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self._dtype = dtype

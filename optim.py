@@ -22,13 +22,12 @@ from devices import choose_precision
 from model import Transformer
 from muon import Muon
 
-Factor = tuple[float, float]  # while the books are new, and when they have been read often
+Factor = tuple[float, float]  # of new books, and of those that have been read once
 
 MUON_FACTOR: Factor = (7.0, 10.0)
 EMBEDDING_FACTOR: Factor = (40.0, 5.0)
 HEAD_FACTOR: Factor = (4.5, 1.5)
 ADAMW_FACTOR: Factor = (1.0, 1.0)
-NEW_READINGS, KNOWN_READINGS = 2.0, 4.0  # of the books: until here they are new, from there on they are known
 KNOWN_DROPOUT = 0.1
 AVERAGE_SHARE = 0.1  # of the steps so far
 
@@ -113,12 +112,12 @@ def learning_rate_at(config: TrainConfig, iteration: int) -> float:
 
 
 def how_known(readings: float) -> float:
-    """0 while the books are new, 1 when they have been read often, in a straight line between."""
-    return min(1.0, max(0.0, (readings - NEW_READINGS) / (KNOWN_READINGS - NEW_READINGS)))
+    """0 when the books are new, 1 when they have been read once, in a straight line between."""
+    return min(1.0, max(0.0, readings))
 
 
 def dropout_at(config: TrainConfig, readings: float) -> float:
-    """The chosen share, or by itself: none while the books are new, because what is read once cannot be learned by heart."""
+    """The chosen share, or by itself: none for new books, because what is read once cannot be learned by heart."""
     return config.dropout if config.dropout is not None else KNOWN_DROPOUT * how_known(readings)
 
 
