@@ -169,7 +169,7 @@ def assert_form_shows(page: Node, kind: type[config.Config], language: str, grou
             assert float(control["min"]) == parameter.minimum
             assert (None if shown is None else float(shown)) == parameter.default
         if parameter.kind == "float":  # in the language's own notation: 0.002 or 0,002
-            assert shown == t.number(parameter.default)
+            assert shown == (None if parameter.default is None else t.number(parameter.default))
         if parameter.kind == "choice":
             assert [o["value"] for o in control.all("option")] == list(parameter.choices)
         label = next(label for label in page.all("label") if label.attributes.get("for") == control["id"])
