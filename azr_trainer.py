@@ -28,7 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from config import SamplingConfig, TrainConfig
 from corpus.dataset import Sequences, TokenDataset, evaluation_batches
-from devices import autocast, choose_device, choose_num_threads, choose_precision, describe, keep_freed_memory
+from devices import autocast, choose_device, choose_num_threads, choose_precision, describe
 from distributed import ALONE, Ranks
 from errors import Diverged, OutOfMemory
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, Stage, StageBegun
@@ -151,7 +151,6 @@ class AZRTrainer:
     def run(self) -> Generator[Event, None, None]:
         """Train until the run's iterations are done. Raises Diverged and OutOfMemory; the weights may then be bad."""
         torch.set_num_threads(self.num_threads)
-        keep_freed_memory()
         yield self._started()
         yield StageBegun(Stage.SUPERVISED)
         try:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from config import Device, Precision
 from errors import DeviceMissing
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt
+USUAL_MMAP_BYTES = 2**25  # the most that the library comes to by itself
 
 
 def choose_device(wanted: Device) -> torch.device:
@@ -84,15 +86,7 @@ def _windows_available_bytes() -> int | None:
     class MemoryStatus(ctypes.Structure):
         _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong)] + [
             (name, ctypes.c_ulonglong)
-            for name in (
-                "total",
-                "available",
-                "total_page",
-                "available_page",
-                "total_virtual",
-                "available_virtual",
-                "extended",
-            )
+            for name in ("total", "available", "total_page", "available_page", "total_virtual", "available_virtual", "extended")
         ]
 
     status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))
@@ -120,19 +114,24 @@ def forget_peak_bytes() -> None:
             Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
-def keep_freed_memory() -> None:
-    """Let this process keep what it frees, for its next tensors: an iteration else gives back and fetches anew hundreds of megabytes.
+@contextlib.contextmanager
+def memory_kept() -> Iterator[None]:
+    """While it lasts this process keeps what it frees for its next tensors; afterwards all of it is given back.
 
-    GNU's C library only (mallopt(3)); elsewhere nothing happens.
+    An iteration else returns hundreds of megabytes to the system and fetches them anew. GNU's C library only (mallopt(3),
+    malloc_trim(3)); elsewhere nothing happens.
     """
-    if library := _c_library():
-        library.mallopt(M_MMAP_THRESHOLD, 2**30)
-        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def give_back_freed_memory() -> None:
-    """What was kept, when the work is done (malloc_trim(3))."""
-    if library := _c_library():
+    library = _c_library()
+    if library is None:
+        yield
+        return
+    library.mallopt(M_MMAP_THRESHOLD, 2**30)
+    library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        library.mallopt(M_MMAP_THRESHOLD, USUAL_MMAP_BYTES)
+        library.mallopt(M_TRIM_THRESHOLD, 2 * USUAL_MMAP_BYTES)
         library.malloc_trim(0)
 
 

@@ -8,7 +8,6 @@ Not here: memory (forecast.py), where models and books come from.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from azr_trainer import MOST_VAL_TOKENS, AZRTrainer, TrainerState
 from config import TrainConfig
 from corpus.dataset import SplitBook, TokenDataset, tokenized
+from devices import memory_kept
 from events import IterationDone
 from model import Transformer
 from optim import dropout_at
@@ -56,6 +56,7 @@ class Pace:
         return self.train_tokens / self.tokens_per_second
 
 
+@memory_kept()
 def rehearse(
     model: Transformer,
     tokenizer: Tokenizer,
@@ -69,7 +70,7 @@ def rehearse(
     `go_on` is called at every event and ends the rehearsal by raising. Raises OutOfMemory.
     """
     dataset = tokenized([sample], tokenizer)
-    config = _of_the_middle(config, model.config.max_seq_len, len(dataset.train) / share)
+    config = config.model_copy(update={"dropout": dropout_at(config, readings=1.0)})  # any costs alike, and most iterations have it
     rehearsal = _Rehearsal(model, tokenizer, dataset, sample, config, go_on)
     rows = config.batch_size * config.grad_accum_steps
     iteration = straight_line(rehearsal.iteration, rows, ITERATION_SECONDS)
@@ -85,12 +86,6 @@ def rehearse(
         tokens_per_iteration=rows * model.config.max_seq_len,
         train_tokens=round(len(dataset.train) / share),
     )
-
-
-def _of_the_middle(config: TrainConfig, length: int, train_tokens: float) -> TrainConfig:
-    """With the dropout that the run will have half way; an endless one will have read its books often."""
-    tokens = math.inf if config.iterations is None else config.iterations / 2 * config.batch_size * config.grad_accum_steps * length
-    return config.model_copy(update={"dropout": dropout_at(config, tokens / train_tokens)})
 
 
 def straight_line(measure: Callable[[int], float], size: int, budget_seconds: float) -> float:

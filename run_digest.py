@@ -82,16 +82,22 @@ def to_line(end: int, piece: bytes) -> bytes:
 
 
 def read(digest: Path, metrics: Path) -> tuple[list[Chunk], int]:
-    """All chunks and the byte of the log where the last of them ends; none and 0 where they cannot belong to this log."""
+    """All chunks and the byte of the log where the last of them ends; none and 0 where they are damaged or belong to another log."""
     chunks: list[Chunk] = []
     end = 0
     for block in blocks(digest):
         for line in block.splitlines():
-            record = json.loads(line)
+            record = parse(line)
+            if record is None:
+                return [], 0
             end = record["end"]
             chunks.append({event: Sums(*values) for event, values in record["sums"].items()})
-    there = metrics.stat().st_size if metrics.exists() else 0
-    return (chunks, end) if end <= there else ([], 0)
+    return (chunks, end) if end <= file_size(metrics) else ([], 0)
+
+
+def file_size(path: Path) -> int:
+    """Bytes; 0 where there is no file."""
+    return path.stat().st_size if path.exists() else 0
 
 
 def summed(piece: bytes) -> Chunk:

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from events import Event, IterationDone, SampleWritten, SelfPlayDone, StageBegun, to_json
-from run_digest import CHUNK, parse, pieces, to_line
+from run_digest import CHUNK, file_size, parse, pieces, to_line
 from workspace import TEMPORARY_PREFIX, Workspace, disk_errors, read_json, replace_atomic, sync, write_json
 
 METRICS, SAMPLES, ROLLOUTS, RUN = "metrics.jsonl", "samples.jsonl", "rollouts.jsonl", "run.json"
@@ -68,11 +68,9 @@ class RunLog:
 
     def _digest(self) -> None:
         """Add what the digest lacks: in a log that has none yet, or ends within a hundred, not only the newest."""
-        with (self._folder / METRICS).open("rb") as log:
-            whole = log.seek(0, os.SEEK_END)
         start = _digested(self._folder / DIGEST)
-        if start > whole:  # it belongs to a log that is gone
-            (self._folder / DIGEST).unlink()
+        if start > file_size(self._folder / METRICS):  # it belongs to a log that is gone
+            os.truncate(self._folder / DIGEST, 0)  # in place, because it may be open
             start = 0
         for end, piece in pieces(self._folder / METRICS, start):
             self._append(DIGEST, to_line(end, piece))

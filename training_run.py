@@ -36,7 +36,7 @@ from devices import (
     choose_precision,
     describe,
     forget_peak_bytes,
-    give_back_freed_memory,
+    memory_kept,
     peak_bytes,
 )
 from distributed import ALONE, Ranks
@@ -124,8 +124,6 @@ def train(workspace: Workspace, plan: TrainingPlan, ranks: Ranks = ALONE) -> Gen
         except BaseException:
             record(State.FAILED)
             raise
-        finally:
-            give_back_freed_memory()
         record(State.DONE)
 
 
@@ -137,7 +135,8 @@ def _events(workspace: Workspace, plan: TrainingPlan, ranks: Ranks) -> Generator
 
 def work(workspace: Workspace, plan: TrainingPlan, ranks: Ranks) -> Generator[Event, None, None]:
     """This process's part of the work: the events alone, with neither log nor record. Only rank 0 saves and publishes."""
-    return _Run(workspace, plan, ranks).events()
+    with memory_kept():
+        yield from _Run(workspace, plan, ranks).events()
 
 
 def _record(status: TrainingStatus, started_at: str) -> dict[str, Any]:

@@ -9,10 +9,12 @@ could leak. The first fifth of the time warms up and does not count; the slope o
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import workflows
@@ -24,7 +26,6 @@ from workspace import Workspace
 
 WARMING = 0.2  # of the time
 SAMPLE_SECONDS = 5.0
-PAGE_BYTES = 4096
 
 
 def main() -> None:
@@ -44,22 +45,23 @@ def measure(workspace: Workspace, wanted: float) -> Iterator[tuple[float, float,
     """(seconds, resident MB, iterations) every few seconds."""
     started_at = told_at = sampled_at = time.monotonic()
     iteration = 0
-    for event in endless(workspace):
-        if isinstance(event, IterationDone):
-            iteration = event.iteration
-        now = time.monotonic()
-        if now - sampled_at < SAMPLE_SECONDS:
-            continue
-        sampled_at = now
-        yield now - started_at, resident_mb(), iteration
-        if now - told_at > 60:
-            told_at = now
-            print(f"{(now - started_at) / 60:5.1f} min, iteration {iteration}, {resident_mb():.1f} MB", flush=True)
-        if now - started_at > wanted:
-            return
+    with contextlib.closing(endless(workspace)) as events:
+        for event in events:
+            if isinstance(event, IterationDone):
+                iteration = event.iteration
+            now = time.monotonic()
+            if now - sampled_at < SAMPLE_SECONDS:
+                continue
+            sampled_at = now
+            yield now - started_at, resident_mb(), iteration
+            if now - told_at > 60:
+                told_at = now
+                print(f"{(now - started_at) / 60:5.1f} min, iteration {iteration}, {resident_mb():.1f} MB", flush=True)
+            if now - started_at > wanted:
+                return
 
 
-def endless(workspace: Workspace) -> Iterator[Event]:
+def endless(workspace: Workspace) -> Generator[Event, None, None]:
     workspace.prepare()
     with EXAMPLE.open("rb") as stream:
         book = library.add_book(workspace, EXAMPLE.name, stream)
@@ -70,7 +72,7 @@ def endless(workspace: Workspace) -> Iterator[Event]:
 
 def resident_mb() -> float:
     """Linux only."""
-    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * PAGE_BYTES / 1e6
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 if __name__ == "__main__":

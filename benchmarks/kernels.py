@@ -17,7 +17,7 @@ from torch import Tensor
 
 import kernels
 from config import PRESETS, ModelConfig
-from devices import choose_precision
+from devices import autocast, choose_precision
 from generation import draw
 from model import Rotary
 from muon import Muon
@@ -60,7 +60,13 @@ def operations(shape: ModelConfig) -> Iterator[tuple[str, Work, Work]]:
     yield "attention of a layer, turned", lambda: _back(plain_attention()), lambda: _back(quick_attention())
     numbers = torch.randn(BATCH_TOKENS, shape.d_model).requires_grad_()
     norm, quick_norm = torch.nn.RMSNorm(shape.d_model), kernels.RMSNorm(shape.d_model)
-    yield "RMSNorm", lambda: _back(norm(numbers)), lambda: _back(quick_norm(numbers))
+
+    def normalised(layer: torch.nn.Module) -> None:
+        with autocast(torch.device("cpu"), DTYPE):
+            y = kernels.compute(layer(numbers))
+        _back(y)
+
+    yield "RMSNorm, float32 to what is multiplied", lambda: normalised(norm), lambda: normalised(quick_norm)
     plain, quick = torch.nn.Dropout(0.1), kernels.Dropout(0.1)
     yield "dropout, once", lambda: _back(plain(x)), lambda: _back(quick(x))
     yield "Muon step", torch.optim.Muon(matrices(shape)).step, Muon(matrices(shape), dtype=DTYPE).step

@@ -35,6 +35,7 @@ from benchmarks.plot import picture
 from config import PRESETS, ModelConfig, TrainConfig
 from corpus import library
 from corpus.dataset import evaluation_batches, split, tokenized
+from devices import memory_kept
 from events import Evaluated, IterationDone
 from model import Transformer
 from tokenizer import Tokenizer
@@ -136,6 +137,7 @@ class Bench:
 
     # ---- ours ----------------------------------------------------------------------------------------------------------
 
+    @memory_kept()  # as training_run does
     def ours(self, name: str, seed: int, seconds: float, arm: str) -> Training:
         told = {"self_play": {"enabled": False}, "seed": seed} | parse(arm)
         speed = _median_seconds(self._iterations(told | {"iterations": WARM + TIMED}, seed))

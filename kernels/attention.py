@@ -49,8 +49,8 @@ class _CausalAttention(torch.autograd.Function):
         y = qkv.new_empty(*qkv.shape[:2], num_heads, pieces.head_dim)
         kept = []
         with torch.autocast("cpu", enabled=False):  # it would make the scores float32
-            for rows in pieces.rows():
-                q, k, v = pieces.heads(rows)
+            for rows in pieces.rows(len(qkv)):
+                q, k, v = pieces.heads(qkv[rows])
                 for first, last in pieces.queries():
                     p = pieces.probabilities(q, k, first, last)
                     y[rows, first:last] = torch.bmm(p, v[:, :last]).view(-1, num_heads, last - first, pieces.head_dim).transpose(1, 2)
@@ -62,10 +62,11 @@ class _CausalAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         pieces: _Pieces = ctx.pieces
-        kept = iter(ctx.saved_tensors[1:])
-        grad_qkv = torch.empty_like(pieces.qkv)
-        for rows in pieces.rows():
-            q, k, v = pieces.heads(rows)
+        qkv, *probabilities = ctx.saved_tensors
+        kept = iter(probabilities)
+        grad_qkv = torch.empty_like(qkv)
+        for rows in pieces.rows(len(qkv)):
+            q, k, v = pieces.heads(qkv[rows])
             grad_y = gradients[0][rows].view(-1, pieces.length, pieces.num_heads, pieces.head_dim).transpose(1, 2).reshape(q.shape)
             grads = torch.zeros(3, *q.shape, dtype=q.dtype)  # of q, k, v
             for first, last in pieces.queries():
@@ -76,16 +77,15 @@ class _CausalAttention(torch.autograd.Function):
                 grads[0, :, first:last] = torch.bmm(grad_scores, k[:, :last])
                 grads[1, :, :last] += torch.bmm(grad_scores.mT, q[:, first:last])
                 grads[2, :, :last] += torch.bmm(p.mT, grad_y[:, first:last])
-            pieces.put(grad_qkv, rows, grads)
+            pieces.put(grad_qkv[rows], grads)
         return grad_qkv, None, None, None
 
 
 class _Pieces:
-    """How the work is cut, and one piece of it."""
+    """How the work is cut, and one piece of it; holds no activations, which autograd has to free."""
 
     def __init__(self, qkv: Tensor, num_heads: int, cos: Tensor | None, sin: Tensor | None) -> None:
-        self.qkv, self.num_heads = qkv, num_heads
-        self.length, self.head_dim = qkv.shape[1], qkv.shape[2] // (3 * num_heads)
+        self.num_heads, self.length, self.head_dim = num_heads, qkv.shape[1], qkv.shape[2] // (3 * num_heads)
         scale = 1 / math.sqrt(self.head_dim)
         self.scales = torch.tensor([scale, 1.0], dtype=qkv.dtype)[:, None, None, None]
         self.cos = self.sin = None
@@ -94,16 +94,16 @@ class _Pieces:
             self.turn = _turn(self.head_dim, qkv.dtype)
         self.later = torch.full((QUERIES_AT_ONCE, QUERIES_AT_ONCE), -math.inf, dtype=qkv.dtype).triu(1)
 
-    def rows(self) -> Iterator[slice]:
+    def rows(self, count: int) -> Iterator[slice]:
         size = max(1, MATRICES_AT_ONCE // self.num_heads)
-        return (slice(first, first + size) for first in range(0, len(self.qkv), size))
+        return (slice(first, first + size) for first in range(0, count, size))
 
     def queries(self) -> Iterator[tuple[int, int]]:
         return ((first, min(self.length, first + QUERIES_AT_ONCE)) for first in range(0, self.length, QUERIES_AT_ONCE))
 
-    def heads(self, rows: slice) -> Tensor:
-        """Queries, divided by sqrt(K), keys and values: (3, n, T, K)."""
-        x = self._apart(self.qkv[rows]).flatten(1, 2).contiguous()
+    def heads(self, qkv: Tensor) -> Tensor:
+        """Queries, divided by sqrt(K), keys and values of some rows: (3, n, T, K)."""
+        x = self._apart(qkv).flatten(1, 2).contiguous()
         if self.cos is None or self.sin is None:
             x[:1].mul_(self.scales[0])
         else:
@@ -115,14 +115,14 @@ class _Pieces:
         """(B, T, 3C) as (3, B, H, T, K), where it stands."""
         return x.view(-1, self.length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
 
-    def put(self, grad_qkv: Tensor, rows: slice, grads: Tensor) -> None:
+    def put(self, grad_qkv: Tensor, grads: Tensor) -> None:
         """The gradient of `heads`, put where the piece came from."""
         if self.cos is None or self.sin is None:
             grads[:1].mul_(self.scales[0])
         else:
             turned = (grads[:2] * self.sin) @ self.turn.t()
             grads[:2].mul_(self.cos).add_(turned)
-        space = self._apart(grad_qkv[rows])
+        space = self._apart(grad_qkv)
         space.copy_(grads.view(space.shape))
 
     def probabilities(self, q: Tensor, k: Tensor, first: int, last: int) -> Tensor:

@@ -35,7 +35,8 @@ class RMSNorm(nn.RMSNorm):
         if x.device.type != "cpu" or not torch.is_grad_enabled():
             return compute(super().forward(x))
         kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        return _RMSNorm.apply(x, self.weight, self.eps, kind)  # type: ignore[no-untyped-call, no-any-return]
+        eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
+        return _RMSNorm.apply(x, self.weight, eps, kind)  # type: ignore[no-untyped-call, no-any-return]
 
 
 class _RMSNorm(torch.autograd.Function):

@@ -18,7 +18,6 @@ from devices import (
     choose_precision,
     describe,
     forget_peak_bytes,
-    give_back_freed_memory,
     peak_bytes,
 )
 from errors import DeviceMissing
@@ -92,7 +91,6 @@ def test_peak_of_memory_is_counted_anew_when_it_is_forgotten() -> None:
     held[::4096] = b"x" * len(held[::4096])
     high = peak_bytes()
     del held
-    give_back_freed_memory()  # another test may have trained, which makes the process keep what it frees
     forget_peak_bytes()
     low = peak_bytes()
     assert high is not None and low is not None
@@ -100,7 +98,7 @@ def test_peak_of_memory_is_counted_anew_when_it_is_forgotten() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU's C library")
-def test_freed_memory_is_kept_until_it_is_given_back():
+def test_freed_memory_is_kept_for_a_while_and_then_given_back() -> None:
     """In a process of its own, because the setting is the whole process's."""
     source = """
 import devices
@@ -110,13 +108,17 @@ import torch
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
-devices.keep_freed_memory()
-tensors = [torch.ones(25_000_000) for _ in range(3)]
-full = resident()
-del tensors
-kept = resident()
-devices.give_back_freed_memory()
-print(full - kept < 50e6, full - resident() > 250e6)
+def freed(count):
+    tensors = [torch.ones(25_000_000) for _ in range(count)]
+    full = resident()
+    del tensors
+    return full - resident()
+
+before = resident()
+print(freed(3) > 250e6)
+with devices.memory_kept():
+    print(freed(3) < 50e6)
+print(resident() - before < 50e6, freed(3) > 250e6)
 """
     told = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert told.stdout.split() == ["True", "True"]
+    assert told.stdout.split() == ["True"] * 4

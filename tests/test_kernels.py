@@ -140,10 +140,10 @@ def test_causal_attention_keeps_its_number_format_under_autocast() -> None:
 # ---- normalisation, several products -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rows", [1, 2 * ROWS_AT_ONCE + 7])
-def test_rms_norm_equals_torchs(rows: int) -> None:
+@pytest.mark.parametrize(("rows", "eps"), [(1, 1e-5), (2 * ROWS_AT_ONCE + 7, 1e-5), (3, None), (3, 10.0)])
+def test_rms_norm_equals_torchs(rows: int, eps: float | None) -> None:
     x = leaf(rows, 2, 24, scale=3.0)
-    ours, theirs = kernels.RMSNorm(24, eps=1e-5), torch.nn.RMSNorm(24, eps=1e-5)
+    ours, theirs = kernels.RMSNorm(24, eps=eps), torch.nn.RMSNorm(24, eps=eps)
     for norm in (ours, theirs):
         torch.nn.init.uniform_(norm.weight, generator=torch.Generator().manual_seed(1))
     weights = torch.randn(rows, 2, 24)

@@ -291,6 +291,16 @@ def test_a_digest_of_another_log_is_not_believed(ws: Workspace) -> None:
     assert run_history.history(ws, NAME, points=1)["loss"] == [1.0]
 
 
+@pytest.mark.parametrize("damage", [b"\0\0\0\n", b'{"iteration": 300, "end"\n', b"[]\n"])
+def test_a_damaged_digest_is_passed_over(ws: Workspace, damage: bytes) -> None:
+    tell(ws, *(iteration_done(n, n) for n in range(1, 301)))
+    digest = ws.checkpoint_folder(NAME) / "metrics.digest.jsonl"
+    whole = digest.read_bytes().splitlines(keepends=True)
+    digest.write_bytes(whole[0] + damage + whole[2])
+    found = run_history.history(ws, NAME, points=2)
+    assert found["loss"] == [75.5, 225.5] and found["downsampling"]["iterations_per_point"] == 150  # of the log itself
+
+
 # ---- rollouts --------------------------------------------------------------------------------------------------------
 
 
