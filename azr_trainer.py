@@ -18,24 +18,23 @@ import itertools
 import math
 import time
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from config import SamplingConfig, TrainConfig
 from corpus.dataset import Sequences, TokenDataset, evaluation_batches
-from devices import autocast, choose_device, choose_num_threads, choose_precision, describe
+from devices import choose_num_threads, describe
 from distributed import ALONE, Ranks
 from errors import Diverged, OutOfMemory
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, Stage, StageBegun
 from generation import prompt_ids, stream, text_pieces
+from learner import Learner
 from loss_guard import LossGuard, Verdict
 from model import Transformer
-from optim import Average, Optimizers, dropout_at, learning_rate_at
+from optim import Average, dropout_at, learning_rate_at
 from policy_gradient import Round, SelfPlay, SelfPlayState
 from tokenizer import Tokenizer
 
@@ -127,24 +126,29 @@ class AZRTrainer:
     ) -> None:
         self.ranks = ranks
         self.config, self.tokenizer, self.dataset, self.name = config, tokenizer, dataset, name
-        self.device = choose_device(config.device)
-        self.precision = choose_precision(config.precision, self.device)
         self.num_threads = choose_num_threads(config.num_threads, ranks.local_world_size)
         self.state = state or TrainerState()
         self.resumed, self.exact = optimizer_state is not None, exact
-        self.model = model.to(self.device)
-        self.average = Average(self.model)
-        self.optimizers = Optimizers(self.model, config)
+        self.learner = Learner(model, config, ranks)
         self.self_play = self_play
         if optimizer_state is not None:
             self._load_tensors(optimizer_state)
-        self._losses: nn.Module = _Losses(self.model)
-        if ranks.world_size > 1:
-            self._losses = DistributedDataParallel(self._losses)
         length = model.config.max_seq_len
         self._sequences = Sequences(dataset.train, length, config.seed)
         self._evaluation = evaluation_batches(dataset.val, length, config.batch_size, MOST_VAL_TOKENS)
         self._bad_in_a_row = 0
+
+    @property
+    def model(self) -> Transformer:
+        return self.learner.model
+
+    @property
+    def average(self) -> Average:
+        return self.learner.average
+
+    @property
+    def device(self) -> torch.device:
+        return self.learner.device
 
     # ---- the loop ----------------------------------------------------------------------------------------------------
 
@@ -178,22 +182,21 @@ class AZRTrainer:
         started_at = time.perf_counter()
         state, config = self.state, self.config
         torch.manual_seed(((config.seed << 32) + state.iteration) ^ (self.ranks.rank << 56))  # dropout
-        self.model.set_dropout(dropout_at(config, self._readings))
-        loss, notices = self._backward()
+        own_loss, notices = self._gradient()
         round_: Round | None = None
         played_at = time.perf_counter()
         if self.self_play is not None and self.self_play.is_due(state.iteration + 1, state.self_play):
             round_ = yield from self._play(self.self_play, notices)
         play_seconds = time.perf_counter() - played_at
-        grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm))
+        loss, grad_norm = torch.stack([own_loss, self.learner.clip()]).tolist()  # the one time that a card is waited for
+        (loss,) = self.ranks.total(loss)
         steps = state.iteration - state.schedule_start
         learning_rate = learning_rate_at(config, steps) * state.rate_factor
         verdict = state.guard.judge(loss, self.model.config.vocab_size) if math.isfinite(grad_norm) else "non_finite"
         if verdict == "good":
             self._bad_in_a_row = 0
             state.guard = state.guard.after(loss)
-            self.optimizers.step(learning_rate, self._readings)
-            self.average.update(self.model, steps + 1)
+            self.learner.move(learning_rate, self._readings, steps + 1)
         else:
             notices.append(self._leave_out(verdict))
         state.iteration += 1
@@ -212,45 +215,26 @@ class AZRTrainer:
             yield StageBegun(Stage.SUPERVISED)
         yield from notices
 
-    def _backward(self) -> tuple[float, list[Event]]:
-        """Gradients of the mean loss over the whole batch, in micro-batches; halves them when the memory runs out."""
+    def _gradient(self) -> tuple[Tensor, list[Event]]:
+        """That of the batch's mean loss, and this process's share of the loss; in smaller micro-batches when the memory runs out."""
         notices: list[Event] = []
-        while True:
-            try:
-                return self._accumulate(), notices
-            except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                self.optimizers.zero_grad()
-                notices.append(self._halve_micro_batch(error))
-
-    def _accumulate(self) -> float:
         rows = self.config.batch_size * self.config.grad_accum_steps
         own = self.ranks.share(rows)
         inputs, targets = self._sequences.batch(self.state.sequences_seen + own.start, len(own))
-        size = -(-rows // self._micro_batches)
-        parts = list(zip(inputs.split(size), targets.split(size), strict=True))
-        self.model.train()
-        total = 0.0
-        for number, (x, y) in enumerate(parts, 1):
-            with self._exchange_after(number == len(parts)):
-                with self._autocast():
-                    loss = self._losses(x.to(self.device), y.to(self.device))
-                share = len(x) / rows
-                (loss * (share * self.ranks.world_size)).backward()  # gradients of several processes are averaged
-            total += loss.item() * share
-        return self.ranks.total(total)[0]
-
-    def _exchange_after(self, last: bool) -> AbstractContextManager[Any]:
-        """The gradients of several processes are exchanged during the last of their micro-batches."""
-        if last or not isinstance(self._losses, DistributedDataParallel):
-            return contextlib.nullcontext()
-        return self._losses.no_sync()
+        dropout = dropout_at(self.config, self._readings)
+        while True:
+            try:
+                return self.learner.gradient(inputs, targets, rows, self._micro_batches, dropout), notices
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self.learner.forget_gradient()
+                notices.append(self._halve_micro_batch(error))
 
     def _play(self, self_play: SelfPlay, notices: list[Event]) -> Generator[Event, None, Round | None]:
         """A round and its gradient; one that the memory has no room for is left out, and told."""
         try:
-            round_ = yield from self_play.play(self.model, self.state.self_play, self.state.iteration + 1, self._autocast)
+            round_ = yield from self_play.play(self.model, self.state.self_play, self.state.iteration + 1, self.learner.autocast)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error) or self.ranks.world_size > 1:
                 raise
@@ -290,7 +274,7 @@ class AZRTrainer:
         torch._foreach_add_(own, gradient, alpha=share)
 
     def _leave_out(self, verdict: Verdict) -> Notice:
-        self.optimizers.zero_grad()
+        self.learner.forget_gradient()
         self._bad_in_a_row += 1
         if self._bad_in_a_row >= MOST_BAD:
             raise Diverged(iteration=self.state.iteration + 1, times=self._bad_in_a_row)
@@ -344,7 +328,7 @@ class AZRTrainer:
         total, count = 0.0, 0
         for x, y in self._evaluation[:most_batches][self.ranks.rank :: self.ranks.world_size]:
             tokens = int((y >= 0).sum())
-            with self._autocast():
+            with self.learner.autocast():
                 total += self.average.model.loss(x.to(self.device), y.to(self.device)).item() * tokens
             count += tokens
         total, count_ = self.ranks.total(total, count)
@@ -370,7 +354,7 @@ class AZRTrainer:
 
     def snapshot(self) -> Snapshot:
         """Everything to go on from here. Take it at a yield, never after an error."""
-        tensors = self.optimizers.state() | {WEIGHTS_PREFIX + name: tensor for name, tensor in self.model.state_dict().items()}
+        tensors = self.learner.optimizers.state() | {WEIGHTS_PREFIX + name: tensor for name, tensor in self.model.state_dict().items()}
         if self.self_play is not None:
             tensors |= self.self_play.tensors()
         return Snapshot(self.state.iteration, _copies(self.average.model.state_dict()), _copies(tensors), self.state.to_json())
@@ -382,7 +366,7 @@ class AZRTrainer:
         own = {name: placed.pop(name) for name in list(placed) if name.startswith(WEIGHTS_PREFIX)}
         if own:  # before there was an average, the checkpoint's weights were these
             self.model.load_state_dict({name.removeprefix(WEIGHTS_PREFIX): tensor for name, tensor in own.items()})
-        self.optimizers.load_state(placed)
+        self.learner.optimizers.load_state(placed)
 
     def _started(self) -> RunStarted:
         state, iterations = self.state, self.config.iterations
@@ -396,7 +380,7 @@ class AZRTrainer:
             train_tokens=len(self.dataset.train),
             val_tokens=len(self.dataset.val),
             device=describe(self.device),
-            precision=str(self.precision).removeprefix("torch."),
+            precision=str(self.learner.precision).removeprefix("torch."),
             num_threads=self.num_threads,
             elapsed_seconds=state.elapsed_seconds,
             best_val_loss=state.best_val_loss,
@@ -416,20 +400,6 @@ class AZRTrainer:
     def _out_of_patience(self) -> bool:
         patience = self.config.early_stopping_patience
         return patience is not None and self.state.evaluations_since_best >= patience
-
-    def _autocast(self) -> Any:
-        return autocast(self.device, self.precision)
-
-
-class _Losses(nn.Module):
-    """The forward pass of a training: what DistributedDataParallel has to stand around."""
-
-    def __init__(self, model: Transformer) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        return self.model.loss(tokens, targets)
 
 
 def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ V vocab_size.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -162,6 +163,9 @@ class Place:
             self.cos, self.sin = model.rotary.at(positions)
 
 
+RunBlock = Callable[[nn.Module, Tensor, Place], Tensor]
+
+
 class Transformer(nn.Module):
     """tokens (B, T) -> logits (B, T, V)."""
 
@@ -181,20 +185,23 @@ class Transformer(nn.Module):
         """Logits for every token. With a cache, `positions` (T,) or (B, T) tells where the new tokens stand."""
         return self.lm_head(self.hidden(tokens, cache, positions))  # (B, T, V)
 
-    def hidden(self, tokens: Tensor, cache: KVCache | None = None, positions: Tensor | None = None) -> Tensor:
-        """What the head reads: (B, T, C)."""
+    def hidden(
+        self, tokens: Tensor, cache: KVCache | None = None, positions: Tensor | None = None, run: RunBlock = nn.Module.__call__
+    ) -> Tensor:
+        """What the head reads: (B, T, C). `run` calls a block; it may be compiled."""
         place = Place(self, tokens, cache, positions)
         x = self.embed_tokens(tokens)  # (B, T, C)
         if self.embed_positions is not None:
             x = x + self.embed_positions(place.positions)
         x = self.dropout(x)
         for block in self.layers:
-            x = block(x, place)
+            x = run(block, x, place)
         return self.norm(x)
 
-    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, tokens: Tensor, targets: Tensor, run: RunBlock = nn.Module.__call__) -> Tensor:
         """Mean cross-entropy of `targets` (B, T) in nats per token; targets of -100 do not count."""
-        return kernels.linear_cross_entropy(self.hidden(tokens).flatten(0, 1), self.lm_head.weight, targets.flatten())
+        x = self.hidden(tokens, run=run).flatten(0, 1)
+        return kernels.linear_cross_entropy(x, self.lm_head.weight, targets.flatten())
 
     def token_logprobs(self, tokens: Tensor, size: int | None = None) -> Tensor:
         """log p(tokens[:, t+1] | tokens[:, :t+1]) as (B, T-1), over the first `size` ids (all of them by default); no gradient."""
@@ -206,7 +213,7 @@ class Transformer(nn.Module):
         x = self.hidden(tokens[:, :-1]).flatten(0, 1)
         return kernels.weighted_nll(x, self.lm_head.weight[:size], tokens[:, 1:].flatten(), weights.flatten())
 
-    def set_dropout(self, dropout: float) -> None:
+    def set_dropout(self, dropout: float | Tensor) -> None:
         for module in self.modules():
             if isinstance(module, kernels.Dropout):
                 module.p = dropout

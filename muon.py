@@ -52,7 +52,11 @@ class Muon(torch.optim.Optimizer):
                 updates = orthogonalised(self._momenta(parameters, group["momentum"]), self._dtype)  # (n, rows, columns)
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
                 rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
-                torch._foreach_add_(parameters, list(updates.to(parameters[0].dtype)), alpha=-rate)
+                updates = updates.to(parameters[0].dtype)
+                if isinstance(rate, Tensor):  # in a CUDA graph
+                    torch._foreach_add_(parameters, list(updates * -rate))
+                else:
+                    torch._foreach_add_(parameters, list(updates), alpha=-rate)
 
     def _momenta(self, parameters: list[Tensor], momentum: float) -> Tensor:
         """Nesterov's look ahead of the running mean of gradients, as (n, rows, columns)."""

@@ -12,7 +12,8 @@ the training of 2,000, bit for bit.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,30 +41,45 @@ class Optimizers:
         groups = _group(model)
         muon = config.optimizer == "muon"
         matrices = groups["matrices"]
-        adamw_groups = [
+        adamw_groups: list[dict[str, Any]] = [
             {"params": groups["embeddings"], "weight_decay": 0.0, "factor": EMBEDDING_FACTOR if muon else ADAMW_FACTOR},
             {"params": groups["head"], "weight_decay": config.weight_decay, "factor": HEAD_FACTOR if muon else ADAMW_FACTOR},
             {"params": groups["vectors"], "weight_decay": 0.0, "factor": ADAMW_FACTOR},
         ]
         self._optimizers: list[torch.optim.Optimizer] = []
+        device = matrices[0].device
         if muon:
-            dtype = choose_precision(config.precision, matrices[0].device)
             group = {"params": matrices, "factor": MUON_FACTOR}
+            dtype = choose_precision(config.precision, device)
             self._optimizers.append(Muon([group], weight_decay=config.weight_decay, dtype=dtype))
         else:
             adamw_groups.append({"params": matrices, "weight_decay": config.weight_decay, "factor": ADAMW_FACTOR})
         betas = (0.8, 0.95) if muon else (0.9, 0.99)
-        self._optimizers.append(torch.optim.AdamW(adamw_groups, betas=betas, eps=1e-10 if muon else 1e-8, fused=True))
+        graphs = device.type == "cuda"  # a CUDA graph reads its rates from the card's memory
+        adamw = torch.optim.AdamW(adamw_groups, betas=betas, eps=1e-10 if muon else 1e-8, fused=True, capturable=graphs)
+        self._optimizers.append(adamw)
+        for settings in self._groups():
+            settings["lr"] = torch.zeros((), device=device) if graphs else 0.0
 
-    def step(self, learning_rate: float, readings: float = 0.0) -> None:
-        """Move the weights after the books have been read `readings` times."""
-        known = how_known(readings)
+    def _groups(self) -> Iterator[dict[str, Any]]:
         for optimizer in self._optimizers:
-            for group in optimizer.param_groups:
-                fresh, settled = group["factor"]
-                group["lr"] = learning_rate * (fresh + (settled - fresh) * known)
+            yield from optimizer.param_groups
+
+    def set_rates(self, learning_rate: float, readings: float = 0.0) -> None:
+        """Those of a step that comes after the books have been read `readings` times."""
+        known = how_known(readings)
+        for group in self._groups():
+            fresh, settled = group["factor"]
+            rate = learning_rate * (fresh + (settled - fresh) * known)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def step(self) -> None:
+        """Move the weights; their gradients stay."""
+        for optimizer in self._optimizers:
             optimizer.step()
-        self.zero_grad()
 
     def zero_grad(self) -> None:
         for optimizer in self._optimizers:
@@ -130,9 +146,25 @@ class Average:
 
     def __init__(self, model: Transformer) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        device = model.lm_head.weight.device
+        self._newest: float | Tensor = torch.ones((), device=device) if device.type == "cuda" else 1.0  # for CUDA graphs
+
+    def set_steps(self, steps: int) -> None:
+        """The next weights will be those after step number `steps`, counted from 1."""
+        newest = min(1.0, 1 / (AVERAGE_SHARE * steps))
+        if isinstance(self._newest, Tensor):
+            self._newest.fill_(newest)
+        else:
+            self._newest = newest
 
     @torch.no_grad()
-    def update(self, model: Transformer, steps: int) -> None:
-        """Take in the weights after step number `steps`, counted from 1."""
-        newest = min(1.0, 1 / (AVERAGE_SHARE * steps))
-        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), newest)
+    def update(self, model: Transformer) -> None:
+        """Take in the weights."""
+        own: list[Tensor] = list(self.model.parameters())
+        others: list[Tensor] = list(model.parameters())
+        if isinstance(self._newest, Tensor):
+            differences = torch._foreach_sub(others, own)
+            torch._foreach_mul_(differences, self._newest)
+            torch._foreach_add_(own, differences)
+        else:
+            torch._foreach_lerp_(own, others, self._newest)

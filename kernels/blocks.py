@@ -65,10 +65,20 @@ class _RMSNorm(torch.autograd.Function):
 
 
 class Dropout(nn.Dropout):
-    """Dropout whose mask costs one random byte a number on the CPU; there `p` is rounded to 1/256."""
+    """Dropout whose mask costs one random byte a number on the CPU; there `p` is rounded to 1/256.
+
+    `p` may be a tensor (), which a CUDA graph reads each time anew.
+    """
+
+    p: float | Tensor  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0 or x.device.type != "cpu":
+        if not self.training:
+            return x
+        if isinstance(self.p, Tensor):
+            kept = torch.rand_like(x, dtype=torch.float32) >= self.p
+            return x * (kept / (1 - self.p)).to(x.dtype)
+        if self.p == 0 or x.device.type != "cpu":
             return super().forward(x)
         dropped = min(255, round(self.p * 256))
         words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)  # every bit is random

@@ -14,6 +14,7 @@ from torch import Tensor
 from kernels.blocks import compute
 
 ROWS_AT_ONCE = 512  # of logits: (512, V) stays near the cache and bounds the memory, whatever the batch
+ROWS_ON_A_CARD = 8192
 
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -36,8 +37,13 @@ def weighted_nll(x: Tensor, weight: Tensor, targets: Tensor, weights: Tensor) ->
 def logprobs(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """log p (N,) of `targets` under the same softmax, a few rows at a time, without a gradient."""
     with torch.no_grad():
-        parts = zip(torch.split(x, ROWS_AT_ONCE), torch.split(targets, ROWS_AT_ONCE), strict=True)
+        size = _rows_at_once(x)
+        parts = zip(torch.split(x, size), torch.split(targets, size), strict=True)
         return -torch.cat([F.cross_entropy(F.linear(rows, weight).float(), target, reduction="none") for rows, target in parts])
+
+
+def _rows_at_once(x: Tensor) -> int:
+    return ROWS_AT_ONCE if x.device.type == "cpu" else ROWS_ON_A_CARD
 
 
 class _WeightedNLL(torch.autograd.Function):
@@ -58,9 +64,10 @@ def _loss_and_gradients(x: Tensor, weight: Tensor, targets: Tensor, weights: Ten
     """The loss and its gradients (N, C) and (V, C)."""
     loss = torch.zeros((), device=x.device)
     grad_x, grad_weight = torch.empty_like(x), torch.zeros(weight.shape, device=x.device)
-    spaces = [x.new_empty(min(ROWS_AT_ONCE, len(x)), len(weight)) for _ in range(2)]  # fresh memory for each part costs a third more
+    size = _rows_at_once(x)
+    spaces = [x.new_empty(min(size, len(x)), len(weight)) for _ in range(2)]  # fresh memory for each part costs a third more
     whole = (x, targets[:, None], weights[:, None], grad_x)
-    parts = (torch.split(tensor, ROWS_AT_ONCE) for tensor in whole)
+    parts = (torch.split(tensor, size) for tensor in whole)
     for rows, target, share, grad_rows in zip(*parts, strict=True):
         logits, p = (space[: len(rows)] for space in spaces)  # (n, V)
         torch.softmax(torch.mm(rows, weight.t(), out=logits), -1, out=p)

@@ -57,7 +57,8 @@ def test_each_group_moves_at_the_rate_of_its_readings(readings: float, which: in
     before = model.embed_tokens.weight.detach().clone()
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    optimizers.step(1e-4, readings)
+    optimizers.set_rates(1e-4, readings)
+    optimizers.step()
     moved = (before - model.embed_tokens.weight.detach()).mean()
     assert float(moved) == pytest.approx(1e-4 * EMBEDDING_FACTOR[which], rel=1e-3)  # AdamW's first step is its rate
     assert EMBEDDING_FACTOR[0] != EMBEDDING_FACTOR[1] and MUON_FACTOR[0] != MUON_FACTOR[1]
@@ -73,7 +74,8 @@ def _averaged(steps: int) -> float:
     for step in range(1, steps + 1):
         with torch.no_grad():
             model.norm.weight.fill_(float(step))
-        average.update(model, step)
+        average.set_steps(step)
+        average.update(model)
     return float(average.model.norm.weight[0])
 
 
@@ -127,7 +129,9 @@ def _steps(model: Transformer, optimizers: Optimizers, first: int, last: int) ->
     for step in range(first, last):
         torch.manual_seed(step)
         model.loss(torch.randint(300, (2, 8)), torch.randint(300, (2, 8))).backward()
-        optimizers.step(1e-3)
+        optimizers.set_rates(1e-3)
+        optimizers.step()
+        optimizers.zero_grad()
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

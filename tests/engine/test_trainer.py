@@ -241,9 +241,9 @@ def _spoil(trainer: AZRTrainer, monkeypatch: pytest.MonkeyPatch, iterations: ran
     """The loss of these iterations (the next one to finish counts) is NaN in training."""
     loss = trainer.model.loss
 
-    def spoiled(tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def spoiled(tokens: torch.Tensor, targets: torch.Tensor, *run: Any) -> torch.Tensor:
         bad = trainer.model.training and trainer.state.iteration + 1 in iterations
-        return loss(tokens, targets) * (math.nan if bad else 1.0)
+        return loss(tokens, targets, *run) * (math.nan if bad else 1.0)
 
     monkeypatch.setattr(trainer.model, "loss", spoiled)
 
@@ -288,7 +288,7 @@ def test_trainer_counts_only_failures_in_a_row(make_trainer: Make, monkeypatch: 
     trainer = make_trainer(iterations=12, eval_every=100)
     loss = trainer.model.loss
     monkeypatch.setattr(
-        trainer.model, "loss", lambda x, y: loss(x, y) * (math.nan if trainer.state.iteration % 4 else 1.0)
+        trainer.model, "loss", lambda *given: loss(*given) * (math.nan if trainer.state.iteration % 4 else 1.0)
     )
     assert len(_codes(list(trainer.run()))) == 9
 
@@ -298,10 +298,10 @@ def _limit_memory(
 ) -> None:
     loss = trainer.model.loss
 
-    def limited(tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def limited(tokens: torch.Tensor, targets: torch.Tensor, *run: Any) -> torch.Tensor:
         if trainer.model.training and len(tokens) > rows:
             raise RuntimeError(f"DefaultCPUAllocator: {message}: you tried to allocate 1 bytes")
-        return loss(tokens, targets)
+        return loss(tokens, targets, *run)
 
     monkeypatch.setattr(trainer.model, "loss", limited)
 
@@ -409,7 +409,7 @@ def test_sample_of_the_same_iteration_is_the_same(make_trainer: Make) -> None:
 def test_self_play_adds_at_most_its_share_of_the_books_gradient(make_trainer: Make, share: float, size: float) -> None:
     trainer = make_trainer(wild(make_model(), std=0.1), self_play=True)
     trainer.config = changed(trainer.config, self_play=changed(SELF_PLAY, max_grad_share=share))
-    trainer._accumulate()
+    trainer._gradient()
     book = [p.grad.clone() for p in trainer.model.parameters()]
     generator = torch.Generator().manual_seed(0)
     played = [torch.randn(g.shape, generator=generator) * size for g in book]
@@ -423,7 +423,7 @@ def test_self_play_adds_at_most_its_share_of_the_books_gradient(make_trainer: Ma
 
 def test_self_play_gradient_that_is_not_finite_is_left_out(make_trainer: Make) -> None:
     trainer = make_trainer(wild(make_model(), std=0.1), self_play=True)
-    trainer._accumulate()
+    trainer._gradient()
     before = [p.grad.clone() for p in trainer.model.parameters()]
     trainer._add_gradient([torch.full_like(g, math.nan) for g in before])
     assert all(torch.equal(p.grad, g) for p, g in zip(trainer.model.parameters(), before, strict=True))
@@ -445,9 +445,9 @@ def _inflate(trainer: AZRTrainer, monkeypatch: pytest.MonkeyPatch, iterations: r
     """The loss of these iterations is a hundred times what it is."""
     loss = trainer.model.loss
 
-    def inflated(tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def inflated(tokens: torch.Tensor, targets: torch.Tensor, *run: Any) -> torch.Tensor:
         bad = trainer.model.training and trainer.state.iteration + 1 in iterations
-        return loss(tokens, targets) * (100.0 if bad else 1.0)
+        return loss(tokens, targets, *run) * (100.0 if bad else 1.0)
 
     monkeypatch.setattr(trainer.model, "loss", inflated)
 
@@ -485,11 +485,11 @@ def test_trainer_evaluates_in_smaller_batches_when_the_memory_runs_out(
     expected, model = trainer.validate(), trainer.average.model
     loss, asked = model.loss, []
 
-    def limited(tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def limited(tokens: torch.Tensor, targets: torch.Tensor, *run: Any) -> torch.Tensor:
         asked.append(len(tokens))
         if len(tokens) > 3:
             raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes")
-        return loss(tokens, targets)
+        return loss(tokens, targets, *run)
 
     monkeypatch.setattr(model, "loss", limited)
     assert trainer.validate() == pytest.approx(expected, rel=1e-5)
