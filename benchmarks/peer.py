@@ -17,14 +17,26 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from config import ModelConfig
 from corpus.dataset import Sequences, TokenDataset
 
+CPU = torch.device("cpu")
 TOKENS_PER_ITERATION = 2048
 WARMUP_ITERATIONS = 100
 
 
 class Peer:
-    def __init__(self, shape: ModelConfig, dataset: TokenDataset, *, bf16: bool, learning_rate: float, seed: int) -> None:
+    def __init__(
+        self,
+        shape: ModelConfig,
+        dataset: TokenDataset,
+        *,
+        bf16: bool,
+        learning_rate: float,
+        seed: int,
+        device: torch.device = CPU,
+        batch_size: int | None = None,
+        compiled: bool = False,
+    ) -> None:
         torch.manual_seed(seed)
-        self.model = GPT2LMHeadModel(
+        model = GPT2LMHeadModel(
             GPT2Config(
                 vocab_size=shape.vocab_size,
                 n_positions=shape.max_seq_len,
@@ -39,8 +51,11 @@ class Peer:
                 eos_token_id=None,
             )
         )
-        self.batch_size = TOKENS_PER_ITERATION // shape.max_seq_len
+        self.model = model
+        self.model.to(device)  # type: ignore[arg-type]
+        self.device, self.batch_size = device, batch_size or TOKENS_PER_ITERATION // shape.max_seq_len
         self._bf16, self._learning_rate = bf16, learning_rate
+        self._logits = torch.compile(self.model, dynamic=False) if compiled else self.model
         self._sequences = Sequences(dataset.train, shape.max_seq_len, seed)
         matrices = [p for p in self.model.parameters() if p.dim() >= 2]
         others = [p for p in self.model.parameters() if p.dim() < 2]
@@ -59,6 +74,8 @@ class Peer:
             self.loss(inputs, targets).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self._optimizer.step()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
             yield time.perf_counter() - started_at
 
     def _rate(self, iteration: int, iterations: int) -> float:
@@ -69,9 +86,9 @@ class Peer:
         return self._learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done)))
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
-            logits = self.model(inputs).logits
-        return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+            logits = self._logits(inputs.to(self.device)).logits
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.to(self.device).flatten())
 
     @torch.no_grad()
     def validate(self, batches: list[tuple[Tensor, Tensor]]) -> float:

@@ -30,7 +30,7 @@ import torch
 from azr_trainer import MOST_VAL_TOKENS, AZRTrainer
 from benchmarks.alone import alone, peak_bytes
 from benchmarks.first_experiment import parse
-from benchmarks.peer import TOKENS_PER_ITERATION, Peer
+from benchmarks.peer import CPU, TOKENS_PER_ITERATION, Peer
 from benchmarks.plot import picture
 from config import PRESETS, ModelConfig, TrainConfig
 from corpus import library
@@ -184,10 +184,7 @@ class Bench:
         return self._finish(training, iterations * TOKENS_PER_ITERATION / spent, gated=False)
 
     def _finish(self, training: Training, tokens_per_second: float, *, gated: bool) -> Training:
-        shape = self.shape
-        block = 4 * shape.d_model**2 + (3 if gated else 2) * shape.d_model * shape.d_ff
-        weights = shape.num_layers * block + shape.vocab_size * shape.d_model
-        operations = 6 * weights + 12 * shape.num_layers * shape.d_model * shape.max_seq_len
+        operations = operations_per_token(self.shape, gated=gated)
         training.tokens_per_second, training.gflops = tokens_per_second, tokens_per_second * operations / 1e9
         training.peak_rss_mb = peak_bytes() / 1e6
         return training
@@ -205,15 +202,24 @@ def _median_seconds(iterations: Iterator[float]) -> float:
     return statistics.median(list(iterations)[WARM:])
 
 
-def peak_gflops(size: int = 2048, times: int = 10) -> float:
+def operations_per_token(shape: ModelConfig, *, gated: bool) -> int:
+    """6 for each weight that is multiplied, and those of attention."""
+    block = 4 * shape.d_model**2 + (3 if gated else 2) * shape.d_model * shape.d_ff
+    weights = shape.num_layers * block + shape.vocab_size * shape.d_model
+    return 6 * weights + 12 * shape.num_layers * shape.d_model * shape.max_seq_len
+
+
+def peak_gflops(size: int = 2048, times: int = 10, device: torch.device = CPU) -> float:
     """The best of some products of two bf16 matrices."""
-    a, b = (torch.randn(size, size, dtype=torch.bfloat16) for _ in range(2))
-    return 2 * size**3 / min(_seconds(lambda: a @ b) for _ in range(times)) / 1e9
+    a, b = (torch.randn(size, size, dtype=torch.bfloat16, device=device) for _ in range(2))
+    return 2 * size**3 / min(_seconds(lambda: a @ b, device) for _ in range(times)) / 1e9
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
     started_at = time.perf_counter()
     work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
     return time.perf_counter() - started_at
 
 

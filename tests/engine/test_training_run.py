@@ -362,15 +362,16 @@ def test_error_in_training_saves_nothing(workspace: Workspace, monkeypatch: pyte
 def test_run_that_diverges_goes_back_to_its_checkpoint_with_half_the_rate(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accumulate, bad = azr_trainer.AZRTrainer._accumulate, []
+    gradient, bad = azr_trainer.AZRTrainer._gradient, []
 
-    def sometimes(self: Any) -> float:
+    def sometimes(self: Any) -> tuple[torch.Tensor, list[Any]]:
+        loss, notices = gradient(self)
         if len(bad) < 10 and self.state.iteration >= 12:
             bad.append(1)
-            return math.nan
-        return accumulate(self)
+            return loss * math.nan, notices
+        return loss, notices
 
-    monkeypatch.setattr(azr_trainer.AZRTrainer, "_accumulate", sometimes)
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "_gradient", sometimes)
     events = _train(workspace, iterations=20, checkpoint_every=10)
     told = [event for event in events if isinstance(event, Notice) and event.code == "went_back"]
     assert [event.iteration for event in told] == [10, 10]
@@ -386,15 +387,16 @@ def test_run_that_diverges_goes_back_to_its_checkpoint_with_half_the_rate(
 def test_run_that_diverges_before_any_checkpoint_begins_again(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accumulate, bad = azr_trainer.AZRTrainer._accumulate, []
+    gradient, bad = azr_trainer.AZRTrainer._gradient, []
 
-    def at_first(self: Any) -> float:
+    def at_first(self: Any) -> tuple[torch.Tensor, list[Any]]:
+        loss, notices = gradient(self)
         if len(bad) < 5 and self.state.iteration >= 2:
             bad.append(1)
-            return math.nan
-        return accumulate(self)
+            return loss * math.nan, notices
+        return loss, notices
 
-    monkeypatch.setattr(azr_trainer.AZRTrainer, "_accumulate", at_first)
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "_gradient", at_first)
     events = _train(workspace, iterations=12)
     assert _state(workspace) == "done"
     assert [event.iteration for event in events if isinstance(event, Notice) and event.code == "went_back"] == [0]
@@ -407,7 +409,7 @@ def test_mistake_of_ours_saves_nothing_and_says_failed(workspace: Workspace, mon
     def broken(self: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(azr_trainer.AZRTrainer, "_accumulate", broken)
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "_gradient", broken)
     with pytest.raises(ZeroDivisionError):
         _train(workspace)
     assert checkpoint_store.iterations(workspace, MODEL) == ()
