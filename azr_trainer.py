@@ -156,6 +156,8 @@ class AZRTrainer:
         """Train until the run's iterations are done. Raises Diverged and OutOfMemory; the weights may then be bad."""
         torch.set_num_threads(self.num_threads)
         yield self._started()
+        if self.learner.compiles:
+            yield Notice(self.state.iteration, "compiling")
         yield StageBegun(Stage.SUPERVISED)
         try:
             yield from self._iterations()

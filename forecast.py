@@ -18,7 +18,7 @@ from corpus import library
 from corpus.dataset import split
 from devices import available_bytes, choose_device, choose_precision
 from kernels.attention import LONGEST_KEPT, QUERIES_AT_ONCE
-from kernels.head import ROWS_AT_ONCE as LOGIT_ROWS
+from kernels.head import rows_at_once
 from model import count_parameters
 from policy_gradient import ROWS_AT_ONCE as SELF_PLAY_ROWS
 from rehearsal import Pace, rehearse
@@ -68,8 +68,8 @@ def training_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> 
     if train.self_play.enabled:
         weights += 12 * parameters  # the reference, its snapshot, a gradient of its own
     rows = max(train.batch_size, SELF_PLAY_ROWS if train.self_play.enabled else 0)
-    logits = 10 * LOGIT_ROWS * config.vocab_size
     rows = -(-rows // train.devices)
+    logits = 10 * min(rows * config.max_seq_len, rows_at_once(choose_device(train.device))) * config.vocab_size
     process = PROCESS_BYTES + weights + logits + rows * config.max_seq_len * _bytes_per_token(config, train)
     return process * (train.devices if choose_device(train.device).type == "cpu" else 1)
 

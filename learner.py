@@ -25,7 +25,7 @@ from distributed import ALONE, Ranks
 from model import Place, RunBlock, Transformer
 from optim import Average, Optimizers
 
-COMPILE_FROM = 2 * 10**12  # numbers written; see docs/scaling.md
+COMPILE_FROM = 2 * 10**11  # numbers written: about twice what the compiling of some seconds costs (docs/scaling.md)
 
 
 class Learner:
@@ -38,8 +38,8 @@ class Learner:
         self.average = Average(self.model)
         self.optimizers = Optimizers(self.model, config)
         self._max_grad_norm, self._ranks = config.max_grad_norm, ranks
-        compiled = _pays_to_compile(model, config, self.device)
-        self._losses: nn.Module = _Losses(self.model, torch.compile(_block, dynamic=False) if compiled else _block)
+        self.compiles = _pays_to_compile(model, config, self.device)
+        self._losses: nn.Module = _Losses(self.model, torch.compile(_block, dynamic=False) if self.compiles else _block)
         if ranks.world_size > 1:
             self._losses = DistributedDataParallel(self._losses)
         self._batch: tuple[Tensor, Tensor] | None = None
@@ -47,6 +47,11 @@ class Learner:
         recorder = Recorder(self.device, wanted=ranks.world_size == 1)
         self._recorder, self._dropout = recorder, torch.zeros((), device=self.device)
         self._gradient, self._clip, self._move = recorder(self._backward), recorder(self._clipped), recorder(self._moved)
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether its first iterations take longer than the others, which are replayed."""
+        return self._recorder.active
 
     def autocast(self) -> AbstractContextManager[Any]:
         return autocast(self.device, self.precision)
@@ -61,7 +66,7 @@ class Learner:
             self._recorder.forget()
         self._take(inputs, targets)
         self.model.train()
-        self.model.set_dropout(self._dropout.fill_(dropout) if self._recorder.active else dropout)
+        self.model.set_dropout(self._dropout.fill_(dropout) if self.device.type == "cuda" else dropout)
         return self._gradient()
 
     def clip(self) -> Tensor:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from azr_trainer import MOST_VAL_TOKENS, AZRTrainer, TrainerState
 from config import TrainConfig
 from corpus.dataset import SplitBook, TokenDataset, tokenized
-from devices import memory_kept
+from devices import choose_device, memory_kept
 from events import IterationDone
 from model import Transformer
 from optim import dropout_at
@@ -73,7 +73,8 @@ def rehearse(
     config = config.model_copy(update={"dropout": dropout_at(config, readings=1.0)})  # any costs alike, and most iterations have it
     rehearsal = _Rehearsal(model, tokenizer, dataset, sample, config, go_on)
     rows = config.batch_size * config.grad_accum_steps
-    iteration = straight_line(rehearsal.iteration, rows, ITERATION_SECONDS)
+    on_card = choose_device(config.device).type == "cuda"  # quick, and each size would be recorded anew
+    iteration = rehearsal.iteration(rows) if on_card else straight_line(rehearsal.iteration, rows, ITERATION_SECONDS)
     round_ = 0.0
     if config.self_play.enabled:
         longest = max_new_tokens(config.self_play, model.config)
@@ -138,7 +139,8 @@ class _Rehearsal:
     def round(self, tokens: int) -> float:
         """Seconds of a round of self-play whose rollouts have at most `tokens` tokens."""
         play = self._config.self_play.model_copy(update={"max_new_tokens": tokens, "every": 1})
-        config = self._config.model_copy(update={"batch_size": 1, "grad_accum_steps": 1, "self_play": play})
+        changes = {"iterations": 1, "batch_size": 1, "grad_accum_steps": 1, "self_play": play}  # too short to be compiled
+        config = self._config.model_copy(update=changes)
         if self._one_row is None:
             self._one_row = self._iteration(self._trainer(config, None))
         trainer = self._trainer(config, SelfPlay(self._environment, play, self._tokenizer, self._model.config, config.seed))
@@ -163,12 +165,13 @@ class _Rehearsal:
             if isinstance(event, IterationDone):
                 taken.append(event.elapsed_seconds - before)
                 before = event.elapsed_seconds
-                if len(taken) > REPEATED or taken[-1] > QUICK_SECONDS:
+                if len(taken) > REPEATED or (taken[-1] > QUICK_SECONDS and not trainer.learner.warms_up):
                     break
         return min(taken[1:] or taken)
 
     def _trainer(self, config: TrainConfig, self_play: SelfPlay | None) -> AZRTrainer:
-        config = config.model_copy(update={"iterations": None, "eval_every": 10**6})
+        iterations = config.iterations and max(config.iterations, REPEATED + 2)  # never to its end
+        config = config.model_copy(update={"iterations": iterations, "eval_every": 10**6})
         state = TrainerState(evaluated_iteration=0)  # the evaluation before the first iteration is not waited for
         if self_play is not None:
             begun = SelfPlayState(starter=Starter(first_val_loss=1.0, started=True))

@@ -101,7 +101,7 @@ def losses(arm: str, shape: ModelConfig, tokenizer: Tokenizer, dataset: TokenDat
         peer = Peer(shape, dataset, bf16=True, learning_rate=2e-3, seed=0, device=CARD, batch_size=rows, compiled=compiled)
         for _ in peer.train(10**6):
             yield math.nan
-    config = TrainConfig.model_validate({"iterations": None, "batch_size": rows, "eval_every": 10**6, "self_play": {"enabled": False}})
+    config = TrainConfig.model_validate({"iterations": 10**9, "batch_size": rows, "eval_every": 10**6, "self_play": {"enabled": False}})
     model = Transformer(shape)
     model.initialise(0)
     compile_from = 0 if arm == "compiled" else math.inf

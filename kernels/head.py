@@ -37,13 +37,14 @@ def weighted_nll(x: Tensor, weight: Tensor, targets: Tensor, weights: Tensor) ->
 def logprobs(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """log p (N,) of `targets` under the same softmax, a few rows at a time, without a gradient."""
     with torch.no_grad():
-        size = _rows_at_once(x)
+        size = rows_at_once(x.device)
         parts = zip(torch.split(x, size), torch.split(targets, size), strict=True)
         return -torch.cat([F.cross_entropy(F.linear(rows, weight).float(), target, reduction="none") for rows, target in parts])
 
 
-def _rows_at_once(x: Tensor) -> int:
-    return ROWS_AT_ONCE if x.device.type == "cpu" else ROWS_ON_A_CARD
+def rows_at_once(device: torch.device) -> int:
+    """How many rows of logits exist at a time."""
+    return ROWS_AT_ONCE if device.type == "cpu" else ROWS_ON_A_CARD
 
 
 class _WeightedNLL(torch.autograd.Function):
@@ -64,7 +65,7 @@ def _loss_and_gradients(x: Tensor, weight: Tensor, targets: Tensor, weights: Ten
     """The loss and its gradients (N, C) and (V, C)."""
     loss = torch.zeros((), device=x.device)
     grad_x, grad_weight = torch.empty_like(x), torch.zeros(weight.shape, device=x.device)
-    size = _rows_at_once(x)
+    size = rows_at_once(x.device)
     spaces = [x.new_empty(min(size, len(x)), len(weight)) for _ in range(2)]  # fresh memory for each part costs a third more
     whole = (x, targets[:, None], weights[:, None], grad_x)
     parts = (torch.split(tensor, size) for tensor in whole)

@@ -30,6 +30,7 @@ NOTICES = {  # code -> the values that come with it
     "spike_skipped": {"times"},
     "went_back": {"learning_rate"},
     "self_play_left_out": set(),
+    "compiling": set(),
     "memorising": {"since"},
     "self_play_waiting": set(),
     "self_play_started": set(),
