@@ -1,22 +1,19 @@
-"""What this machine can compute with: the device, the number format that is fast on it, its threads and its free memory."""
+"""What this machine can compute with: the device, the number format that is fast on it, its threads."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
+import functools
 import os
-import sys
-from collections.abc import Iterator
+import time
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import torch
 
 from config import Device, Precision
 from errors import DeviceMissing
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt
-USUAL_MMAP_BYTES = 2**25  # the most that the library comes to by itself
+WORTH = 1.2  # times as quick as float32: what bfloat16 has to be, to be chosen
+TIMES = 5  # of each product; the quickest counts
 
 
 def choose_device(wanted: Device) -> torch.device:
@@ -30,13 +27,34 @@ def choose_device(wanted: Device) -> torch.device:
 
 
 def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it natively (elsewhere it is slower than float32), else float32."""
+    """What is asked for; by itself bfloat16 where this machine multiplies it clearly faster than float32, else float32.
+
+    Measured once in a process: a processor or card without units for bfloat16 imitates it, up to hundreds of times slower.
+    """
     if wanted != "auto":
         return torch.bfloat16 if wanted == "bfloat16" else torch.float32
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return torch.bfloat16 if native else torch.float32
+    if device.type == "mps":
+        return torch.float32
+    return torch.bfloat16 if bfloat16_gain(device.type) > WORTH else torch.float32
+
+
+@functools.cache
+def bfloat16_gain(kind: str) -> float:
+    """How many times as quick as in float32 a product of two matrices is in bfloat16, on "cpu" or "cuda"."""
+    device, size = torch.device(kind), 256 if kind == "cpu" else 2048
+    plain = torch.randn(size, size, device=device)
+    seconds = {dtype: _product_seconds(plain.to(dtype)) for dtype in (torch.float32, torch.bfloat16)}
+    return seconds[torch.float32] / seconds[torch.bfloat16]
+
+
+def _product_seconds(x: torch.Tensor) -> float:
+    """The least that x @ x takes; the first, which sets up, does not count."""
+    taken = []
+    for _ in range(TIMES + 1):
+        started_at = time.perf_counter()
+        (x @ x)[0, 0].item()  # a card is waited for
+        taken.append(time.perf_counter() - started_at)
+    return min(taken[1:])
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
@@ -55,89 +73,6 @@ def count_devices(device: torch.device) -> int:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def available_bytes(device: torch.device) -> int | None:
-    """Memory that a new training may take, in bytes; None where the system does not tell."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    if sys.platform == "linux":
-        return _linux_available_bytes()
-    if sys.platform == "win32":
-        return _windows_available_bytes()
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # macOS: half of all there is
-    return None
-
-
-def _linux_available_bytes() -> int | None:
-    """The kernel's own estimate, or what is left under this container's limit when that is less."""
-    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
-    except OSError:
-        return free
-    return free if limit == "max" or free is None else min(free, max(0, int(limit) - used))
-
-
-def _windows_available_bytes() -> int | None:
-    class MemoryStatus(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong)] + [
-            (name, ctypes.c_ulonglong)
-            for name in ("total", "available", "total_page", "available_page", "total_virtual", "available_virtual", "extended")
-        ]
-
-    status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))
-    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # type: ignore[attr-defined,unused-ignore]
-        return None
-    return int(status.available)
-
-
-def peak_bytes() -> int | None:
-    """The most memory that this process has held since `forget_peak_bytes`, or since its start where that does nothing."""
-    if sys.platform == "linux":
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def forget_peak_bytes() -> None:
-    """Count the peak anew from here. Linux only; a container may forbid it."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def memory_kept() -> Iterator[None]:
-    """While it lasts this process keeps what it frees for its next tensors; afterwards all of it is given back.
-
-    An iteration else returns hundreds of megabytes to the system and fetches them anew. GNU's C library only (mallopt(3),
-    malloc_trim(3)); elsewhere nothing happens.
-    """
-    library = _c_library()
-    if library is None:
-        yield
-        return
-    library.mallopt(M_MMAP_THRESHOLD, 2**30)
-    library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-    try:
-        yield
-    finally:
-        library.mallopt(M_MMAP_THRESHOLD, USUAL_MMAP_BYTES)
-        library.mallopt(M_TRIM_THRESHOLD, 2 * USUAL_MMAP_BYTES)
-        library.malloc_trim(0)
-
-
-def _c_library() -> ctypes.CDLL | None:
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
 
 
 def describe(device: torch.device) -> str:

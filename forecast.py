@@ -16,9 +16,10 @@ import model_store
 from config import ModelConfig, TrainConfig
 from corpus import library
 from corpus.dataset import split
-from devices import available_bytes, choose_device, choose_precision
+from devices import choose_device, choose_precision
 from kernels.attention import LONGEST_KEPT, QUERIES_AT_ONCE
 from kernels.head import rows_at_once
+from memory import available_bytes
 from model import count_parameters
 from policy_gradient import ROWS_AT_ONCE as SELF_PLAY_ROWS
 from rehearsal import Pace, rehearse

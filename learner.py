@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from capture import Recorder
-from config import TrainConfig
+from config import ModelConfig, TrainConfig
 from devices import autocast, choose_device, choose_precision
 from distributed import ALONE, Ranks
 from model import Place, RunBlock, Transformer
@@ -38,7 +38,7 @@ class Learner:
         self.average = Average(self.model)
         self.optimizers = Optimizers(self.model, config)
         self._max_grad_norm, self._ranks = config.max_grad_norm, ranks
-        self.compiles = _pays_to_compile(model, config, self.device)
+        self.compiles = pays_to_compile(model.config, config, self.device)
         self._losses: nn.Module = _Losses(self.model, torch.compile(_block, dynamic=False) if self.compiles else _block)
         if ranks.world_size > 1:
             self._losses = DistributedDataParallel(self._losses)
@@ -141,9 +141,9 @@ def _block(block: nn.Module, x: Tensor, place: Place) -> Tensor:
     return y
 
 
-def _pays_to_compile(model: Transformer, config: TrainConfig, device: torch.device) -> bool:
+def pays_to_compile(model: ModelConfig, config: TrainConfig, device: torch.device) -> bool:
     """On a card, for a training long enough to win back the compiling, where the compiler's parts are there."""
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return False
-    numbers = config.batch_size * model.config.max_seq_len * model.config.d_model * model.config.num_layers  # that a pass writes
+    numbers = config.batch_size * model.max_seq_len * model.d_model * model.num_layers  # that a pass writes
     return config.iterations is None or config.iterations * numbers >= COMPILE_FROM

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from azr_trainer import MOST_VAL_TOKENS, AZRTrainer, TrainerState
 from config import TrainConfig
 from corpus.dataset import SplitBook, TokenDataset, tokenized
-from devices import choose_device, memory_kept
+from devices import choose_device
 from events import IterationDone
+from memory import memory_kept
 from model import Transformer
 from optim import dropout_at
 from policy_gradient import SelfPlay, SelfPlayState, max_new_tokens

@@ -13,32 +13,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import platform
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import torch
-
 import checkpoint_store
 import launcher
 import model_store
 from azr_trainer import AZRTrainer, TrainerState
 from checkpoint_store import Checkpoint
-from config import TrainConfig
+from circumstances import circumstances, differences
+from config import ModelConfig, TrainConfig
 from corpus import library
 from corpus.dataset import SplitBook, TokenDataset, require_size, split, tokenize
-from devices import (
-    choose_device,
-    choose_num_threads,
-    choose_precision,
-    describe,
-    forget_peak_bytes,
-    memory_kept,
-    peak_bytes,
-)
 from distributed import ALONE, Ranks
 from errors import AZRError, Diverged
 from events import (
@@ -57,6 +46,7 @@ from events import (
     advance,
     stopped,
 )
+from memory import forget_peak_bytes, memory_kept, peak_bytes
 from model import Transformer
 from model_store import LoadedModel, TrainingSummary
 from policy_gradient import SelfPlay, max_new_tokens
@@ -258,7 +248,7 @@ class _Run:
             if same_books:
                 model.load_state_dict(checkpoint.weights)
                 optimizer = checkpoint.optimizer
-                exact = self._told_exactness(checkpoint, notices)
+                exact = self._told_exactness(loaded.config, checkpoint, notices)
                 told = checkpoint.state["config"]  # perhaps of another version: only what is needed is read
                 ended = _is_finished(state, told["iterations"], told["early_stopping_patience"])
                 if ended or _is_finished(state, self.config.iterations, self.config.early_stopping_patience):
@@ -287,9 +277,9 @@ class _Run:
             values: dict[str, str | int | float] = {"learning_rate": self.config.learning_rate * state.rate_factor}
             notices.append(Notice(state.iteration, "went_back", values))
 
-    def _told_exactness(self, checkpoint: Checkpoint, notices: list[Event]) -> bool:
-        now, then = _circumstances(self.config, self.ranks), checkpoint.state["circumstances"]
-        changed = ", ".join(f"{key}: {then.get(key)} → {value}" for key, value in now.items() if then.get(key) != value)
+    def _told_exactness(self, model: ModelConfig, checkpoint: Checkpoint, notices: list[Event]) -> bool:
+        now = circumstances(model, self.config, self.ranks)
+        changed = differences(now, checkpoint.state["circumstances"])
         code = "resumed_not_exact" if changed else "resumed"
         notices.append(Notice(checkpoint.iteration, code, {"iteration": checkpoint.iteration, "reason": changed}))
         return not changed
@@ -325,7 +315,7 @@ class _Run:
             "trainer": snapshot.state,
             "books": list(self.plan.books),
             "books_key": self.books_key,
-            "circumstances": _circumstances(self.config, self.ranks),
+            "circumstances": circumstances(trainer.model.config, self.config, self.ranks),
             "config": self.config.model_dump(mode="json"),
         }
         size = checkpoint_store.save(
@@ -356,22 +346,3 @@ def _is_finished(state: TrainerState, iterations: int | None, patience: int | No
     if patience is not None and state.evaluations_since_best >= patience:
         return True
     return iterations is not None and state.iteration >= state.run_start + iterations
-
-
-def _circumstances(config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
-    """What must be equal for a resumed run to be the same bit for bit; a change of it is told."""
-    device = choose_device(config.device)
-    settings = config.model_dump(mode="json")
-    told = {"iterations", "eval_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes"}
-    told |= {"sample_prompt", "early_stopping_patience", "device", "devices", "precision", "num_threads"}
-    self_play = {f"self_play.{key}": str(value) for key, value in settings.pop("self_play").items()}
-    kept = {key: value for key, value in settings.items() if key not in told} | self_play
-    return {
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "device": describe(device),
-        "precision": str(choose_precision(config.precision, device)).removeprefix("torch."),
-        "num_threads": choose_num_threads(config.num_threads, ranks.local_world_size),
-        "devices": ranks.world_size,
-        **kept,
-    }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
-import devices
+import memory
 
 Result = TypeVar("Result")
 
@@ -22,4 +22,4 @@ def peak_bytes() -> int:
 
     Not by getrusage alone: on Linux a new process inherits the figure of the one that started it.
     """
-    return devices.peak_bytes() or 0
+    return memory.peak_bytes() or 0

@@ -8,7 +8,8 @@ given shares of that time, each a training of its own with its whole schedule. P
 of the peer's time that ours needs for the peer's best loss; --out keeps the curves as JSON and as a picture.
 
 Seconds are those of the iterations: everything but evaluations. GFLOP/s count 6 operations for each weight that is multiplied
-and 12 d_model T a layer for attention, as a share of this machine's own bf16 product of 2048 x 2048 matrices.
+and 12 d_model T a layer for attention, as a share of this machine's own product of
+2048 x 2048 matrices, in bfloat16 or float32, whichever is quicker here.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ from benchmarks.plot import picture
 from config import PRESETS, ModelConfig, TrainConfig
 from corpus import library
 from corpus.dataset import evaluation_batches, split, tokenized
-from devices import memory_kept
+from devices import choose_precision
 from events import Evaluated, IterationDone
+from memory import memory_kept
 from model import Transformer
 from tokenizer import Tokenizer
 from workspace import Workspace
@@ -117,7 +119,8 @@ class Bench:
         self.dataset = tokenized([parts], self.tokenizer)
         self.peak = peak_gflops()
         print(f"{book.name}: {len(self.dataset.train):,} tokens to train on, {self.dataset.val_bytes_per_token:.2f} bytes a token; ", end="")
-        print(f"bf16 peak of this machine {self.peak:.0f} GFLOP/s with {torch.get_num_threads()} threads\n")
+        quicker = str(choose_precision("auto", CPU)).removeprefix("torch.")
+        print(f"{quicker} peak of this machine {self.peak:.0f} GFLOP/s with {torch.get_num_threads()} threads\n")
 
     def row(self, t: Training) -> str:
         at = t.seconds[t.bits_per_byte.index(t.best)]
@@ -210,8 +213,9 @@ def operations_per_token(shape: ModelConfig, *, gated: bool) -> int:
 
 
 def peak_gflops(size: int = 2048, times: int = 10, device: torch.device = CPU) -> float:
-    """The best of some products of two bf16 matrices."""
-    a, b = (torch.randn(size, size, dtype=torch.bfloat16, device=device) for _ in range(2))
+    """The best of some products of two matrices in the number format that this device is quickest at."""
+    dtype = choose_precision("auto", device)
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     return 2 * size**3 / min(_seconds(lambda: a @ b, device) for _ in range(times)) / 1e9
 
 

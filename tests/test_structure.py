@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from circumstances import COMPUTING
+
 ROOT = Path(__file__).resolve().parent.parent
 
 LEVELS = {
@@ -16,6 +18,7 @@ LEVELS = {
     "kernels": 1,
     "muon": 1,
     "capture": 1,
+    "memory": 1,
     "loss_guard": 1,
     "events": 2,
     "model": 2,
@@ -29,6 +32,7 @@ LEVELS = {
     "selfplay": 3,
     "export": 3,
     "learner": 4,
+    "circumstances": 5,
     "policy_gradient": 4,
     "model_store": 4,
     "checkpoint_store": 4,
@@ -98,6 +102,18 @@ def test_rooms_that_know_no_tensors_do_not_import_torch(path):
 def test_trainer_knows_neither_disk_nor_web():
     names = imported((ROOT / "azr_trainer.py").read_text(encoding="utf-8"))
     assert not names & {"workspace", "model_store", "checkpoint_store", "run_log", "web", "jobs", "threading", "pathlib", "os"}
+
+
+def test_code_that_computes_is_known_to_a_checkpoint():
+    """Everything that the trainer imports, directly or not, is in the digest or changes no number."""
+    found, waiting = set(), {"azr_trainer", "selfplay", "corpus"}
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        files = sorted((ROOT / name).glob("*.py")) or [ROOT / f"{name}.py"]
+        waiting |= {room for file in files for room in imported(file.read_text(encoding="utf-8")) if room in LEVELS} - found
+    told = {"config", "errors", "events", "memory", "workspace"}  # settings are compared themselves; the others only tell and keep
+    assert found - told == set(COMPUTING)
 
 
 def test_no_module_is_called_like_a_data_folder():

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +24,12 @@ from events import (
     RunStarted,
     Stage,
     StageBegun,
-    State,
 )
 from learner import Learner
 from run_log import read_run
 from tests.engine.engine_kit import BOOK, MODEL, OTHER_BOOK, SELF_PLAY, TEXT, TRAINING, fill, plan, same
 from tokenizer import Tokenizer
 from workspace import Workspace
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def _train(ws: Workspace, books: tuple[str, ...] = (BOOK,), **changes: Any) -> list[Any]:
@@ -414,45 +404,3 @@ def test_mistake_of_ours_saves_nothing_and_says_failed(workspace: Workspace, mon
         _train(workspace)
     assert checkpoint_store.iterations(workspace, MODEL) == ()
     assert _state(workspace) == "failed"
-
-
-# ---- killed ----------------------------------------------------------------------------------------------------------
-
-TRAINER_PROCESS = """
-import sys
-import azr_trainer, forecast, workflows
-from tests.engine.engine_kit import plan
-from workspace import Workspace
-azr_trainer.SAMPLE_TOKENS = 6
-forecast.available_bytes = lambda device: 8 * 10**9
-ws = Workspace(sys.argv[1])
-for event in workflows.train(ws, plan(ws, iterations=None, eval_every=3, checkpoint_every=1)):
-    if type(event).__name__ == "CheckpointSaved":
-        print(event.iteration, flush=True)
-"""
-
-
-def test_killed_training_shows_interrupted_and_goes_on(workspace: Workspace) -> None:
-    rng, reached = random.Random(3), 0
-    for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-c", TRAINER_PROCESS, str(workspace.root)],
-            cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert process.stdout is not None
-        told = [int(process.stdout.readline()) for _ in range(3)]
-        time.sleep(rng.uniform(0, 0.15))
-        process.send_signal(signal.SIGKILL)
-        process.stdout.close()
-        process.wait()
-        assert told[0] == reached + 1  # it went on where the one before was killed
-        workspace.prepare()
-        assert not list(workspace.root.rglob(".tmp-*"))
-        status = workflows.last_run(workspace)
-        assert (status.state, status.model, status.books) == (State.INTERRUPTED, MODEL, (BOOK,))
-        assert plan(workspace).resumed
-        reached = _checkpoint(workspace).iteration
-        assert reached >= told[-1]
-    lines = (workspace.checkpoint_folder(MODEL) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[:-1]
-    assert all(json.loads(line) for line in lines)
-    assert torch.isfinite(_checkpoint(workspace).weights["lm_head.weight"]).all()

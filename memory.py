@@ -1,0 +1,98 @@
+"""The memory of this process and of its device: what is free, the most that was held, and how much of it is kept for later."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt
+USUAL_MMAP_BYTES = 2**25  # the most that the library comes to by itself
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Memory that a new training may take, in bytes; None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if sys.platform == "linux":
+        return _linux_available_bytes()
+    if sys.platform == "win32":
+        return _windows_available_bytes()
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # macOS: half of all there is
+    return None
+
+
+def _linux_available_bytes() -> int | None:
+    """The kernel's own estimate, or what is left under this container's limit when that is less."""
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
+    except OSError:
+        return free
+    return free if limit == "max" or free is None else min(free, max(0, int(limit) - used))
+
+
+def _windows_available_bytes() -> int | None:
+    class MemoryStatus(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong)] + [
+            (name, ctypes.c_ulonglong)
+            for name in ("total", "available", "total_page", "available_page", "total_virtual", "available_virtual", "extended")
+        ]
+
+    status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))
+    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # type: ignore[attr-defined,unused-ignore]
+        return None
+    return int(status.available)
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has held since `forget_peak_bytes`, or since its start where that does nothing."""
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def forget_peak_bytes() -> None:
+    """Count the peak anew from here. Linux only; a container may forbid it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def memory_kept() -> Iterator[None]:
+    """While it lasts this process keeps what it frees for its next tensors; afterwards all of it is given back.
+
+    An iteration else returns hundreds of megabytes to the system and fetches them anew. GNU's C library only (mallopt(3),
+    malloc_trim(3)); elsewhere nothing happens.
+    """
+    library = _c_library()
+    if library is None:
+        yield
+        return
+    library.mallopt(M_MMAP_THRESHOLD, 2**30)
+    library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        library.mallopt(M_MMAP_THRESHOLD, USUAL_MMAP_BYTES)
+        library.mallopt(M_TRIM_THRESHOLD, 2 * USUAL_MMAP_BYTES)
+        library.malloc_trim(0)
+
+
+def _c_library() -> ctypes.CDLL | None:
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
