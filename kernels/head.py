@@ -77,5 +77,13 @@ def _loss_and_gradients(x: Tensor, weight: Tensor, targets: Tensor, weights: Ten
         loss -= (chosen.float().clamp_min(torch.finfo(torch.float32).tiny).log() * share).sum()
         p.index_put_((each, target[:, 0]), (chosen - 1)[:, 0])  # scatter_ copies all of p, twice
         torch.mul(torch.mm(p, weight), share, out=grad_rows)  # `share` goes to the narrow side: (n, C) instead of (n, V)
-        grad_weight += torch.mm(p.t(), (rows * share).to(rows.dtype))
+        _add_product(grad_weight, p.t(), (rows * share).to(rows.dtype))
     return loss, grad_x, grad_weight
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a @ b, without a matrix in between where the number formats are equal."""
+    if total.dtype == a.dtype:
+        total.addmm_(a, b)
+    else:
+        total += torch.mm(a, b)
