@@ -2,10 +2,12 @@
 
     python -m benchmarks.training --book FILE --preset small --minutes 10
     python -m benchmarks.training --book FILE --minutes 10 --ours 1/6 --ours 1/4 --arm dropout=0 --seeds 3
+    python -m benchmarks.training --book FILE --tokens 500000 --arm dropout=0 --arm learning_rate=0.004 --seeds 3
 
 The peer (benchmarks/peer.py) trains for the given minutes, in float32 and in bfloat16; the better counts. Ours trains for the
 given shares of that time, each a training of its own with its whole schedule. Prints a row for each training and the share
-of the peer's time that ours needs for the peer's best loss; --out keeps the curves as JSON and as a picture.
+of the peer's time that ours needs for the peer's best loss; --out keeps the curves as JSON and as a picture. With --tokens only ours
+trains, each arm for so many tokens: a comparison of losses that other work on the machine cannot disturb.
 
 Seconds are those of the iterations: everything but evaluations. GFLOP/s count 6 operations for each weight that is multiplied
 and 12 d_model T a layer for attention, as a share of this machine's own product of
@@ -75,6 +77,7 @@ def main() -> None:
     options.add_argument("--book", type=Path, required=True)
     options.add_argument("--preset", choices=sorted(PRESETS), default="small")
     options.add_argument("--minutes", type=float, default=10.0)
+    options.add_argument("--tokens", type=int, help="instead of minutes: what each of our trainings reads")
     options.add_argument("--ours", type=Fraction, action="append", help="share of the minutes; 1/6, 1/4 and 1 unless given")
     options.add_argument("--arm", action="append", help="name=value,name=value of TrainConfig; give it once for each arm")
     options.add_argument("--peer-learning-rate", type=float, default=2e-3)
@@ -86,7 +89,7 @@ def main() -> None:
     print("| training | seed | seconds | best bits/byte | at seconds | last | tokens/s | GFLOP/s | of peak | peak RSS MB |")
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     trainings = []
-    for training in bench.run(chosen):
+    for training in bench.read(chosen) if chosen.tokens else bench.run(chosen):
         trainings.append(training)
         print(bench.row(training), flush=True)
     compare(trainings)
@@ -100,6 +103,7 @@ def main() -> None:
 def compare(trainings: list[Training]) -> None:
     peers = [t for t in trainings if t.name.startswith("peer")]
     if not peers:
+        summarise(trainings)
         return
     best = min(peers, key=lambda t: t.best)
     needed = best.seconds_to(best.best)
@@ -107,6 +111,14 @@ def compare(trainings: list[Training]) -> None:
     for name in dict.fromkeys(t.name for t in trainings if t not in peers):
         share = statistics.median(t.seconds_to(best.best) / needed for t in trainings if t.name == name)
         print(f"{name}: {share:.3f} of that time" if share < math.inf else f"{name}: not reached")
+
+
+def summarise(trainings: list[Training]) -> None:
+    """Each arm's last figure over its seeds."""
+    print("\n| training | mean last bits/byte | of seeds |\n|---|---|---|")
+    for name in dict.fromkeys(t.name for t in trainings):
+        lasts = [t.bits_per_byte[-1] for t in trainings if t.name == name]
+        print(f"| {name} | {statistics.mean(lasts):.4f} | {', '.join(f'{last:.4f}' for last in lasts)} |")
 
 
 class Bench:
@@ -138,30 +150,43 @@ class Bench:
                 if kind != "none":
                     yield alone(self.peer, seed, seconds, kind == "bf16", chosen.peer_learning_rate)
 
+    def read(self, chosen: argparse.Namespace) -> Iterator[Training]:
+        """Ours alone, by the amount of text."""
+        for arm in chosen.arm or [""]:
+            for seed in range(chosen.seeds):
+                yield alone(self.ours_of, f"ours {arm}".strip(), seed, chosen.tokens, arm)
+
     # ---- ours ----------------------------------------------------------------------------------------------------------
 
-    @memory_kept()  # as training_run does
     def ours(self, name: str, seed: int, seconds: float, arm: str) -> Training:
-        told = {"self_play": {"enabled": False}, "seed": seed} | parse(arm)
-        speed = _median_seconds(self._iterations(told | {"iterations": WARM + TIMED}, seed))
-        iterations = max(POINTS, round(seconds / speed))
+        told = _told(seed, arm) | {"iterations": WARM + TIMED}
+        with memory_kept():  # as training_run does
+            speed = _median_seconds(self._iterations(told, seed))
+        return self.ours_of(name, seed, round(seconds / speed * self._tokens_per_iteration(told)), arm)
+
+    @memory_kept()
+    def ours_of(self, name: str, seed: int, tokens: int, arm: str) -> Training:
+        told = _told(seed, arm)
+        of_iteration = self._tokens_per_iteration(told)
+        iterations = max(POINTS, round(tokens / of_iteration))
         told |= {"iterations": iterations, "eval_every": max(1, iterations // POINTS)}
-        training, spent, tokens = Training(name, seed), 0.0, 0
+        training, spent, seen = Training(name, seed), 0.0, 0
         for event in self.trainer(told, seed).run():
             if isinstance(event, IterationDone):
-                config = TrainConfig.model_validate(told)
-                of_iteration = config.batch_size * config.grad_accum_steps * self.shape.max_seq_len
-                spent, tokens = spent + of_iteration / event.tokens_per_second, tokens + of_iteration
+                spent, seen = spent + of_iteration / event.tokens_per_second, seen + of_iteration
             elif isinstance(event, Evaluated):
                 training.seconds.append(spent)
                 training.bits_per_byte.append(event.bits_per_byte)
-        return self._finish(training, tokens / spent, gated=self.shape.architecture == "llama")
+        return self._finish(training, seen / spent, gated=self.shape.architecture == "llama")
+
+    def _tokens_per_iteration(self, told: dict[str, object]) -> int:
+        config = TrainConfig.model_validate(told)
+        return config.batch_size * config.grad_accum_steps * self.shape.max_seq_len
 
     def _iterations(self, told: dict[str, object], seed: int) -> Iterator[float]:
-        config = TrainConfig.model_validate(told)
         for event in self.trainer(told, seed).run():
             if isinstance(event, IterationDone):
-                yield config.batch_size * config.grad_accum_steps * self.shape.max_seq_len / event.tokens_per_second
+                yield self._tokens_per_iteration(told) / event.tokens_per_second
 
     def trainer(self, told: dict[str, object], seed: int) -> AZRTrainer:
         config = TrainConfig.model_validate(told)
@@ -199,6 +224,10 @@ def read(book: Path) -> str:
         workspace = Workspace(folder)
         workspace.prepare()
         return library.read_text(workspace, library.add_book(workspace, book.name, stream).name)
+
+
+def _told(seed: int, arm: str) -> dict[str, object]:
+    return {"self_play": {"enabled": False}, "seed": seed} | parse(arm)
 
 
 def _median_seconds(iterations: Iterator[float]) -> float:

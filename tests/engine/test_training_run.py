@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import azr_trainer
 import checkpoint_store
@@ -27,7 +29,7 @@ from events import (
 )
 from learner import Learner
 from run_log import read_run
-from tests.engine.engine_kit import BOOK, MODEL, OTHER_BOOK, SELF_PLAY, TEXT, TRAINING, fill, plan, same
+from tests.engine.engine_kit import BOOK, MODEL, OTHER_BOOK, SELF_PLAY, SHAPE, TEXT, TRAINING, fill, plan, same
 from tokenizer import Tokenizer
 from workspace import Workspace
 
@@ -393,6 +395,19 @@ def test_run_that_diverges_before_any_checkpoint_begins_again(
     done = [event.iteration for event in events if isinstance(event, IterationDone)]
     assert done == [1, 2, 3, 4, 5, 6, *range(1, 13)]
     assert workflows.history(workspace, MODEL)["iterations"] == [*range(1, 13)]  # what was undone is told no more
+
+
+def test_rate_that_is_hundreds_of_times_too_high_leaves_nothing_on_disk_that_is_not_finite(workspace: Workspace) -> None:
+    """A real divergence, nothing injected: it goes back, halves the rate, and either gets through or ends with a clear error."""
+    told: list[Any] = []
+    with contextlib.suppress(Diverged):
+        for event in workflows.train(workspace, plan(workspace, learning_rate=1.0, iterations=120, checkpoint_every=10)):
+            told.append(event)
+    assert {"non_finite_skipped", "spike_skipped"} & set(_codes(told))
+    files = list(workspace.root.rglob("*.safetensors"))
+    assert len(files) >= 3  # the published model, and a checkpoint's two
+    assert all(tensor.isfinite().all() for file in files for tensor in load_file(file).values())
+    assert min(event.val_loss for event in told if isinstance(event, Evaluated)) <= math.log(SHAPE.vocab_size) + 0.01
 
 
 def test_mistake_of_ours_saves_nothing_and_says_failed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
