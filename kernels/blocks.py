@@ -6,13 +6,14 @@ being put together from a dozen little operations.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ROWS_AT_ONCE = 512
+NUMBERS_AT_ONCE = 2**18  # of the rows of one piece: fewer rows of a wide tensor, so that a piece stays in the cache
 
 
 def compute(x: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ class _RMSNorm(torch.autograd.Function):
         flat = x.flatten(0, -2)
         y = torch.empty(flat.shape, dtype=dtype)
         scale = torch.linalg.vector_norm(flat, dim=1, keepdim=True).square_().div_(flat.shape[1]).add_(eps).rsqrt_()  # (N, 1)
-        for rows, out, r in zip(*(t.split(ROWS_AT_ONCE) for t in (flat, y, scale)), strict=True):
+        for rows, out, r in zip(*_pieces(flat, y, scale), strict=True):
             out.copy_((rows * r).mul_(weight))
         ctx.save_for_backward(x, weight, scale)
         return y.view(x.shape)
@@ -55,13 +56,19 @@ class _RMSNorm(torch.autograd.Function):
         x, weight, scale = ctx.saved_tensors
         grad_x, grad_weight = torch.empty_like(x), torch.zeros_like(weight)
         whole = (x.flatten(0, -2), gradients[0].flatten(0, -2), scale, grad_x.flatten(0, -2))
-        for rows, grad, r, out in zip(*(t.split(ROWS_AT_ONCE) for t in whole), strict=True):
+        for rows, grad, r, out in zip(*_pieces(*whole), strict=True):
             unit = rows * r  # (n, C)
             along = unit * grad
             grad_weight += along.sum(0)
             torch.mul(grad, weight, out=out)
             out.addcmul_(unit, (along @ weight[:, None]).div_(-rows.shape[1])).mul_(r)
         return grad_x, grad_weight, None, None
+
+
+def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Each tensor cut into the same rows, as many as the first (N, C) has NUMBERS_AT_ONCE."""
+    rows = max(1, NUMBERS_AT_ONCE // tensors[0].shape[1])
+    return (tensor.split(rows) for tensor in tensors)
 
 
 class Dropout(nn.Dropout):
