@@ -68,7 +68,7 @@ class _RMSNorm(torch.autograd.Function):
 def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Each tensor cut into the same rows, as many as the first (N, C) has NUMBERS_AT_ONCE."""
     rows = max(1, NUMBERS_AT_ONCE // tensors[0].shape[1])
-    return (tensor.split(rows) for tensor in tensors)
+    return (torch.split(tensor, rows) for tensor in tensors)
 
 
 class Dropout(nn.Dropout):
