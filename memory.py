@@ -93,6 +93,15 @@ def memory_kept() -> Iterator[None]:
         library.malloc_trim(0)
 
 
+def give_back_unused() -> None:
+    """Give the system what this process holds between its tensors and does not use; it fetches it anew where it needs it.
+
+    Kept memory breaks into pieces over the hours, and a tensor that fits none of them takes new memory.
+    """
+    if (library := _c_library()) is not None:
+        library.malloc_trim(0)
+
+
 def _c_library() -> ctypes.CDLL | None:
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None

@@ -46,7 +46,7 @@ from events import (
     advance,
     stopped,
 )
-from memory import forget_peak_bytes, memory_kept, peak_bytes
+from memory import forget_peak_bytes, give_back_unused, memory_kept, peak_bytes
 from model import Transformer
 from model_store import LoadedModel, TrainingSummary
 from policy_gradient import SelfPlay, max_new_tokens
@@ -326,6 +326,7 @@ class _Run:
             budget_bytes=self.config.disk_budget_bytes,
         )
         self.saved_at, self.saved_state = time.monotonic(), snapshot.state
+        give_back_unused()
         return CheckpointSaved(snapshot.iteration, size)
 
     def _publish(self, trainer: AZRTrainer, event: Evaluated) -> ModelPublished:
