@@ -17,7 +17,7 @@ from learner import pays_to_compile
 
 ROOT = Path(__file__).resolve().parent
 COMPUTING = (  # the modules and folders on which the numbers of a training depend
-    "azr_trainer", "capture", "corpus", "devices", "distributed", "generation", "kernels", "learner", "loss_guard",
+    "azr_trainer", "bigram_start", "capture", "corpus", "devices", "distributed", "generation", "kernels", "learner", "loss_guard",
     "model", "muon", "optim", "policy_gradient", "selfplay", "tokenizer",
 )  # fmt: skip
 FREE = frozenset({  # settings that may change without changing any number

@@ -9,7 +9,7 @@ given shares of that time, each a training of its own with its whole schedule. P
 of the peer's time that ours needs for the peer's best loss; --out keeps the curves as JSON and as a picture. With --tokens only ours
 trains, each arm for so many tokens: a comparison of losses that other work on the machine cannot disturb.
 
-Seconds are those of the iterations: everything but evaluations. GFLOP/s count 6 operations for each weight that is multiplied
+Seconds are those of the iterations and of the start from bigrams: everything but evaluations. GFLOP/s count 6 operations for each weight that is multiplied
 and 12 d_model T a layer for attention, as a share of this machine's own product of
 2048 x 2048 matrices, in bfloat16 or float32, whichever is quicker here.
 """
@@ -35,6 +35,7 @@ from benchmarks.alone import alone, peak_bytes
 from benchmarks.first_experiment import parse
 from benchmarks.peer import CPU, TOKENS_PER_ITERATION, Peer
 from benchmarks.plot import picture
+from bigram_start import start_from_bigrams
 from config import PRESETS, ModelConfig, TrainConfig
 from corpus import library
 from corpus.dataset import evaluation_batches, split, tokenized
@@ -170,14 +171,16 @@ class Bench:
         of_iteration = self._tokens_per_iteration(told)
         iterations = max(POINTS, round(tokens / of_iteration))
         told |= {"iterations": iterations, "eval_every": max(1, iterations // POINTS)}
-        training, spent, seen = Training(name, seed), 0.0, 0
-        for event in self.trainer(told, seed).run():
+        training, seen, began_at = Training(name, seed), 0, time.perf_counter()
+        trainer = self.trainer(told, seed)
+        spent = starting = time.perf_counter() - began_at  # the start from bigrams counts
+        for event in trainer.run():
             if isinstance(event, IterationDone):
                 spent, seen = spent + of_iteration / event.tokens_per_second, seen + of_iteration
             elif isinstance(event, Evaluated):
                 training.seconds.append(spent)
                 training.bits_per_byte.append(event.bits_per_byte)
-        return self._finish(training, seen / spent, gated=self.shape.architecture == "llama")
+        return self._finish(training, seen / (spent - starting), gated=self.shape.architecture == "llama")
 
     def _tokens_per_iteration(self, told: dict[str, object]) -> int:
         config = TrainConfig.model_validate(told)
@@ -192,6 +195,8 @@ class Bench:
         config = TrainConfig.model_validate(told)
         model = Transformer(self.shape)
         model.initialise(seed)
+        if config.bigram_start:
+            start_from_bigrams(model, self.dataset.train)
         return AZRTrainer(model, self.tokenizer, self.dataset, config)
 
     # ---- the peer ------------------------------------------------------------------------------------------------------

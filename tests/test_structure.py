@@ -26,6 +26,7 @@ LEVELS = {
     "devices": 2,
     "distributed": 2,
     "optim": 3,
+    "bigram_start": 3,
     "launcher": 3,
     "generation": 3,
     "corpus": 3,
