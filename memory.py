@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of mallopt
 USUAL_MMAP_BYTES = 2**25  # the most that the library comes to by itself
 
 
@@ -70,6 +70,15 @@ def forget_peak_bytes() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+
+
+def use_one_heap() -> None:
+    """Let all threads take their memory from one heap. Call it before there are any: a thread that has a heap keeps it.
+
+    Heaps of threads are made of pieces of 64 MB, in which large tensors leave gaps that no other fits. GNU's C library only.
+    """
+    if (library := _c_library()) is not None:
+        library.mallopt(M_ARENA_MAX, 1)
 
 
 @contextlib.contextmanager

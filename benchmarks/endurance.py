@@ -23,7 +23,7 @@ from benchmarks.first_experiment import EXAMPLE
 from config import PRESETS, TrainConfig
 from corpus import library
 from jobs import JobRunner
-from memory import forget_peak_bytes, peak_bytes
+from memory import forget_peak_bytes, peak_bytes, use_one_heap
 from workspace import Workspace
 
 WARMING = 0.2  # of the time
@@ -34,6 +34,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--hours", type=float, default=1.0)
     minutes = options.parse_args().hours * 60
+    use_one_heap()  # as the server does
     with tempfile.TemporaryDirectory() as folder:
         samples = list(measure(Workspace(Path(folder)), round(minutes)))
     for name, sizes in zip(("least", "most"), zip(*samples, strict=True), strict=True):

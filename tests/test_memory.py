@@ -33,6 +33,30 @@ def test_peak_of_memory_is_counted_anew_when_it_is_forgotten() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU's C library")
+@pytest.mark.parametrize("one", [True, False])
+def test_thread_takes_its_memory_from_the_one_heap(one: bool) -> None:
+    """In a process of its own, because the setting is the whole process's; the control shows that a thread else has its own."""
+    source = f"""
+import ctypes, threading
+from pathlib import Path
+import memory
+if {one}:
+    memory.use_one_heap()
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+taken = []
+thread = threading.Thread(target=lambda: taken.append(library.malloc(1000)))
+thread.start()
+thread.join()
+heap = next(line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith("[heap]"))
+first, last = (int(end, 16) for end in heap.split("-"))
+print(first <= taken[0] < last)
+"""
+    told = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert told.stdout.split() == [str(one)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only GNU's C library")
 def test_freed_memory_is_kept_for_a_while_and_then_given_back() -> None:
     """In a process of its own, because the setting is the whole process's."""
     source = """
