@@ -220,10 +220,12 @@ def _run(app: FastAPI, sockets: list[socket.socket], on_ready: Callable[[], None
 
 
 def _prepare_process(workspace: Workspace) -> None:
+    from memory import use_one_heap  # torch comes with it
+
+    use_one_heap()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("python_multipart", "asyncio"):  # they warn of each broken form and of each client that went away
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    _use_one_heap()
     workspace.prepare()
     tempfile.tempdir = str(workspace.books)  # uploads arrive there: elsewhere may be memory, or another disk
     with contextlib.suppress(ImportError, ValueError, OSError):
@@ -232,12 +234,6 @@ def _prepare_process(workspace: Workspace) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-
-
-def _use_one_heap() -> None:
-    from memory import use_one_heap  # torch comes with it
-
-    use_one_heap()
 
 
 @contextlib.contextmanager

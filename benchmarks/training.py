@@ -4,14 +4,15 @@
     python -m benchmarks.training --book FILE --minutes 10 --ours 1/6 --ours 1/4 --arm dropout=0 --seeds 3
     python -m benchmarks.training --book FILE --tokens 500000 --arm dropout=0 --arm learning_rate=0.004 --seeds 3
 
-The peer (benchmarks/peer.py) trains for the given minutes, in float32 and in bfloat16; the better counts. Ours trains for the
-given shares of that time, each a training of its own with its whole schedule. Prints a row for each training and the share
-of the peer's time that ours needs for the peer's best loss; --out keeps the curves as JSON and as a picture. With --tokens only ours
-trains, each arm for so many tokens: a comparison of losses that other work on the machine cannot disturb.
+The peer (benchmarks/peer.py) trains for about the given minutes, in float32 and in bfloat16; the better counts. Ours then trains for the
+given shares of the time that the peer took to its best loss (of the minutes where there is no peer), each a training of its own with
+its whole schedule. Prints a row for each training and the share of the peer's time that ours needs for the peer's best loss; --out
+keeps the curves as JSON and as a picture. With --tokens only ours trains, each arm for so many tokens: a comparison of losses that
+other work on the machine cannot disturb.
 
-Seconds are those of the iterations and of the start from bigrams: everything but evaluations. GFLOP/s count 6 operations for each weight that is multiplied
-and 12 d_model T a layer for attention, as a share of this machine's own product of
-2048 x 2048 matrices, in bfloat16 or float32, whichever is quicker here.
+Seconds are those of the iterations and of the start from bigrams: everything but evaluations. GFLOP/s count 6 operations for each
+weight that is multiplied and 12 d_model T a layer for attention, as a share of this machine's own product of 2048 x 2048 matrices,
+in bfloat16 or float32, whichever is quicker here.
 """
 
 from __future__ import annotations
@@ -106,12 +107,17 @@ def compare(trainings: list[Training]) -> None:
     if not peers:
         summarise(trainings)
         return
-    best = min(peers, key=lambda t: t.best)
-    needed = best.seconds_to(best.best)
+    best, needed = best_of(peers)
     print(f"\nThe peer's best, {best.best:.3f} bits per byte, takes it {needed:.0f} s ({best.name}).")
     for name in dict.fromkeys(t.name for t in trainings if t not in peers):
         share = statistics.median(t.seconds_to(best.best) / needed for t in trainings if t.name == name)
         print(f"{name}: {share:.3f} of that time" if share < math.inf else f"{name}: not reached")
+
+
+def best_of(peers: list[Training]) -> tuple[Training, float]:
+    """The peer with the least loss, and the seconds that it took to that."""
+    best = min(peers, key=lambda t: t.best)
+    return best, best.seconds_to(best.best)
 
 
 def summarise(trainings: list[Training]) -> None:
@@ -142,14 +148,18 @@ class Bench:
         return "| " + " | ".join(cells) + " |"
 
     def run(self, chosen: argparse.Namespace) -> Iterator[Training]:
-        seconds = chosen.minutes * 60
         for seed in range(chosen.seeds):
+            peers = list(self.peers(chosen, seed))
+            yield from peers
+            seconds = best_of(peers)[1] if peers else chosen.minutes * 60
             for share in chosen.ours or [Fraction(1, 6), Fraction(1, 4), Fraction(1)]:
                 for arm in chosen.arm or [""]:
                     yield alone(self.ours, f"ours {share} {arm}".strip(), seed, seconds * float(share), arm)
-            for kind in chosen.peer or ["bf16", "float32"]:
-                if kind != "none":
-                    yield alone(self.peer, seed, seconds, kind == "bf16", chosen.peer_learning_rate)
+
+    def peers(self, chosen: argparse.Namespace, seed: int) -> Iterator[Training]:
+        for kind in chosen.peer or ["bf16", "float32"]:
+            if kind != "none":
+                yield alone(self.peer, seed, chosen.minutes * 60, kind == "bf16", chosen.peer_learning_rate)
 
     def read(self, chosen: argparse.Namespace) -> Iterator[Training]:
         """Ours alone, by the amount of text."""

@@ -36,23 +36,21 @@ def test_peak_of_memory_is_counted_anew_when_it_is_forgotten() -> None:
 def test_thread_takes_its_memory_from_the_one_heap() -> None:
     """In a process of its own, because the setting is the whole process's. The thread before it, still alive, has its own heap."""
     source = """
-import ctypes, threading
+import ctypes, queue, threading
 from pathlib import Path
 import memory
 
-library, taken, done = ctypes.CDLL(None), [], threading.Event()
+library, told, taken, done = ctypes.CDLL(None), queue.Queue(), [], threading.Event()
 library.malloc.restype = ctypes.c_void_p
 
 def take():
-    taken.append(library.malloc(1000))
+    told.put(library.malloc(1000))
     done.wait()
 
 for set_up in (lambda: None, memory.use_one_heap):
     set_up()
-    count = len(taken)
-    threading.Thread(target=take).start()
-    while len(taken) == count:
-        pass
+    threading.Thread(target=take, daemon=True).start()
+    taken.append(told.get(timeout=60))
 done.set()
 heap = next(line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith("[heap]"))
 first, last = (int(end, 16) for end in heap.split("-"))
