@@ -9,9 +9,10 @@ as a factorised matrix of counts (Levy & Goldberg 2014, "Neural Word Embedding a
 Because every block adds nothing before it has learned something, the model then predicts those pairs from its first iteration on.
 What it brings is measured in docs/benchmarks.md. The same text gives the same start, whatever the seed of the model.
 
-Pairs that stand in the training text only are known by heart from the beginning, too. Where a small book is read again and again, that
-costs more in the end than it brought at first, so by itself a training begins so only where it will read its books a few times.
+Pairs that stand in the training text alone must not be known by heart from the beginning: hence the low rank, which keeps what many
+tokens have in common. A high one is a little better at first and worse for good once a small book has been read four times.
 
+Not here: when a training begins so (training_run.py).
 Shapes: V vocab_size, C d_model, N tokens, P pairs, R rank.
 """
 
@@ -22,31 +23,19 @@ import math
 import torch
 from torch import Tensor
 
-from config import TrainConfig
 from model import EMBEDDING_STD, Transformer
 
 CHANCE = 100.0  # k: a pair counts when it is seen more often than by chance in so many sightings of its first token
 ROW_POWER, COLUMN_POWER = 0.4, 0.5  # weights of the decomposition: the frequency of a token to these powers
 CONSTANT = 0.5  # what every embedding has in common, as a share of all else: the head reads from it how frequent a token is
 MOST_TOKENS = 5_000_000  # are counted; more text changes the frequent pairs little
-MOST_RANK = 512
-MOST_READINGS = 3.0  # of the books, up to which the start pays: whoever reads on and on learns by heart the sooner
+MOST_RANK = 40  # of the decomposition; the other dimensions are left to the training
 OVERSAMPLING, POWER_ITERATIONS = 20, 2  # of the randomised decomposition (Halko et al. 2011, arXiv 0909.4061)
 
 
 def is_untrained(model: Transformer) -> bool:
     """Whether the head is still as `Transformer.initialise` leaves it."""
     return not bool(model.lm_head.weight.any())
-
-
-def is_wanted(config: TrainConfig, model: Transformer, tokens: int) -> bool:
-    """Whether a training on `tokens` begins so: as the person says, or by itself where the books will be read a few times."""
-    if config.bigram_start != "auto":
-        return config.bigram_start == "on"
-    if config.iterations is None:
-        return False
-    read = config.iterations * config.batch_size * config.grad_accum_steps * model.config.max_seq_len
-    return read <= MOST_READINGS * tokens
 
 
 @torch.no_grad()

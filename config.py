@@ -22,7 +22,6 @@ Architecture = Literal["llama", "gpt2"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Optimizer = Literal["muon", "adamw"]
-BigramStart = Literal["auto", "on", "off"]
 
 SEED_LIMIT = 2**32 - 1
 
@@ -109,7 +108,7 @@ class TrainConfig(Config):
     batch_size: int = _field(16, unit="sequences", ge=1, le=4096)
     grad_accum_steps: int = _field(1, unit="micro-batches", ge=1, le=1024, advanced=True)
     optimizer: Optimizer = _field("muon", advanced=True)
-    bigram_start: BigramStart = _field("auto", advanced=True)
+    bigram_start: bool = _field(True, advanced=True)
     learning_rate: float = _field(2e-3, gt=0, le=1)
     warmup_iterations: int = _field(10, unit="iterations", ge=0, le=10**6, advanced=True)
     weight_decay: float = _field(0.1, ge=0, le=10, advanced=True)

@@ -23,7 +23,7 @@ import checkpoint_store
 import launcher
 import model_store
 from azr_trainer import AZRTrainer, TrainerState
-from bigram_start import is_untrained, is_wanted, start_from_bigrams
+from bigram_start import is_untrained, start_from_bigrams
 from checkpoint_store import Checkpoint
 from circumstances import circumstances, differences
 from config import ModelConfig, TrainConfig
@@ -211,8 +211,7 @@ class _Run:
         self.books_key = hashlib.sha256(f"{dataset.fingerprint}/{self.config.optimizer}".encode()).hexdigest()
         notices: list[Event] = []
         checkpoint = self._newest_checkpoint(notices)
-        new = checkpoint is None and is_untrained(loaded.model)
-        if new and is_wanted(self.config, loaded.model, len(dataset.train)):
+        if self.config.bigram_start and checkpoint is None and is_untrained(loaded.model):
             yield StageBegun(Stage.COUNTING_PAIRS)
             start_from_bigrams(loaded.model, dataset.train)
         trainer = self._trainer(loaded, tokenizer, dataset, books, checkpoint, notices)

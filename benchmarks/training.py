@@ -36,7 +36,7 @@ from benchmarks.alone import alone, peak_bytes
 from benchmarks.first_experiment import parse
 from benchmarks.peer import CPU, TOKENS_PER_ITERATION, Peer
 from benchmarks.plot import picture
-from bigram_start import is_wanted, start_from_bigrams
+from bigram_start import start_from_bigrams
 from config import PRESETS, ModelConfig, TrainConfig
 from corpus import library
 from corpus.dataset import evaluation_batches, split, tokenized
@@ -205,7 +205,7 @@ class Bench:
         config = TrainConfig.model_validate(told)
         model = Transformer(self.shape)
         model.initialise(seed)
-        if is_wanted(config, model, len(self.dataset.train)):
+        if config.bigram_start:
             start_from_bigrams(model, self.dataset.train)
         return AZRTrainer(model, self.tokenizer, self.dataset, config)
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 import workflows
-from bigram_start import is_untrained, is_wanted, start_from_bigrams
+from bigram_start import is_untrained, start_from_bigrams
 from config import ModelConfig
 from events import Evaluated, Stage, StageBegun
 from model import Transformer
-from tests.engine.engine_kit import BOOK, OTHER_BOOK, SHAPE, TRAINING, changed, make_model, plan, wild
+from tests.engine.engine_kit import BOOK, OTHER_BOOK, SHAPE, changed, make_model, plan, wild
 from workspace import Workspace
 
 NEXT_OF = 4  # tokens that may follow each
@@ -84,25 +84,15 @@ def test_only_a_head_of_zeros_is_untrained() -> None:
     assert not is_untrained(wild(make_model()))
 
 
-@pytest.mark.parametrize(
-    ("iterations", "setting", "wanted"),
-    [(10, "auto", True), (31, "auto", False), (None, "auto", False), (None, "on", True), (1, "off", False)],
-)
-def test_by_itself_only_where_the_books_are_read_three_times_at_most(iterations: int | None, setting: str, wanted: bool) -> None:
-    """1,280 tokens; an iteration reads 4 rows of 32."""
-    config = changed(TRAINING, iterations=iterations, bigram_start=setting)
-    assert is_wanted(config, make_model(), tokens=1280) == wanted
-
-
 def test_first_training_begins_from_the_pairs_and_tells_so(workspace: Workspace) -> None:
-    told = list(workflows.train(workspace, plan(workspace, bigram_start="on")))
+    told = list(workflows.train(workspace, plan(workspace)))
     stages = [event.stage for event in told if isinstance(event, StageBegun)]
     assert stages.index(Stage.TOKENIZING) < stages.index(Stage.COUNTING_PAIRS) < stages.index(Stage.EVALUATING)
     assert _first_val_loss(told) < math.log(SHAPE.vocab_size) - 1
 
 
 def test_training_may_begin_without_the_pairs(workspace: Workspace) -> None:
-    told = list(workflows.train(workspace, plan(workspace, bigram_start="off")))
+    told = list(workflows.train(workspace, plan(workspace, bigram_start=False)))
     assert StageBegun(Stage.COUNTING_PAIRS) not in told
     assert _first_val_loss(told) == pytest.approx(math.log(SHAPE.vocab_size), abs=1e-4)
 
@@ -110,8 +100,8 @@ def test_training_may_begin_without_the_pairs(workspace: Workspace) -> None:
 @pytest.mark.parametrize("book", [BOOK, OTHER_BOOK])
 def test_trained_model_keeps_its_words(workspace: Workspace, book: str) -> None:
     """Both where it goes on from a checkpoint and where other books start from what is published."""
-    list(workflows.train(workspace, plan(workspace, bigram_start="on")))
-    assert StageBegun(Stage.COUNTING_PAIRS) not in list(workflows.train(workspace, plan(workspace, (book,), bigram_start="on")))
+    list(workflows.train(workspace, plan(workspace)))
+    assert StageBegun(Stage.COUNTING_PAIRS) not in list(workflows.train(workspace, plan(workspace, (book,))))
 
 
 def _first_val_loss(told: list[object]) -> float:
