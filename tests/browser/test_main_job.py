@@ -278,9 +278,10 @@ def download_and_open(server: Any, page: Page, folder: Path, parameters: int) ->
         tokens = torch.tensor([ids[: SIZES["max_seq_len"]]])
         with torch.no_grad():
             ours, theirs = own.model(tokens), stock_model(tokens).logits
-        torch.testing.assert_close(theirs, ours)
+        close = {"rtol": 1e-4, "atol": 1e-4}  # two orders of the same float32 sums, in a model that has been trained
+        torch.testing.assert_close(theirs, ours, **close)
         with pytest.raises(AssertionError):  # the comparison does see a small difference
-            torch.testing.assert_close(theirs, ours * 1.001)
+            torch.testing.assert_close(theirs, ours * 1.001, **close)
 
 
 # ---- how it looks ----------------------------------------------------------------------------------------------------

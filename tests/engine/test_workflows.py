@@ -232,9 +232,9 @@ def test_export_opens_and_stock_transformers_gives_equal_logits(trained: Workspa
     tokens = torch.tensor([loaded.tokenizer.encode("Старик чинил лодку у реки.")])
     with torch.no_grad():
         ours, theirs = loaded.model(tokens), AutoModelForCausalLM.from_pretrained(folder)(tokens).logits
-        torch.testing.assert_close(theirs, ours)
+        torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
         loaded.model.layers[0].attention.o_proj.weight.mul_(1.1)
-        assert not torch.allclose(theirs, loaded.model(tokens), rtol=1.3e-6, atol=1e-5)
+        assert not torch.allclose(theirs, loaded.model(tokens), rtol=1e-4, atol=1e-4)
 
 
 def test_export_in_an_unknown_format_is_refused(trained: Workspace) -> None:
