@@ -65,9 +65,9 @@ for number in range(1, kills + 2):
     if child == 0:
         train()
     if number <= kills:
-        while kept() < 19 * number:
+        while kept() < 18 * number:  # 40 iterations before the end at the last one: time enough to be killed
             time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.2))
+        time.sleep(rng.uniform(0, 0.1))
         os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     print(kept(), flush=True)
