@@ -7,8 +7,8 @@
 The peer (benchmarks/peer.py) trains for about the given minutes, in float32 and in bfloat16; the better counts. Ours then trains for the
 given shares of the time that the peer took to its best loss (of the minutes where there is no peer), each a training of its own with
 its whole schedule. Prints a row for each training and the share of the peer's time that ours needs for the peer's best loss; --out
-keeps the curves as JSON and as a picture. With --tokens only ours trains, each arm for so many tokens: a comparison of losses that
-other work on the machine cannot disturb.
+keeps the curves as JSON and as a picture. With `--architecture gpt2` ours has the matrices of the peer; those of a llama are 16 % more.
+With --tokens only ours trains, each arm for so many tokens: a comparison of losses that other work on the machine cannot disturb.
 
 Seconds are those of the iterations and of the start from bigrams: everything but evaluations. GFLOP/s count 6 operations for each
 weight that is multiplied and 12 d_model T a layer for attention, as a share of this machine's own product of 2048 x 2048 matrices,
@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -37,7 +38,7 @@ from benchmarks.first_experiment import parse
 from benchmarks.peer import CPU, TOKENS_PER_ITERATION, Peer
 from benchmarks.plot import picture
 from bigram_start import start_from_bigrams
-from config import PRESETS, ModelConfig, TrainConfig
+from config import PRESETS, Architecture, ModelConfig, TrainConfig
 from corpus import library
 from corpus.dataset import evaluation_batches, split, tokenized
 from devices import choose_precision
@@ -78,6 +79,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--book", type=Path, required=True)
     options.add_argument("--preset", choices=sorted(PRESETS), default="small")
+    options.add_argument("--architecture", choices=get_args(Architecture), default="llama", help="of ours; the peer is gpt2")
     options.add_argument("--minutes", type=float, default=10.0)
     options.add_argument("--tokens", type=int, help="instead of minutes: what each of our trainings reads")
     options.add_argument("--ours", type=Fraction, action="append", help="share of the minutes; 1/6, 1/4 and 1 unless given")
@@ -87,7 +89,7 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=1)
     options.add_argument("--out", type=Path, help="a folder for curves.json and curves.svg")
     chosen = options.parse_args()
-    bench = Bench(chosen.book, PRESETS[chosen.preset])
+    bench = Bench(chosen.book, PRESETS[chosen.preset].model_copy(update={"architecture": chosen.architecture}))
     print("| training | seed | seconds | best bits/byte | at seconds | last | tokens/s | GFLOP/s | of peak | peak RSS MB |")
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     trainings = []
