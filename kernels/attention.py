@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MATRICES_AT_ONCE = 32
+MATRICES_AT_ONCE = 64
 QUERIES_AT_ONCE = 64
 LONGEST_KEPT = 256  # tokens; of longer windows the probabilities are made again, so that memory grows with T and not with T x T
 
