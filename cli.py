@@ -248,7 +248,9 @@ def train(
     """`config` (JSON) and `events` are for launcher.py; under torchrun each process runs this."""
     import workflows
     from distributed import joined
+    from memory import use_one_heap
 
+    use_one_heap()
     wanted = TrainConfig.model_validate_json(config) if config else _train_config(options, endless=endless)
     with joined() as ranks:
         if ranks.world_size > 1:

@@ -28,7 +28,7 @@ from training_run import TrainingPlan
 from workspace import Workspace
 
 CHARACTERS_PER_TOKEN = 3.5  # of Russian and English prose with vocabularies of 5,000 to 15,000; a first guess only
-PROCESS_BYTES = 600_000_000  # Python, torch and its buffers while it computes, and a book of a million characters
+PROCESS_BYTES = 530_000_000  # Python, torch and its buffers while it computes, and a book of a million characters
 RESTING_BYTES = 230_000_000  # of them this process holds already
 SAMPLE_CHARACTERS = 400_000  # of the books are rehearsed on
 
@@ -62,25 +62,29 @@ def estimate(config: ModelConfig, train: TrainConfig | None = None, books_charac
 
 
 def training_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int:
-    """Memory at the peak of a training, this process with it: what each parameter needs, and the largest batch."""
-    matrices = parameters - 2 * config.vocab_size * config.d_model
-    moments = 8 * parameters - (4 * matrices if train.optimizer == "muon" else 0)
-    weights = 20 * parameters + 2 * moments  # weights, gradients, average, optimizer; a snapshot of all but the gradients
-    if train.self_play.enabled:
-        weights += 12 * parameters  # the reference, its snapshot, a gradient of its own
+    """Memory at the peak of a training, this process with it: what is kept, and either the largest batch or a snapshot of what is kept."""
     rows = max(train.batch_size, SELF_PLAY_ROWS if train.self_play.enabled else 0)
     rows = -(-rows // train.devices)
     logits = 10 * min(rows * config.max_seq_len, rows_at_once(choose_device(train.device))) * config.vocab_size
-    process = PROCESS_BYTES + weights + logits + rows * config.max_seq_len * _bytes_per_token(config, train)
+    learning = 4 * parameters + logits + rows * config.max_seq_len * _bytes_per_token(config, train)  # with the gradients
+    kept = _kept_bytes(config, train, parameters)
+    process = PROCESS_BYTES + kept + max(learning, kept)  # a snapshot is taken when nothing is being learned
     return process * (train.devices if choose_device(train.device).type == "cpu" else 1)
+
+
+def _kept_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int:
+    """From one iteration to the next: weights, their average, the optimizer's moments, self-play's reference."""
+    matrices = parameters - 2 * config.vocab_size * config.d_model
+    moments = 8 * parameters - (4 * matrices if train.optimizer == "muon" else 0)
+    return 8 * parameters + moments + (4 * parameters if train.self_play.enabled else 0)
 
 
 def _bytes_per_token(config: ModelConfig, train: TrainConfig) -> int:
     """What the backward pass keeps of a token; the factors were fitted to measured peaks (docs/benchmarks.md)."""
     size = choose_precision(train.precision, choose_device(train.device)).itemsize
-    casts = 10 * config.d_model if size == 2 else 0
+    casts = 8 * config.d_model if size == 2 else 0
     attention = config.num_heads * (config.max_seq_len + QUERIES_AT_ONCE) // 2 if config.max_seq_len <= LONGEST_KEPT else 0
-    return config.num_layers * (size * (25 * config.d_model + 4 * config.d_ff + attention) + casts)
+    return config.num_layers * (size * (14 * config.d_model + 4 * config.d_ff + attention) + casts)
 
 
 # ---- measured --------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from benchmarks.alone import alone, peak_bytes
 from config import PRESETS, SamplingConfig, TrainConfig
 from corpus import library
 from events import Evaluated, IterationDone, SelfPlayDone
+from memory import use_one_heap
 from workspace import Workspace
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "books" / "example_book.txt"
@@ -50,6 +51,7 @@ def main() -> None:
 
 def measure(chosen: argparse.Namespace, arm: str, workspace: Workspace) -> str:
     """Train one arm, print its row, return what the model writes."""
+    use_one_heap()  # as the server does
     workspace.prepare()
     with chosen.book.open("rb") as stream:
         book = library.add_book(workspace, chosen.book.name, stream)

@@ -19,6 +19,7 @@ from benchmarks.first_experiment import EXAMPLE
 from config import PRESETS, TrainConfig
 from corpus import library
 from events import RunMeasured
+from memory import use_one_heap
 from workspace import Workspace
 
 
@@ -38,6 +39,7 @@ def main() -> None:
 
 
 def measure(preset: str, iterations: int) -> tuple[float, RunMeasured]:
+    use_one_heap()  # as the server does
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         workspace.prepare()

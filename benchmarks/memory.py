@@ -19,6 +19,7 @@ from benchmarks.alone import alone, peak_bytes
 from benchmarks.first_experiment import EXAMPLE
 from config import PRESETS, TrainConfig
 from corpus import library
+from memory import use_one_heap
 from workspace import Workspace
 
 QUIET = {"self_play": {"enabled": False}}
@@ -44,6 +45,7 @@ def main() -> None:
 
 def measure(preset: str, settings: dict[str, Any]) -> tuple[int, int]:
     """Peak and estimate in bytes."""
+    use_one_heap()  # as the server does
     told = {"iterations": 6, "eval_every": 3, "checkpoint_every": 3} | settings
     told["self_play"] = {"every": 2} | told.get("self_play", {})
     config = TrainConfig.model_validate(told)

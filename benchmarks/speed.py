@@ -1,0 +1,108 @@
+"""Tokens a second at equal shapes: our iteration and the peer's, in turns, each in a process of its own.
+
+    python -m benchmarks.speed [--preset small --preset medium --preset large] [--rows 16] [--rounds 8]
+
+Everything that an iteration does: the batch, both passes, clipping, the optimizer's step, the average of the weights; random tokens, no
+dropout. `llama` is what a new model is by default, whose gated block multiplies 16 to 20 % more for a token than the peer's; `gpt2` has the peer's own
+matrices. The two peers are stock transformers (benchmarks/peer.py). Prints medians, their ratio to the quicker peer, and GFLOP/s as a
+share of this machine's own product of 2048 x 2048 matrices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+import torch
+
+from benchmarks.alone import peak_bytes
+from benchmarks.peer import Peer
+from benchmarks.training import operations_per_token, peak_gflops
+from config import PRESETS, TrainConfig
+from corpus.dataset import Sequences, TokenDataset
+from learner import Learner
+from memory import memory_kept, use_one_heap
+from model import Transformer
+
+ARMS = ("llama", "gpt2", "peer bf16", "peer float32")
+WARM = 2  # rounds that are thrown away
+TOKENS = 200_000  # random ones
+
+_iterations: Iterator[float]  # of the arm whose process this is
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--preset", choices=sorted(PRESETS), action="append")
+    options.add_argument("--rows", type=int, default=TrainConfig().batch_size)
+    options.add_argument("--rounds", type=int, default=8)
+    chosen = options.parse_args()
+    peak = peak_gflops()
+    print(f"peak of this machine {peak:.0f} GFLOP/s with {torch.get_num_threads()} threads, {chosen.rows} rows\n")
+    print("| preset | arm | tokens/s | to the peer | GFLOP/s | of peak | peak RSS MB |\n|---|---|---|---|---|---|---|", flush=True)
+    for preset in chosen.preset or ("small", "medium", "large"):
+        seconds, megabytes = measure(preset, chosen.rows, chosen.rounds)
+        peer = min(seconds[arm] for arm in ARMS if arm.startswith("peer"))
+        for arm in ARMS:
+            tokens = chosen.rows * PRESETS[preset].max_seq_len / seconds[arm]
+            gflops = tokens * operations_per_token(PRESETS[preset], gated=arm == "llama") / 1e9
+            cells = (preset, arm, f"{tokens:,.0f}", f"{peer / seconds[arm]:.2f}", f"{gflops:.0f}", f"{gflops / peak:.0%}", megabytes[arm])
+            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def measure(preset: str, rows: int, rounds: int) -> tuple[dict[str, float], dict[str, int]]:
+    """Each arm's median seconds of an iteration, and the megabytes of its process."""
+    context = multiprocessing.get_context("spawn")
+    pools = {arm: ProcessPoolExecutor(1, mp_context=context) for arm in ARMS}
+    for arm, pool in pools.items():
+        pool.submit(prepare, arm, preset, rows).result()
+    taken = [{arm: pool.submit(iterate).result() for arm, pool in pools.items()} for _ in range(WARM + rounds)]
+    megabytes = {arm: pool.submit(peak_bytes).result() // 1_000_000 for arm, pool in pools.items()}
+    for pool in pools.values():
+        pool.shutdown()
+    return {arm: statistics.median(one[arm] for one in taken[WARM:]) for arm in ARMS}, megabytes
+
+
+# ---- in the process of an arm ----------------------------------------------------------------------------------------
+
+
+def prepare(arm: str, preset: str, rows: int) -> None:
+    global _iterations
+    _iterations = peer(arm, preset, rows) if arm.startswith("peer") else ours(arm, preset, rows)
+
+
+def iterate() -> float:
+    return next(_iterations)
+
+
+def peer(arm: str, preset: str, rows: int) -> Iterator[float]:
+    shape = PRESETS[preset]
+    tokens = torch.randint(shape.vocab_size, (TOKENS,), dtype=torch.int32)
+    dataset = TokenDataset(tokens, tokens, TOKENS, "")
+    return Peer(shape, dataset, bf16=arm == "peer bf16", learning_rate=2e-3, seed=0, batch_size=rows).train(10**6)
+
+
+def ours(arm: str, preset: str, rows: int) -> Iterator[float]:
+    use_one_heap()
+    shape = PRESETS[preset].model_copy(update={"architecture": arm})
+    config = TrainConfig()
+    model = Transformer(shape)
+    model.initialise(0)
+    learner = Learner(model, config)
+    sequences = Sequences(torch.randint(shape.vocab_size, (TOKENS,), dtype=torch.int32), shape.max_seq_len, seed=0)
+    with memory_kept():
+        for number in range(10**6):
+            started_at = time.perf_counter()
+            inputs, targets = sequences.batch(number * rows, rows)
+            learner.gradient(inputs, targets, rows, 1, dropout=0.0)
+            learner.clip()
+            learner.move(config.learning_rate, 0.0, number + 1)
+            yield time.perf_counter() - started_at
+
+
+if __name__ == "__main__":
+    main()
