@@ -41,6 +41,7 @@ from tokenizer import Tokenizer
 MOST_VAL_TOKENS = 32_768
 MOST_BAD = 5  # steps left out in a row; then the weights are to blame and not the text
 SAMPLE_TOKENS = 60
+SAMPLE_SECONDS = 1.0  # from one sample to the next at least: a card evaluates several times a second, which nobody reads
 MEMORISING_EVALUATIONS = 5
 WEIGHTS_PREFIX = "weights/"  # of a checkpoint's tensors: the weights that are being trained
 
@@ -137,6 +138,7 @@ class AZRTrainer:
         self._sequences = Sequences(dataset.train, length, config.seed)
         self._evaluation = evaluation_batches(dataset.val, length, config.batch_size, MOST_VAL_TOKENS)
         self._bad_in_a_row = 0
+        self._sampled_at = -math.inf  # perf_counter
 
     @property
     def model(self) -> Transformer:
@@ -305,10 +307,11 @@ class AZRTrainer:
             )
             notices += told
         bits_per_byte = val_loss / math.log(2) / self.dataset.val_bytes_per_token
-        sample = self.sample() if self.ranks.is_main else ""
+        sample = self.sample() if self._sample_is_due() else None
         state.elapsed_seconds += time.perf_counter() - started_at
         yield Evaluated(state.iteration, val_loss, bits_per_byte, state.train_loss, is_best, state.elapsed_seconds)
-        yield SampleWritten(state.iteration, self.config.sample_prompt, sample)
+        if sample is not None:
+            yield SampleWritten(state.iteration, self.config.sample_prompt, sample)
         yield from notices
 
     def validate(self, most_batches: int | None = None) -> float:
@@ -336,6 +339,10 @@ class AZRTrainer:
         total, count_ = self.ranks.total(total, count)
         return total / count_
 
+    def _sample_is_due(self) -> bool:
+        """Not so soon after the last one, but always at the end."""
+        return self.ranks.is_main and (self._finished() or time.perf_counter() - self._sampled_at >= SAMPLE_SECONDS)
+
     def sample(self) -> str:
         """A short continuation of the person's prompt; the same seed each time, so that samples can be compared."""
         sampling = SamplingConfig(max_new_tokens=SAMPLE_TOKENS, seed=self.config.seed)
@@ -343,7 +350,9 @@ class AZRTrainer:
         tokens = stream(
             model, prompt_ids(tokenizer, self.config.sample_prompt), sampling, tokenizer.size, tokenizer.end_of_text
         )
-        return "".join(piece.text for piece in text_pieces(tokens, tokenizer, sampling))
+        text = "".join(piece.text for piece in text_pieces(tokens, tokenizer, sampling))
+        self._sampled_at = time.perf_counter()
+        return text
 
     def _memorising(self) -> list[Event]:
         """Tell once when the held-out loss has not fallen for some evaluations: what is learned now is the book's wording."""

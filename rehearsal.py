@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from azr_trainer import MOST_VAL_TOKENS, AZRTrainer, TrainerState
+from azr_trainer import MOST_VAL_TOKENS, SAMPLE_SECONDS, AZRTrainer, TrainerState
 from config import TrainConfig
 from corpus.dataset import SplitBook, TokenDataset, tokenized
 from devices import choose_device
@@ -35,7 +35,8 @@ class Pace:
 
     iteration_seconds: float  # on the book alone
     round_seconds: float  # of self-play; 0 when it is off
-    evaluation_seconds: float  # with its sample
+    evaluation_seconds: float  # without its sample
+    sample_seconds: float
     tokens_per_iteration: int
     train_tokens: int  # of all books, told from the sample
 
@@ -48,9 +49,9 @@ class Pace:
         playing = config.self_play.every if config.self_play.enabled else 0
         rounds = (last - max(first, min(last, MIN_ITERATIONS))) // playing if playing else 0
         evaluations = 1 + (last - first) // config.eval_every
-        return (
-            (last - first) * self.iteration_seconds + rounds * self.round_seconds + evaluations * self.evaluation_seconds
-        )
+        seconds = (last - first) * self.iteration_seconds + rounds * self.round_seconds + evaluations * self.evaluation_seconds
+        samples = min(evaluations, 1 + seconds / SAMPLE_SECONDS)
+        return seconds + samples * self.sample_seconds
 
     def epoch_seconds(self) -> float:
         """Of reading all books once, on the book alone."""
@@ -80,11 +81,12 @@ def rehearse(
     if config.self_play.enabled:
         longest = max_new_tokens(config.self_play, model.config)
         round_ = straight_line(rehearsal.round, longest, SELF_PLAY_SECONDS)
-    val_tokens = min(MOST_VAL_TOKENS, round(len(dataset.val) / share))
+    sample_seconds, evaluation_seconds = rehearsal.evaluation(min(MOST_VAL_TOKENS, round(len(dataset.val) / share)))
     return Pace(
         iteration_seconds=iteration,
         round_seconds=round_,
-        evaluation_seconds=rehearsal.evaluation(val_tokens),
+        evaluation_seconds=evaluation_seconds,
+        sample_seconds=sample_seconds,
         tokens_per_iteration=rows * model.config.max_seq_len,
         train_tokens=round(len(dataset.train) / share),
     )
@@ -147,8 +149,8 @@ class _Rehearsal:
         trainer = self._trainer(config, SelfPlay(self._environment, play, self._tokenizer, self._model.config, config.seed))
         return max(0.0, self._iteration(trainer) - self._one_row)
 
-    def evaluation(self, val_tokens: int) -> float:
-        """Seconds of an evaluation on `val_tokens` held-out tokens, with its sample."""
+    def evaluation(self, val_tokens: int) -> tuple[float, float]:
+        """Seconds of a sample, and of an evaluation on `val_tokens` held-out tokens."""
         on_card = choose_device(self._config.device).type == "cuda"  # a batch takes as long as its launches, whatever its rows
         rows = self._config.batch_size if on_card else max(1, self._config.batch_size // 4)
         trainer = self._trainer(self._config.model_copy(update={"batch_size": rows}), None)
@@ -160,7 +162,7 @@ class _Rehearsal:
         sampled_at = time.perf_counter()
         trainer.validate(most_batches=1)
         seen = min(rows * self._model.config.max_seq_len, len(self._dataset.val))
-        return (sampled_at - started_at) + (time.perf_counter() - sampled_at) * val_tokens / seen
+        return sampled_at - started_at, (time.perf_counter() - sampled_at) * val_tokens / seen
 
     def _iteration(self, trainer: AZRTrainer) -> float:
         """Seconds of the quickest of a few iterations, the first left out: it warms up. A slow first one is not repeated."""

@@ -53,8 +53,9 @@ def enough_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sample after each evaluation would take most of the time."""
+    """The sample after each evaluation would take most of the time; here each has one, however soon it comes."""
     monkeypatch.setattr(azr_trainer, "SAMPLE_TOKENS", 6)
+    monkeypatch.setattr(azr_trainer, "SAMPLE_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

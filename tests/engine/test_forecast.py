@@ -9,7 +9,7 @@ import pytest
 
 import forecast
 import workflows
-from config import TrainConfig
+from config import SelfPlayConfig, TrainConfig
 from corpus import library
 from events import RunMeasured, advance
 from rehearsal import Pace, straight_line
@@ -17,7 +17,7 @@ from tests.engine.engine_kit import BOOK, MODEL, SELF_PLAY, TEXT, changed, plan
 from workspace import Workspace
 
 PACE = Pace(
-    iteration_seconds=0.5, round_seconds=2.0, evaluation_seconds=3.0, tokens_per_iteration=100, train_tokens=1000
+    iteration_seconds=0.5, round_seconds=2.0, evaluation_seconds=2.0, sample_seconds=1.0, tokens_per_iteration=100, train_tokens=1000
 )
 
 
@@ -28,6 +28,12 @@ def test_pace_adds_up_iterations_rounds_and_evaluations() -> None:
     assert PACE.seconds(config, 0, 100) == 100 * 0.5 + 2 * 3.0
     without = changed(config, self_play=changed(config.self_play, enabled=False))
     assert PACE.seconds(without, 0, 300) == 300 * 0.5 + 4 * 3.0
+
+
+def test_pace_counts_a_sample_a_second_at_most() -> None:
+    quick = dataclasses.replace(PACE, iteration_seconds=0.001, evaluation_seconds=0.1, sample_seconds=0.5)
+    without = TrainConfig(eval_every=100, self_play=SelfPlayConfig(enabled=False))
+    assert quick.seconds(without, 0, 10_000) == pytest.approx(10 + 101 * 0.1 + (1 + 20.1) * 0.5)
 
 
 def test_pace_tells_speed_and_epoch() -> None:
@@ -68,7 +74,7 @@ def test_forecast_is_measured_and_leaves_no_trace(workspace: Workspace) -> None:
     before = {path: path.read_bytes() for path in workspace.root.rglob("*") if path.is_file()}
     pace = workflows.pace(workspace, wanted)
     told = workflows.forecast(workspace, wanted, pace)
-    assert min(pace.iteration_seconds, pace.evaluation_seconds) > 0
+    assert min(pace.iteration_seconds, pace.evaluation_seconds, pace.sample_seconds) > 0
     assert pace.tokens_per_iteration == 4 * 32
     assert told.total_seconds == pace.seconds(wanted.config, 0, 50)
     assert told.epochs == pytest.approx(50 * 4 * 32 / told.train_tokens)
@@ -110,6 +116,6 @@ def test_run_without_a_forecast_compares_nothing(workspace: Workspace) -> None:
 def test_forecast_of_a_going_on_counts_from_where_it_stands(workspace: Workspace) -> None:
     list(workflows.train(workspace, plan(workspace)))
     again = plan(workspace, self_play=changed(SELF_PLAY, every=1), iterations=300)
-    far = dataclasses.replace(PACE, evaluation_seconds=0.0)
+    far = dataclasses.replace(PACE, evaluation_seconds=0.0, sample_seconds=0.0)
     assert workflows.forecast(workspace, again, far).total_seconds == 300 * 0.5 + (306 - 200) * 2.0
     assert (again.books[0], again.model) == (BOOK, MODEL)

@@ -401,6 +401,14 @@ def test_sample_of_the_same_iteration_is_the_same(make_trainer: Make) -> None:
     assert samples[0][0] != samples[0][1]
 
 
+def test_evaluations_close_together_share_a_sample_but_the_last_has_its_own(make_trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds, sampled in ((3600.0, [0, 4]), (0.0, [0, 1, 2, 3, 4])):
+        monkeypatch.setattr(azr_trainer, "SAMPLE_SECONDS", seconds)
+        events = list(make_trainer(iterations=4, eval_every=1).run())
+        assert [event.iteration for event in events if isinstance(event, Evaluated)] == [0, 1, 2, 3, 4]
+        assert [event.iteration for event in events if isinstance(event, SampleWritten)] == sampled
+
+
 # ---- self-play's share -----------------------------------------------------------------------------------------------
 
 

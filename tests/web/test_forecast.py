@@ -16,7 +16,7 @@ from tests.web.web_client import BOOK_NAME, MODEL, TINY_TRAINING, assert_error, 
 
 WISH = {"model": MODEL, "books": [BOOK_NAME], **TINY_TRAINING}
 PACE = Pace(
-    iteration_seconds=0.5, round_seconds=2.0, evaluation_seconds=3.0, tokens_per_iteration=100, train_tokens=1000
+    iteration_seconds=0.5, round_seconds=2.0, evaluation_seconds=2.0, sample_seconds=1.0, tokens_per_iteration=100, train_tokens=1000
 )
 
 
