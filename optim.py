@@ -133,8 +133,9 @@ def how_known(readings: float) -> float:
 
 
 def dropout_at(config: TrainConfig, readings: float) -> float:
-    """The chosen share, or by itself: none for new books, because what is read once cannot be learned by heart."""
-    return config.dropout if config.dropout is not None else KNOWN_DROPOUT * how_known(readings)
+    """The chosen share, or by itself: none while the books are new, because what is read once cannot be learned by heart; then rising
+    through the second reading."""
+    return config.dropout if config.dropout is not None else KNOWN_DROPOUT * how_known(readings - 1)
 
 
 class Average:

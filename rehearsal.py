@@ -72,7 +72,7 @@ def rehearse(
     `go_on` is called at every event and ends the rehearsal by raising. Raises OutOfMemory.
     """
     dataset = tokenized([sample], tokenizer)
-    config = config.model_copy(update={"dropout": dropout_at(config, readings=1.0)})  # any costs alike, and most iterations have it
+    config = config.model_copy(update={"dropout": dropout_at(config, readings=2.0)})  # any costs alike, and most iterations have it
     rehearsal = _Rehearsal(model, tokenizer, dataset, sample, config, go_on)
     rows = config.batch_size * config.grad_accum_steps
     on_card = choose_device(config.device).type == "cuda"  # quick, and each size would be recorded anew

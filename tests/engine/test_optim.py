@@ -46,7 +46,7 @@ def test_books_become_known_during_the_first_reading(readings: float, expected: 
 
 def test_dropout_by_itself_grows_with_the_readings_and_a_chosen_one_stays() -> None:
     by_itself, chosen = changed(TRAINING, dropout=None), changed(TRAINING, dropout=0.3)
-    assert [dropout_at(by_itself, readings) for readings in (0, 0.5, 9)] == [0.0, KNOWN_DROPOUT / 2, KNOWN_DROPOUT]
+    assert [dropout_at(by_itself, readings) for readings in (0, 1, 1.5, 9)] == [0.0, 0.0, KNOWN_DROPOUT / 2, KNOWN_DROPOUT]
     assert [dropout_at(chosen, readings) for readings in (0, 0.5, 9)] == [0.3] * 3
 
 
