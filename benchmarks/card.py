@@ -24,8 +24,9 @@ import torch
 
 import learner
 from azr_trainer import AZRTrainer
+from benchmarks.peak import operations_per_token, peak_gflops
 from benchmarks.peer import Peer
-from benchmarks.training import operations_per_token, peak_gflops, read
+from benchmarks.training import read
 from capture import Recorder
 from config import PRESETS, ModelConfig, TrainConfig
 from corpus.dataset import TokenDataset, split, tokenized

@@ -20,8 +20,8 @@ from concurrent.futures import ProcessPoolExecutor
 import torch
 
 from benchmarks.alone import peak_bytes
+from benchmarks.peak import operations_per_token, peak_gflops
 from benchmarks.peer import Peer
-from benchmarks.training import operations_per_token, peak_gflops
 from config import PRESETS, TrainConfig
 from corpus.dataset import Sequences, TokenDataset
 from learner import Learner

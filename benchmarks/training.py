@@ -3,12 +3,16 @@
     python -m benchmarks.training --book FILE --preset small --minutes 10
     python -m benchmarks.training --book FILE --minutes 10 --ours 1/6 --ours 1/4 --arm dropout=0 --seeds 3
     python -m benchmarks.training --book FILE --tokens 500000 --arm dropout=0 --arm learning_rate=0.004 --seeds 3
+    python -m benchmarks.training --book FILE --minutes 10 --command "python other.py {train} {val} --seconds {seconds}"
 
 The peer (benchmarks/peer.py) trains for about the given minutes, in float32 and in bfloat16; the better counts. Ours then trains for the
 given shares of the time that the peer took to its best loss (of the minutes where there is no peer), each a training of its own with
 its whole schedule. Prints a row for each training and the share of the peer's time that ours needs for the peer's best loss; --out
 keeps the curves as JSON and as a picture. With `--architecture gpt2` ours has the matrices of the peer; those of a llama are 16 % more.
 With --tokens only ours trains, each arm for so many tokens: a comparison of losses that other work on the machine cannot disturb.
+
+A --command is another peer: it finds the two parts of the book as UTF-8 text in the files {train} and {val}, trains for about {seconds},
+and prints the seconds and the bits per byte that it has come to, two numbers on a line, as often as it likes; other lines do not count.
 
 Seconds are those of the iterations and of the start from bigrams: everything but evaluations. GFLOP/s count 6 operations for each
 weight that is multiplied and 12 d_model T a layer for attention, as a share of this machine's own product of 2048 x 2048 matrices,
@@ -18,14 +22,13 @@ in bfloat16 or float32, whichever is quicker here.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import get_args
@@ -34,7 +37,10 @@ import torch
 
 from azr_trainer import MOST_VAL_TOKENS, AZRTrainer
 from benchmarks.alone import alone, peak_bytes
+from benchmarks.command import run
+from benchmarks.curve import Training, best_of, compare
 from benchmarks.first_experiment import parse
+from benchmarks.peak import operations_per_token, peak_gflops
 from benchmarks.peer import CPU, TOKENS_PER_ITERATION, Peer
 from benchmarks.plot import picture
 from bigram_start import start_from_bigrams
@@ -52,29 +58,6 @@ POINTS = 12  # of a curve
 WARM, TIMED = 3, 8  # iterations that are thrown away, and those whose median predicts the speed
 
 
-@dataclass
-class Training:
-    name: str
-    seed: int
-    seconds: list[float] = field(default_factory=list)
-    bits_per_byte: list[float] = field(default_factory=list)
-    tokens_per_second: float = 0.0
-    gflops: float = 0.0
-    peak_rss_mb: float = 0.0
-
-    @property
-    def best(self) -> float:
-        return min(self.bits_per_byte)
-
-    def seconds_to(self, wanted: float) -> float:
-        """When the curve first reaches `wanted` bits per byte; in between, in a straight line."""
-        points = list(zip(self.seconds, self.bits_per_byte, strict=True))
-        for (t0, b0), (t1, b1) in itertools.pairwise(points):
-            if b1 <= wanted:
-                return t0 + (t1 - t0) * (b0 - wanted) / (b0 - b1) if b0 > wanted else t0
-        return math.inf
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--book", type=Path, required=True)
@@ -86,6 +69,7 @@ def main() -> None:
     options.add_argument("--arm", action="append", help="name=value,name=value of TrainConfig; give it once for each arm")
     options.add_argument("--peer-learning-rate", type=float, default=2e-3)
     options.add_argument("--peer", choices=["bf16", "float32", "none"], action="append", help="both formats unless given")
+    options.add_argument("--command", action="append", help="another peer's command line with {train}, {val} and {seconds}")
     options.add_argument("--seeds", type=int, default=1)
     options.add_argument("--out", type=Path, help="a folder for curves.json and curves.svg")
     chosen = options.parse_args()
@@ -104,40 +88,14 @@ def main() -> None:
         (chosen.out / "curves.svg").write_text(picture(lines, "seconds", "bits per byte"), encoding="utf-8")
 
 
-def compare(trainings: list[Training]) -> None:
-    peers = [t for t in trainings if t.name.startswith("peer")]
-    if not peers:
-        summarise(trainings)
-        return
-    best, needed = best_of(peers)
-    print(f"\nThe peer's best, {best.best:.3f} bits per byte, takes it {needed:.0f} s ({best.name}).")
-    for name in dict.fromkeys(t.name for t in trainings if t not in peers):
-        share = statistics.median(t.seconds_to(best.best) / needed for t in trainings if t.name == name)
-        print(f"{name}: {share:.3f} of that time" if share < math.inf else f"{name}: not reached")
-
-
-def best_of(peers: list[Training]) -> tuple[Training, float]:
-    """The peer with the least loss, and the seconds that it took to that."""
-    best = min(peers, key=lambda t: t.best)
-    return best, best.seconds_to(best.best)
-
-
-def summarise(trainings: list[Training]) -> None:
-    """Each arm's last figure over its seeds."""
-    print("\n| training | mean last bits/byte | of seeds |\n|---|---|---|")
-    for name in dict.fromkeys(t.name for t in trainings):
-        lasts = [t.bits_per_byte[-1] for t in trainings if t.name == name]
-        print(f"| {name} | {statistics.mean(lasts):.4f} | {', '.join(f'{last:.4f}' for last in lasts)} |")
-
-
 class Bench:
     """One book, one preset, one machine."""
 
     def __init__(self, book: Path, shape: ModelConfig) -> None:
         self.shape = shape
-        parts = split(read(book), TrainConfig().val_fraction)
-        self.tokenizer = Tokenizer.fit([parts.train], shape.vocab_size)
-        self.dataset = tokenized([parts], self.tokenizer)
+        self.parts = split(read(book), TrainConfig().val_fraction)
+        self.tokenizer = Tokenizer.fit([self.parts.train], shape.vocab_size)
+        self.dataset = tokenized([self.parts], self.tokenizer)
         self.peak = peak_gflops()
         print(f"{book.name}: {len(self.dataset.train):,} tokens to train on, {self.dataset.val_bytes_per_token:.2f} bytes a token; ", end="")
         quicker = str(choose_precision("auto", CPU)).removeprefix("torch.")
@@ -146,7 +104,10 @@ class Bench:
     def row(self, t: Training) -> str:
         at = t.seconds[t.bits_per_byte.index(t.best)]
         cells = [t.name, str(t.seed), f"{t.seconds[-1]:.0f}", f"{t.best:.4f}", f"{at:.0f}", f"{t.bits_per_byte[-1]:.4f}"]
-        cells += [f"{t.tokens_per_second:,.0f}", f"{t.gflops:.0f}", f"{t.gflops / self.peak:.0%}", f"{t.peak_rss_mb:.0f}"]
+        if t.tokens_per_second:  # not of a command
+            cells += [f"{t.tokens_per_second:,.0f}", f"{t.gflops:.0f}", f"{t.gflops / self.peak:.0%}", f"{t.peak_rss_mb:.0f}"]
+        else:
+            cells += ["–"] * 4
         return "| " + " | ".join(cells) + " |"
 
     def run(self, chosen: argparse.Namespace) -> Iterator[Training]:
@@ -162,6 +123,8 @@ class Bench:
         for kind in chosen.peer or ["bf16", "float32"]:
             if kind != "none":
                 yield alone(self.peer, seed, chosen.minutes * 60, kind == "bf16", chosen.peer_learning_rate)
+        for command in chosen.command or []:
+            yield alone(self.other, seed, chosen.minutes * 60, command)
 
     def read(self, chosen: argparse.Namespace) -> Iterator[Training]:
         """Ours alone, by the amount of text."""
@@ -228,6 +191,13 @@ class Bench:
                 training.bits_per_byte.append(peer.validate(batches) / math.log(2) / self.dataset.val_bytes_per_token)
         return self._finish(training, iterations * TOKENS_PER_ITERATION / spent, gated=False)
 
+    def other(self, seed: int, seconds: float, command: str) -> Training:
+        training = Training(f"peer {command}", seed)
+        for at, bits_per_byte in run(command, self.parts, seconds):
+            training.seconds.append(at)
+            training.bits_per_byte.append(bits_per_byte)
+        return training
+
     def _finish(self, training: Training, tokens_per_second: float, *, gated: bool) -> Training:
         operations = operations_per_token(self.shape, gated=gated)
         training.tokens_per_second, training.gflops = tokens_per_second, tokens_per_second * operations / 1e9
@@ -249,28 +219,6 @@ def _told(seed: int, arm: str) -> dict[str, object]:
 
 def _median_seconds(iterations: Iterator[float]) -> float:
     return statistics.median(list(iterations)[WARM:])
-
-
-def operations_per_token(shape: ModelConfig, *, gated: bool) -> int:
-    """6 for each weight that is multiplied, and those of attention."""
-    block = 4 * shape.d_model**2 + (3 if gated else 2) * shape.d_model * shape.d_ff
-    weights = shape.num_layers * block + shape.vocab_size * shape.d_model
-    return 6 * weights + 12 * shape.num_layers * shape.d_model * shape.max_seq_len
-
-
-def peak_gflops(size: int = 2048, times: int = 10, device: torch.device = CPU) -> float:
-    """The best of some products of two matrices in the number format that this device is quickest at."""
-    dtype = choose_precision("auto", device)
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    return 2 * size**3 / min(_seconds(lambda: a @ b, device) for _ in range(times)) / 1e9
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    started_at = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started_at
 
 
 if __name__ == "__main__":
