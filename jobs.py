@@ -29,6 +29,8 @@ from events import ACTIVE_STATES, Event, SelfPlayDone, StageBegun, State, Traini
 
 Run = Callable[[], Generator[Event, None, None]]
 
+LOG_SIZE = 2_000  # events: minutes on a processor, seconds on a card, which is longer than a page takes to come back
+
 logger = logging.getLogger(__name__)
 
 
@@ -44,7 +46,7 @@ class Job:
 class JobRunner:
     """Runs jobs; every method may be called from any thread and none waits for the training (but `close`)."""
 
-    def __init__(self, *, log_size: int = 20_000, first_id: int = 1) -> None:
+    def __init__(self, *, log_size: int = LOG_SIZE, first_id: int = 1) -> None:
         self._changed = threading.Condition()
         self._status = TrainingStatus()
         self._log: deque[tuple[int, Event]] = deque(maxlen=log_size)
