@@ -3,7 +3,9 @@
 The arithmetic is that of torch.optim.Muon but for the orthogonalisation, which is most of the work. It takes four steps with a
 polynomial each (Amsel et al. 2025, arXiv 2505.16932) instead of five with the same; matrices of one shape go together, because a
 small model has dozens of little ones and each small operation costs its overhead; of a wide matrix two steps are joined on its
-small square; and the number format can be chosen, because a processor without bfloat16 multiplies it many times slower.
+small square; and the number format can be chosen, because a processor without bfloat16 multiplies it many times slower. A matrix
+that is really several, one below the other, such as the queries of all heads, can be cut into them: each learns better by itself,
+and they are so wide that orthogonalising them costs nearly nothing.
 
 Not here: which parameters are matrices, learning rates, schedules.
 """
@@ -33,12 +35,15 @@ EPS = 1e-7
 
 
 class Muon(torch.optim.Optimizer):
-    """For 2-D parameters (rows, columns); `dtype` is the format of the orthogonalisation. Nesterov momentum, decoupled decay."""
+    """For 2-D parameters (rows, columns); `dtype` is the format of the orthogonalisation. Nesterov momentum, decoupled decay.
+
+    A group's "pieces" (1 by default) tells into how many its matrices are cut; it divides their rows.
+    """
 
     def __init__(
         self, params: Iterable[Any], *, lr: float = 1e-3, momentum: float = 0.95, weight_decay: float = 0.1, dtype: torch.dtype
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "pieces": 1})
         self._dtype = dtype
 
     @torch.no_grad()
@@ -49,9 +54,11 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     by_shape.setdefault(tuple(parameter.shape), []).append(parameter)
             for shape, parameters in by_shape.items():
-                updates = orthogonalised(self._momenta(parameters, group["momentum"]), self._dtype)  # (n, rows, columns)
+                momenta = self._momenta(parameters, group["momentum"])  # (n, rows, columns)
+                pieces = momenta.reshape(-1, shape[0] // group["pieces"], shape[1])
+                updates = orthogonalised(pieces, self._dtype).reshape(momenta.shape)
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-                rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
+                rate = group["lr"] * math.sqrt(max(1.0, pieces.shape[1] / shape[1]))
                 updates = updates.to(parameters[0].dtype)
                 if isinstance(rate, Tensor):  # in a CUDA graph
                     torch._foreach_add_(parameters, list(updates * -rate))

@@ -1,9 +1,9 @@
 """Parameter groups, optimizers, the learning-rate schedule and the average of the weights.
 
-"muon": the matrices inside the blocks are moved by Muon, which makes each update an orthogonal matrix; embeddings, head, norms
-and biases by AdamW. "adamw": everything by AdamW. One `learning_rate` is meant as AdamW's; the factors below turn it into each
-group's own, which depends on how often the books have been read: embeddings and head learn words quickly from a new text, and
-soon learn a known one by heart.
+"muon": the matrices inside the blocks are moved by Muon, which makes each update an orthogonal matrix, of queries, keys and values
+one for each head; embeddings, head, norms and biases by AdamW. "adamw": everything by AdamW. One `learning_rate` is meant as AdamW's;
+the factors below turn it into each group's own, which depends on how often the books have been read: embeddings and head learn
+words quickly from a new text, and soon learn a known one by heart.
 
 The schedule is a pure function of the iteration and knows no end: a training of 1,000 iterations that goes on for 1,000 more is
 the training of 2,000, bit for bit.
@@ -29,6 +29,7 @@ MUON_FACTOR: Factor = (7.0, 10.0)
 EMBEDDING_FACTOR: Factor = (40.0, 5.0)
 HEAD_FACTOR: Factor = (4.5, 1.5)
 ADAMW_FACTOR: Factor = (1.0, 1.0)
+OF_HEADS = ("q_proj.weight", "k_proj.weight", "v_proj.weight")  # matrices that are one below the other for each head
 KNOWN_DROPOUT = 0.1
 AVERAGE_SHARE = 0.1  # of the steps so far
 
@@ -36,11 +37,11 @@ AVERAGE_SHARE = 0.1  # of the steps so far
 class Optimizers:
     """The optimizers of one model, stepped together. Their state is a flat mapping of tensors by parameter name."""
 
-    def __init__(self, model: nn.Module, config: TrainConfig) -> None:
+    def __init__(self, model: Transformer, config: TrainConfig) -> None:
         self._names: dict[object, str] = {parameter: name for name, parameter in model.named_parameters()}
         groups = _group(model)
         muon = config.optimizer == "muon"
-        matrices = groups["matrices"]
+        heads, matrices = groups["heads"], groups["matrices"]
         adamw_groups: list[dict[str, Any]] = [
             {"params": groups["embeddings"], "weight_decay": 0.0, "factor": EMBEDDING_FACTOR if muon else ADAMW_FACTOR},
             {"params": groups["head"], "weight_decay": config.weight_decay, "factor": HEAD_FACTOR if muon else ADAMW_FACTOR},
@@ -49,11 +50,14 @@ class Optimizers:
         self._optimizers: list[torch.optim.Optimizer] = []
         device = matrices[0].device
         if muon:
-            group = {"params": matrices, "factor": MUON_FACTOR}
+            muon_groups = [
+                {"params": heads, "factor": MUON_FACTOR, "pieces": model.config.num_heads},
+                {"params": matrices, "factor": MUON_FACTOR},
+            ]
             dtype = choose_precision(config.precision, device)
-            self._optimizers.append(Muon([group], weight_decay=config.weight_decay, dtype=dtype))
+            self._optimizers.append(Muon(muon_groups, weight_decay=config.weight_decay, dtype=dtype))
         else:
-            adamw_groups.append({"params": matrices, "weight_decay": config.weight_decay, "factor": ADAMW_FACTOR})
+            adamw_groups.append({"params": heads + matrices, "weight_decay": config.weight_decay, "factor": ADAMW_FACTOR})
         betas = (0.8, 0.95) if muon else (0.9, 0.99)
         graphs = device.type == "cuda"  # a CUDA graph reads its rates from the card's memory
         adamw = torch.optim.AdamW(adamw_groups, betas=betas, eps=1e-10 if muon else 1e-8, fused=True, capturable=graphs)
@@ -108,14 +112,16 @@ class Optimizers:
 
 
 def _group(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    groups: dict[str, list[nn.Parameter]] = {"matrices": [], "embeddings": [], "head": [], "vectors": []}
+    groups: dict[str, list[nn.Parameter]] = {"heads": [], "matrices": [], "embeddings": [], "head": [], "vectors": []}
     for name, parameter in model.named_parameters():
         if name.startswith("embed_"):
             groups["embeddings"].append(parameter)
         elif name.startswith("lm_head"):
             groups["head"].append(parameter)
+        elif parameter.dim() == 1:
+            groups["vectors"].append(parameter)
         else:
-            groups["matrices" if parameter.dim() == 2 else "vectors"].append(parameter)
+            groups["heads" if name.endswith(OF_HEADS) else "matrices"].append(parameter)
     return groups
 
 

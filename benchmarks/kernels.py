@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from muon import Muon
 
 TIMES = 15
 BATCH_TOKENS, ROLLOUT_ROWS = 2048, 32
+PER_BLOCK = 7  # matrices
 DTYPE = choose_precision("auto", torch.device("cpu"))
 Work = Callable[[], object]
 
@@ -69,7 +71,7 @@ def operations(shape: ModelConfig) -> Iterator[tuple[str, Work, Work]]:
     yield "RMSNorm, float32 to what is multiplied", lambda: normalised(norm), lambda: normalised(quick_norm)
     plain, quick = torch.nn.Dropout(0.1), kernels.Dropout(0.1)
     yield "dropout, once", lambda: _back(plain(x)), lambda: _back(quick(x))
-    yield "Muon step", torch.optim.Muon(matrices(shape)).step, Muon(matrices(shape), dtype=DTYPE).step
+    yield "Muon step", torch.optim.Muon(matrices(shape)).step, Muon(groups(matrices(shape), shape), dtype=DTYPE).step
     p, generator = torch.rand(ROLLOUT_ROWS, shape.vocab_size).softmax(-1), torch.Generator()
     yield (
         f"drawing {ROLLOUT_ROWS} tokens",
@@ -94,6 +96,13 @@ def matrices(shape: ModelConfig) -> list[torch.nn.Parameter]:
     for parameter in found:
         parameter.grad = torch.randn_like(parameter)
     return found
+
+
+def groups(parameters: list[torch.nn.Parameter], shape: ModelConfig) -> list[dict[str, Any]]:
+    """`matrices` as the product groups them: queries, keys and values are cut into heads."""
+    of_heads = [parameter for number, parameter in enumerate(parameters) if number % PER_BLOCK < 3]
+    rest = [parameter for number, parameter in enumerate(parameters) if number % PER_BLOCK >= 3]
+    return [{"params": of_heads, "pieces": shape.num_heads}, {"params": rest}]
 
 
 def medians(*works: Work) -> list[float]:

@@ -245,6 +245,18 @@ def test_orthogonalised_keeps_directions_and_makes_singular_values_near_one(shap
     assert values.max() > 1000
 
 
+def test_muon_moves_the_pieces_of_a_matrix_like_matrices_of_their_own() -> None:
+    whole, uncut = (torch.nn.Parameter(torch.zeros(32, 16)) for _ in range(2))
+    apart = [torch.nn.Parameter(torch.zeros(8, 16)) for _ in range(4)]
+    whole.grad = uncut.grad = torch.randn(32, 16)
+    for parameter, grad in zip(apart, whole.grad.split(8), strict=True):
+        parameter.grad = grad
+    groups: list[dict[str, object]] = [{"params": [whole], "pieces": 4}, {"params": apart}, {"params": [uncut]}]
+    Muon(groups, lr=0.1, weight_decay=0.0, dtype=torch.float32).step()
+    assert torch.allclose(whole, torch.cat(apart), atol=1e-5)
+    assert not torch.allclose(whole, uncut, atol=1e-2)
+
+
 def test_muon_leaves_a_parameter_without_gradient_alone() -> None:
     still, moved = (torch.nn.Parameter(torch.ones(4, 4)) for _ in range(2))
     moved.grad = torch.eye(4)

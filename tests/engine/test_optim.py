@@ -118,11 +118,29 @@ def test_optimizers_move_matrices_by_muon_and_never_decay_norms_and_embeddings()
     model = make_model()
     names = {id(p): name for name, p in model.named_parameters()}
     optimizers = Optimizers(model, changed(TRAINING, optimizer="muon", weight_decay=0.1))
-    by_muon = {names[id(p)] for p in optimizers._optimizers[0].param_groups[0]["params"]}
+    by_muon = {names[id(p)] for group in optimizers._optimizers[0].param_groups for p in group["params"]}
     assert by_muon == {n for n in names.values() if n.startswith("layers.") and n.endswith("_proj.weight")}
     groups = [group for o in optimizers._optimizers for group in o.param_groups]
     decayed = {names[id(p)] for group in groups for p in group["params"] if group["weight_decay"] > 0}
     assert decayed == by_muon | {"lm_head.weight"}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_muon_orthogonalises_queries_keys_and_values_head_by_head(architecture: str) -> None:
+    model = Transformer(ModelConfig(**{**SHAPE.model_dump(), "architecture": architecture}))
+    model.initialise(0)
+    attention, heads = model.layers[0].attention, SHAPE.num_heads
+    before = {name: p.detach().clone() for name, p in attention.named_parameters()}
+    for parameter in model.parameters():  # the same for all heads: together they would share one matrix
+        parameter.grad = torch.randn(len(parameter) // heads, *parameter.shape[1:]).repeat(heads, *[1] * (parameter.dim() - 1))
+    optimizers = Optimizers(model, changed(TRAINING, optimizer="muon", weight_decay=0.0, precision="float32"))
+    optimizers.set_rates(1.0)
+    optimizers.step()
+    for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+        moved = (attention.get_submodule(name).weight.detach() - before[f"{name}.weight"]) / MUON_FACTOR[0]
+        values = torch.linalg.svdvals(moved.view(heads, -1, SHAPE.d_model))  # of each head
+        assert (float(values.min()) > 0.7 and float(values.max()) < 1.25) == (name != "o_proj")
+    assert heads > 1
 
 
 def _steps(model: Transformer, optimizers: Optimizers, first: int, last: int) -> None:
