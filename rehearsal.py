@@ -76,7 +76,10 @@ def rehearse(
     rehearsal = _Rehearsal(model, tokenizer, dataset, sample, config, go_on)
     rows = config.batch_size * config.grad_accum_steps
     on_card = choose_device(config.device).type == "cuda"  # quick, and each size would be recorded anew
-    iteration = rehearsal.iteration(rows) if on_card else straight_line(rehearsal.iteration, rows, ITERATION_SECONDS)
+    if on_card:  # what the gradients of several cards take on their way is not counted
+        iteration = rehearsal.iteration(-(-rows // config.devices))
+    else:  # several processes share the cores, so that together they take about as long as one
+        iteration = straight_line(rehearsal.iteration, rows, ITERATION_SECONDS)
     round_ = 0.0
     if config.self_play.enabled:
         longest = max_new_tokens(config.self_play, model.config)

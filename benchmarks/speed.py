@@ -1,6 +1,6 @@
 """Tokens a second at equal shapes: our iteration and the peer's, in turns, each in a process of its own.
 
-    python -m benchmarks.speed [--preset small --preset medium --preset large] [--rows 16] [--rounds 8]
+    python -m benchmarks.speed [--preset small --preset medium --preset large] [--rows 16] [--rounds 8] [--arm llama --arm "peer bf16" ...]
 
 Everything that an iteration does: the batch, both passes, clipping, the optimizer's step, the average of the weights; random tokens, no
 dropout. `llama` is what a new model is by default, whose gated block multiplies 16 to 20 % more for a token than the peer's; `gpt2` has the peer's own
@@ -11,6 +11,7 @@ share of this machine's own product of 2048 x 2048 matrices.
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import statistics
 import time
@@ -40,31 +41,33 @@ def main() -> None:
     options.add_argument("--preset", choices=sorted(PRESETS), action="append")
     options.add_argument("--rows", type=int, default=TrainConfig().batch_size)
     options.add_argument("--rounds", type=int, default=8)
+    options.add_argument("--arm", choices=ARMS, action="append", help="all unless given; each holds its memory while the others run")
     chosen = options.parse_args()
+    arms = chosen.arm or list(ARMS)
     peak = peak_gflops()
     print(f"peak of this machine {peak:.0f} GFLOP/s with {torch.get_num_threads()} threads, {chosen.rows} rows\n")
     print("| preset | arm | tokens/s | to the peer | GFLOP/s | of peak | peak RSS MB |\n|---|---|---|---|---|---|---|", flush=True)
     for preset in chosen.preset or ("small", "medium", "large"):
-        seconds, megabytes = measure(preset, chosen.rows, chosen.rounds)
-        peer = min(seconds[arm] for arm in ARMS if arm.startswith("peer"))
-        for arm in ARMS:
+        seconds, megabytes = measure(arms, preset, chosen.rows, chosen.rounds)
+        peer = min((seconds[arm] for arm in arms if arm.startswith("peer")), default=math.nan)
+        for arm in arms:
             tokens = chosen.rows * PRESETS[preset].max_seq_len / seconds[arm]
             gflops = tokens * operations_per_token(PRESETS[preset], gated=arm == "llama") / 1e9
             cells = (preset, arm, f"{tokens:,.0f}", f"{peer / seconds[arm]:.2f}", f"{gflops:.0f}", f"{gflops / peak:.0%}", megabytes[arm])
             print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
-def measure(preset: str, rows: int, rounds: int) -> tuple[dict[str, float], dict[str, int]]:
+def measure(arms: list[str], preset: str, rows: int, rounds: int) -> tuple[dict[str, float], dict[str, int]]:
     """Each arm's median seconds of an iteration, and the megabytes of its process."""
     context = multiprocessing.get_context("spawn")
-    pools = {arm: ProcessPoolExecutor(1, mp_context=context) for arm in ARMS}
+    pools = {arm: ProcessPoolExecutor(1, mp_context=context) for arm in arms}
     for arm, pool in pools.items():
         pool.submit(prepare, arm, preset, rows).result()
     taken = [{arm: pool.submit(iterate).result() for arm, pool in pools.items()} for _ in range(WARM + rounds)]
     megabytes = {arm: pool.submit(peak_bytes).result() // 1_000_000 for arm, pool in pools.items()}
     for pool in pools.values():
         pool.shutdown()
-    return {arm: statistics.median(one[arm] for one in taken[WARM:]) for arm in ARMS}, megabytes
+    return {arm: statistics.median(one[arm] for one in taken[WARM:]) for arm in arms}, megabytes
 
 
 # ---- in the process of an arm ----------------------------------------------------------------------------------------

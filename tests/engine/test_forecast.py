@@ -6,8 +6,10 @@ import dataclasses
 import io
 
 import pytest
+import torch
 
 import forecast
+import rehearsal
 import workflows
 from config import SelfPlayConfig, TrainConfig
 from corpus import library
@@ -93,6 +95,19 @@ def test_forecast_counts_tokens_from_a_sample(workspace: Workspace, monkeypatch:
     whole = workflows.pace(workspace, wanted).train_tokens
     monkeypatch.setattr(forecast, "SAMPLE_CHARACTERS", len(TEXT))
     assert workflows.pace(workspace, wanted).train_tokens == pytest.approx(whole, rel=0.1)
+
+
+@pytest.mark.parametrize(("device", "devices", "rows"), [("cuda", 1, 4), ("cuda", 2, 2), ("cuda", 3, 2), ("cpu", 2, 4)])
+def test_rehearsal_for_several_cards_reads_the_rows_of_one(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, device: str, devices: int, rows: int
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(rehearsal, "choose_device", lambda _: torch.device(device))
+    monkeypatch.setattr(rehearsal._Rehearsal, "iteration", lambda _, rows: asked.append(rows) or 0.5)
+    wanted = plan(workspace)
+    pace = workflows.pace(workspace, dataclasses.replace(wanted, config=changed(wanted.config, devices=devices)))
+    assert max(asked) == rows
+    assert pace.tokens_per_iteration == 4 * 32
 
 
 def test_finished_run_compares_itself_with_its_forecast(workspace: Workspace) -> None:
