@@ -137,11 +137,12 @@ def _record(status: TrainingStatus, started_at: str) -> dict[str, Any]:
 
 
 def _measured(plan: TrainingPlan, status: TrainingStatus) -> RunMeasured | None:
-    """What a finished run took beside what was promised; None where nothing was, or where memory was another process's."""
-    if plan.expected_seconds is None or plan.expected_bytes is None or plan.config.devices > 1:
+    """What a finished run took beside what was promised; None where nothing was. Memory of other processes is not known."""
+    if plan.expected_seconds is None or plan.expected_bytes is None:
         return None
     seconds = status.elapsed_seconds - status.started_seconds
-    return RunMeasured(status.iteration, seconds, plan.expected_seconds, peak_bytes(), plan.expected_bytes)
+    peak = peak_bytes() if plan.config.devices == 1 else None
+    return RunMeasured(status.iteration, seconds, plan.expected_seconds, peak, plan.expected_bytes)
 
 
 def _now() -> str:

@@ -28,12 +28,14 @@ from events import (
     Event,
     IterationDone,
     Notice,
+    RunMeasured,
     RunStarted,
     SelfPlayDone,
     StageBegun,
     from_json,
     to_json,
 )
+from rehearsal import Pace
 from tests.engine.engine_kit import MODEL, SELF_PLAY, TEXT, changed, plan
 from workspace import Workspace
 
@@ -134,6 +136,17 @@ def test_closing_two_processes_saves_and_another_number_goes_on(workspace: Works
     told = next(event for event in events if isinstance(event, Notice) and event.code == "resumed_not_exact")
     assert "devices: 2 → 1" in str(told.parameters["reason"])
     assert [event.iteration for event in events if isinstance(event, IterationDone)] == [saved + 1, saved + 2]
+
+
+def test_two_processes_compare_their_time_with_the_forecast_and_tell_no_memory(workspace: Workspace) -> None:
+    pace = Pace(
+        iteration_seconds=0.5, round_seconds=2.0, evaluation_seconds=2.0, sample_seconds=1.0, tokens_per_iteration=100, train_tokens=1000
+    )
+    wanted = workflows.expecting(plan(workspace, devices=2), workflows.forecast(workspace, plan(workspace, devices=2), pace))
+    told = list(workflows.train(workspace, wanted))[-1]
+    assert isinstance(told, RunMeasured)
+    assert (told.iteration, told.expected_seconds, told.peak_bytes) == (6, wanted.expected_seconds, None)
+    assert 0 < told.seconds < 60
 
 
 @linux
