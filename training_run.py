@@ -28,7 +28,7 @@ from checkpoint_store import Checkpoint
 from circumstances import circumstances, differences
 from config import ModelConfig, TrainConfig
 from corpus import library
-from corpus.dataset import SplitBook, TokenDataset, require_size, split, tokenize
+from corpus.dataset import SplitBook, TokenDataset, fit_tokenizer, require_size, split, tokenize
 from distributed import ALONE, Ranks
 from errors import AZRError, Diverged
 from events import (
@@ -228,8 +228,7 @@ class _Run:
         """The model's own, or one fitted on the training part of its first books."""
         if loaded.tokenizer is not None:
             return loaded.tokenizer, False
-        yield StageBegun(Stage.FITTING_TOKENIZER)
-        return Tokenizer.fit([book.train for book in books], loaded.config.vocab_size), True
+        return (yield from fit_tokenizer(books, loaded.config.vocab_size)), True
 
     def _newest_checkpoint(self, notices: list[Event]) -> Checkpoint | None:
         checkpoint, damaged = checkpoint_store.latest(self.workspace, self.plan.model)

@@ -81,7 +81,8 @@ def test_every_byte_has_a_token() -> None:
 def test_pieces_join_to_the_whole(text: str, characters: int) -> None:
     tokenizer = fitted()
     pieces = list(tokenizer.encode_in_pieces(text, characters))
-    assert [token for piece in pieces for token in piece] == tokenizer.encode(text)
+    assert "".join(piece for piece, _ in pieces) == text
+    assert [token for _, ids in pieces for token in ids] == tokenizer.encode(text)
 
 
 def test_a_long_text_comes_in_several_pieces() -> None:
@@ -94,7 +95,7 @@ def test_the_join_sees_a_cut_inside_a_word(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(tokenizer_module, "_SEAM", re.compile(r"[^\W\d_](?=[^\W\d_])"))
     tokenizer = fitted()
     pieces = list(tokenizer.encode_in_pieces(PROSE, 100))
-    assert [token for piece in pieces for token in piece] != tokenizer.encode(PROSE)
+    assert [token for _, ids in pieces for token in ids] != tokenizer.encode(PROSE)
 
 
 # ---- size and special token ------------------------------------------------------------------------------------------
@@ -115,6 +116,7 @@ def test_end_of_text_is_id_0_and_no_text_spells_it() -> None:
     tokenizer = fitted()
     assert tokenizer.end_of_text == 0
     assert 0 not in tokenizer.encode(f"a{END_OF_TEXT}b")
+    assert 0 not in next(tokenizer.encode_in_pieces(f"a{END_OF_TEXT}b"))[1]
     assert tokenizer.decode([0]) == "" and tokenizer.token_bytes(0) == b""
 
 

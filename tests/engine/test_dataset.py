@@ -11,7 +11,7 @@ from corpus.dataset import Sequences, TokenDataset, evaluation_batches, require_
 from errors import BookTooSmall
 from events import StageBegun
 from tests.engine.engine_kit import TEXT, finish
-from tokenizer import Tokenizer
+from tokenizer import PIECE, Tokenizer
 
 LENGTH = 8
 TOKENS = torch.arange(8 * 20 + 5, dtype=torch.int32)  # each token is its own place
@@ -69,6 +69,13 @@ def test_tokenizing_tells_how_far_it_is(tokenizer: Tokenizer) -> None:
     told = list(tokenize([split(TEXT, 0.1)], tokenizer))
     assert all(isinstance(event, StageBegun) for event in told)
     assert (told[0].done, told[-1].done, told[-1].total) == (0, len(TEXT), len(TEXT))
+
+
+def test_tokenizing_one_long_book_tells_each_piece(tokenizer: Tokenizer) -> None:
+    book = split("Мама мыла раму.\n" * (4 * PIECE // 16), 0.1)
+    told = [event.done for event in tokenize([book], tokenizer)]
+    assert len(told) == len(set(told)) > 4
+    assert told == sorted(told)
 
 
 def test_fingerprint_changes_with_the_books_and_with_the_split(tokenizer: Tokenizer, dataset: TokenDataset) -> None:
