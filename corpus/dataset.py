@@ -53,7 +53,7 @@ class TokenDataset:
 
 
 def fit_tokenizer(books: Iterable[SplitBook], vocab_size: int) -> Generator[StageBegun, None, Tokenizer]:
-    """A tokenizer of the training parts, telling how many characters have been read.
+    """A tokenizer of the training parts, telling how many characters have been read; nothing while it merges what it has read.
 
     Of long books pieces that are spread evenly are read, MOST_FITTED characters together. Closed early, it reads no further.
     """
@@ -63,7 +63,7 @@ def fit_tokenizer(books: Iterable[SplitBook], vocab_size: int) -> Generator[Stag
         fitting = pool.submit(Tokenizer.fit, sample, vocab_size)
         try:
             while not fitting.done():
-                yield StageBegun(Stage.FITTING_TOKENIZER, sample.done, sample.total)
+                yield StageBegun(Stage.FITTING_TOKENIZER, *sample.progress())
                 wait([fitting], TELLING_SECONDS)
         finally:
             sample.closed = True
@@ -76,7 +76,12 @@ class _Sample:
     def __init__(self, texts: list[str], most_characters: int) -> None:
         characters = sum(map(len, texts))
         self._texts, self._share = texts, min(1.0, most_characters / max(1, characters))
-        self.done, self.total, self.closed = 0, round(characters * self._share), False
+        self._done, self._total, self._ended = 0, round(characters * self._share), False
+        self.closed = False
+
+    def progress(self) -> tuple[int, int]:
+        """Characters that have been given out, and of how many; 0 and 0 after the last."""
+        return (0, 0) if self._ended else (self._done, self._total)
 
     def __iter__(self) -> Iterator[str]:
         read = 0
@@ -84,9 +89,10 @@ class _Sample:
             if self.closed:
                 return
             read += len(piece)
-            if self.done + len(piece) <= read * self._share:
-                self.done += len(piece)
+            if self._done + len(piece) <= read * self._share:
+                self._done += len(piece)
                 yield piece
+        self._ended = True
 
 
 def tokenize(books: Iterable[SplitBook], tokenizer: Tokenizer) -> Generator[StageBegun, None, TokenDataset]:
