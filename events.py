@@ -33,11 +33,12 @@ ACTIVE_STATES = frozenset({State.QUEUED, State.RUNNING, State.STOPPING})
 
 
 class Stage(StrEnum):
-    """Where an iteration stands; the first three come before the first iteration, the last four are the user's own four."""
+    """Where an iteration stands; the first four come before the first iteration, the last four are the user's own four."""
 
     FITTING_TOKENIZER = "fitting_tokenizer"
     TOKENIZING = "tokenizing"
     COUNTING_PAIRS = "counting_pairs"
+    MEASURING_BOOKS = "measuring_books"
     SUPERVISED = "supervised"
     SELF_PLAY = "self_play"
     REWARD = "reward"

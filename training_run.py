@@ -126,8 +126,7 @@ def _events(workspace: Workspace, plan: TrainingPlan, ranks: Ranks) -> Generator
 
 def work(workspace: Workspace, plan: TrainingPlan, ranks: Ranks) -> Generator[Event, None, None]:
     """This process's part of the work: the events alone, with neither log nor record. Only rank 0 saves and publishes."""
-    with memory_kept():
-        yield from _Run(workspace, plan, ranks).events()
+    yield from _Run(workspace, plan, ranks).events()
 
 
 def _record(status: TrainingStatus, started_at: str) -> dict[str, Any]:
@@ -172,6 +171,11 @@ class _Run:
 
     def _attempt(self) -> Generator[Event, None, None]:
         trainer, notices = yield from self._prepare()
+        give_back_unused()
+        with memory_kept():
+            yield from self._training(trainer, notices)
+
+    def _training(self, trainer: AZRTrainer, notices: list[Event]) -> Generator[Event, None, None]:
         run = trainer.run()
         try:
             for event in run:
@@ -200,10 +204,11 @@ class _Run:
         if not self.ranks.is_main:
             self.ranks.wait()  # until the tokenizer stands
         loaded = model_store.load(self.workspace, self.plan.model)
-        texts = [library.read_text(self.workspace, book) for book in self.plan.books]
-        books = [split(text, self.config.val_fraction) for text in texts]
+        books = [split(library.read_text(self.workspace, book), self.config.val_fraction) for book in self.plan.books]
         tokenizer, new_tokenizer = yield from self._tokenizer(loaded, books)
+        give_back_unused()
         dataset: TokenDataset = yield from tokenize(books, tokenizer)
+        give_back_unused()
         require_size(dataset, loaded.config.max_seq_len)
         if new_tokenizer:
             model_store.set_tokenizer(self.workspace, self.plan.model, tokenizer)
@@ -215,6 +220,8 @@ class _Run:
         if self.config.bigram_start and checkpoint is None and is_untrained(loaded.model):
             yield StageBegun(Stage.COUNTING_PAIRS)
             start_from_bigrams(loaded.model, dataset.train)
+        if self.config.self_play.enabled:
+            yield StageBegun(Stage.MEASURING_BOOKS)
         trainer = self._trainer(loaded, tokenizer, dataset, books, checkpoint, notices)
         self._slow_down(trainer.state, checkpoint, notices)
         if tokenizer.size < loaded.config.vocab_size:

@@ -1,13 +1,14 @@
 """The peak of memory of short trainings against what the create page says beforehand.
 
-    python -m benchmarks.memory
+    python -m benchmarks.memory [--book FILE] [--cases 1]
 
-Each training in a process of its own, through `workflows` as the pages start it, on the example book; six iterations, of which
+Each training in a process of its own, through `workflows` as the pages start it, on the example book or another; six iterations, of which
 every second plays with itself (its usual threshold is lifted), evaluations and checkpoints.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -36,14 +37,18 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--book", type=Path, default=EXAMPLE)
+    options.add_argument("--cases", type=int, default=len(CASES), help="how many of them, from the first")
+    chosen = options.parse_args()
     print("| preset | settings | peak MB | estimate MB | estimate / peak |\n|---|---|---|---|---|")
-    for preset, settings in CASES:
-        peak, estimate = alone(measure, preset, settings)
+    for preset, settings in CASES[: chosen.cases]:
+        peak, estimate = alone(measure, chosen.book, preset, settings)
         shown = json.dumps(settings) if settings else "defaults"
         print(f"| {preset} | {shown} | {peak / 1e6:,.0f} | {estimate / 1e6:,.0f} | {estimate / peak:.2f} |", flush=True)
 
 
-def measure(preset: str, settings: dict[str, Any]) -> tuple[int, int]:
+def measure(file: Path, preset: str, settings: dict[str, Any]) -> tuple[int, int]:
     """Peak and estimate in bytes."""
     use_one_heap()  # as the server does
     told = {"iterations": 6, "eval_every": 3, "checkpoint_every": 3} | settings
@@ -52,8 +57,8 @@ def measure(preset: str, settings: dict[str, Any]) -> tuple[int, int]:
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         workspace.prepare()
-        with EXAMPLE.open("rb") as stream:
-            book = library.add_book(workspace, EXAMPLE.name, stream)
+        with file.open("rb") as stream:
+            book = library.add_book(workspace, file.name, stream)
         workflows.create_model(workspace, "measured", PRESETS[preset])
         plan = workflows.prepare_training(workspace, "measured", (book.name,), config)
         with mock.patch.multiple("selfplay.leash", MIN_ITERATIONS=0, MIN_FALL=-1.0):
