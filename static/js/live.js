@@ -43,31 +43,33 @@ function whyNoSelfPlay({ config = null }, active) {
   return config ? "js.self_play_not_reached" : "js.self_play_none";
 }
 
-function showStages({ stage = null, stage_done: done, stage_total: total }) {
+function showStages({ stage = null }) {
   for (const item of section("stages").children) {
     if (item.dataset.stage === stage) item.setAttribute("aria-current", "step");
     else item.removeAttribute("aria-current");
   }
-  const beside = stage && !STAGES.includes(stage);
-  const share = beside && total ? ` · ${percent(done / total)}` : "";
-  write("stage", beside ? t(`stage.${stage}`) + share : "");
+  write("stage", stage && !STAGES.includes(stage) ? t(`stage.${stage}`) : "");
 }
 
 function showProgress(status, active) {
   section("progress").hidden = !status || (!active && !status.iteration);
   if (!status) return;
-  const preparing = active && (status.state === "queued" || (status.stage_total > 0 && status.loss === null));
+  const preparing = active && status.parameters === null; // told when the first iteration is near, with how many there will be
+  const [done, total] = preparing ? [status.stage_done, status.stage_total] : [status.iteration, status.iterations];
   const bar = place("bar");
   bar.hidden = !active && !status.iterations; // what has no end is not full either
-  if (preparing && status.stage_total) bar.value = status.stage_done / status.stage_total;
-  else if (status.iterations) bar.value = status.iteration / status.iterations;
+  if (total) bar.value = done / total;
   else if (active) bar.removeAttribute("value");
-  write("iteration", status.iterations
-    ? t("js.iteration_of", { n: number(status.iteration), total: number(status.iterations) })
-    : t("js.iteration", { n: number(status.iteration) }));
-  write("percent", status.iterations ? percent(status.iteration / status.iterations) : t("js.endless"));
+  write("iteration", iterationOf(status, preparing));
+  write("percent", total ? percent(done / total) : preparing ? "" : t("js.endless"));
   write("elapsed", status.elapsed_seconds ? t("js.elapsed", { time: duration(status.elapsed_seconds) }) : "");
   write("eta", active && status.eta_seconds !== null ? t("js.eta", { time: duration(status.eta_seconds) }) : "");
+}
+
+function iterationOf({ iteration, iterations }, preparing) {
+  if (preparing) return t("js.preparing");
+  if (iterations) return t("js.iteration_of", { n: number(iteration), total: number(iterations) });
+  return t("js.iteration", { n: number(iteration) });
 }
 
 function showError(error) {

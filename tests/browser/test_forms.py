@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -133,3 +134,21 @@ def test_forecast_is_told_before_the_start_and_compared_at_the_end(visit: Any) -
     expect(page.locator("#forecast")).to_contain_text("токенов в секунду")
     page.click("#start")
     expect(page.locator("[data-live=measured]")).to_have_text(re.compile(r"Заняло \d+ с, ожидалось \d+ с"))
+
+
+@pytest.mark.usefixtures("furnished")
+@pytest.mark.parametrize(("stage", "done", "total", "share"), [("tokenizing", 30, 100, "30%"), ("fitting_tokenizer", 0, 0, "")])
+def test_what_comes_before_the_first_iteration_tells_how_far_it_is(
+    visit: Any, server: Any, stage: str, done: int, total: int, share: str
+) -> None:
+    status = server.get("/training_status") | {"state": "running", "model": MODEL, "books": [BOOK], "parameters": None}
+    status |= {"stage": stage, "stage_done": done, "stage_total": total, "iteration": 0, "iterations": None}
+    visitor = visit(locale="en-US")
+    told = f"event: status\ndata: {json.dumps(status)}\n\n"
+    visitor.context.route("**/training_status", lambda route: route.fulfill(json=status))
+    visitor.context.route("**/training_events*", lambda route: route.fulfill(content_type="text/event-stream", body=told))
+    page = visitor.open(f"/training?model={MODEL}")
+    expect(page.locator("[data-live=iteration]")).to_have_text("Preparing")
+    expect(page.locator("[data-live=percent]")).to_have_text(share)
+    bar = page.locator("[data-live=bar]")
+    assert bar.get_attribute("value") == (str(done / total) if total else None)
