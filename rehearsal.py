@@ -8,8 +8,9 @@ Not here: memory (forecast.py), where models and books come from.
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from azr_trainer import MOST_VAL_TOKENS, SAMPLE_SECONDS, AZRTrainer, TrainerState
@@ -25,8 +26,9 @@ from selfplay.leash import MIN_ITERATIONS, Starter
 from selfplay.text import TextEnvironment
 from tokenizer import Tokenizer
 
-ITERATION_SECONDS, SELF_PLAY_SECONDS = 2.0, 2.0  # what measuring each of them may take
-REPEATED, QUICK_SECONDS = 3, 0.5  # iterations of a size that take no longer; of them the quickest counts: others only disturb
+ITERATION_SECONDS, SELF_PLAY_SECONDS = 10.0, 4.0  # what measuring each of them may take
+REPEATED = 3  # iterations of a size beside its first, which warms up; their median counts
+QUICK_SECONDS, SLOW_SECONDS = 0.5, 4.0  # what takes longer than the one is repeated once, than the other not at all
 
 
 @dataclass(frozen=True)
@@ -96,22 +98,29 @@ def rehearse(
 
 
 def straight_line(measure: Callable[[int], float], size: int, budget_seconds: float) -> float:
-    """The seconds of `measure(size)`: measured where the budget reaches that far, else continued from the two largest sizes.
+    """The seconds of `measure(size)`: measured where the budget reaches that far, else continued from a sixteenth and a quarter of it.
 
-    Sizes are a sixteenth of `size`, an eighth, a quarter, a half and all of it; two of them are measured whatever they take.
+    Those two are measured whatever they take: a line through sizes that are closer together tells what disturbed them.
     """
-    started_at = time.perf_counter()
-    points: list[tuple[int, float]] = []
-    for part in sorted({max(1, size >> halvings) for halvings in range(5)}):
-        began_at = time.perf_counter()
-        points.append((part, measure(part)))
-        now = time.perf_counter()
-        if len(points) >= 2 and now - started_at + 2 * (now - began_at) > budget_seconds:
+    began_at, points = time.perf_counter(), list[tuple[int, float]]()
+    for part in sorted({max(1, size >> 4), max(1, size >> 2), size}):
+        left = budget_seconds - (time.perf_counter() - began_at)
+        if len(points) == 2 and 2 * _continued(points, part) > left:  # the first iteration warms up
             break
-    if points[-1][0] == size:
-        return points[-1][1]
-    (x0, y0), (x1, y1) = points[-2:]
+        points.append((part, measure(part)))
+    return points[-1][1] if points[-1][0] == size else _continued(points, size)
+
+
+def _continued(points: Sequence[tuple[int, float]], size: int) -> float:
+    (x0, y0), (x1, y1) = points
     return y1 + max(0.0, y1 - y0) / (x1 - x0) * (size - x1)
+
+
+def is_enough(taken: Sequence[float]) -> bool:
+    """Whether a size has been measured; `taken` are the seconds of its iterations so far."""
+    if taken[-1] > SLOW_SECONDS:
+        return True
+    return len(taken) > (1 if taken[-1] > QUICK_SECONDS else REPEATED)
 
 
 class _Rehearsal:
@@ -168,16 +177,16 @@ class _Rehearsal:
         return sampled_at - started_at, (time.perf_counter() - sampled_at) * val_tokens / seen
 
     def _iteration(self, trainer: AZRTrainer) -> float:
-        """Seconds of the quickest of a few iterations, the first left out: it warms up. A slow first one is not repeated."""
+        """The median seconds of a few iterations, the first left out where there are others."""
         before, taken = 0.0, []
         for event in trainer.run():
             self._go_on()
             if isinstance(event, IterationDone):
                 taken.append(event.elapsed_seconds - before)
                 before = event.elapsed_seconds
-                if len(taken) > REPEATED or (taken[-1] > QUICK_SECONDS and not trainer.learner.warms_up):
+                if len(taken) > REPEATED or (is_enough(taken) and not trainer.learner.warms_up):
                     break
-        return min(taken[1:] or taken)
+        return statistics.median(taken[1:] or taken)
 
     def _trainer(self, config: TrainConfig, self_play: SelfPlay | None) -> AZRTrainer:
         iterations = config.iterations and max(config.iterations, REPEATED + 2)  # never to its end

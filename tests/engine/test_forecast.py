@@ -47,25 +47,39 @@ def test_pace_tells_speed_and_epoch() -> None:
 
 def test_straight_line_measures_the_whole_where_the_budget_reaches() -> None:
     asked = []
-    assert straight_line(lambda size: asked.append(size) or size * 2.0, 16, budget_seconds=60) == 32.0
-    assert asked == [1, 2, 4, 8, 16]
+    assert straight_line(lambda size: asked.append(size) or size * 2.0, 16, budget_seconds=70) == 32.0
+    assert asked == [1, 4, 16]
 
 
 def test_straight_line_goes_on_from_two_sizes_where_it_does_not() -> None:
     asked = []
     assert straight_line(lambda size: asked.append(size) or 10.0 + size, 64, budget_seconds=0) == 10.0 + 64
-    assert asked == [4, 8]
+    assert asked == [4, 16]
+
+
+def test_straight_line_leaves_out_the_whole_when_two_of_it_would_take_too_long() -> None:
+    asked = []
+    assert straight_line(lambda size: asked.append(size) or size * 2.0, 16, budget_seconds=63.9) == 32.0
+    assert asked == [1, 4]
 
 
 def test_straight_line_never_falls() -> None:
-    assert straight_line(lambda size: 5.0 - size, 64, budget_seconds=0) == 5.0 - 8
+    assert straight_line(lambda size: 100.0 - size, 64, budget_seconds=0) == 100.0 - 16
 
 
-@pytest.mark.parametrize(("size", "sizes"), [(1, [1]), (3, [1, 3])])
+@pytest.mark.parametrize(("size", "sizes"), [(1, [1]), (2, [1, 2]), (3, [1, 3])])
 def test_straight_line_of_a_small_size_measures_each_once(size: int, sizes: list[int]) -> None:
     asked = []
     straight_line(lambda part: asked.append(part) or 1.0, size, budget_seconds=60)
     assert asked == sizes
+
+
+@pytest.mark.parametrize(
+    ("seconds", "iterations"), [([0.1, 0.1, 0.1, 0.1, 0.1], 4), ([1.0, 0.8, 0.8], 2), ([1.0, 0.4, 0.4, 0.4, 0.4], 4), ([5.0, 4.5], 1)]
+)
+def test_quick_iterations_are_repeated_slower_ones_once_and_slow_ones_not(seconds: list[float], iterations: int) -> None:
+    counts = (count for count in range(1, len(seconds) + 1) if rehearsal.is_enough(seconds[:count]))
+    assert next(counts) == iterations
 
 
 # ---- for real ----------------------------------------------------------------------------------------------------------
