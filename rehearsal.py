@@ -26,7 +26,7 @@ from selfplay.leash import MIN_ITERATIONS, Starter
 from selfplay.text import TextEnvironment
 from tokenizer import Tokenizer
 
-ITERATION_SECONDS, SELF_PLAY_SECONDS = 10.0, 4.0  # what measuring each of them may take
+ITERATION_SECONDS, SELF_PLAY_SECONDS = 12.0, 4.0  # what measuring each of them may take
 REPEATED = 3  # iterations of a size beside its first, which warms up; their median counts
 QUICK_SECONDS, SLOW_SECONDS = 0.5, 4.0  # what takes longer than the one is repeated once, than the other not at all
 
