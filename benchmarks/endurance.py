@@ -5,17 +5,18 @@
 Small preset and the example book with the defaults, self-play on, but evaluations and checkpoints often, because those are what
 could leak. Of each minute both the least and the most that the process held are told: a leak lifts the least, memory that breaks
 into pieces the most. The first fifth of the time warms up and does not count. The slopes of the rest are those of least squares,
-in MB an hour. Linux only.
+in MB an hour, with their standard errors. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import workflows
@@ -27,7 +28,7 @@ from memory import forget_peak_bytes, peak_bytes, use_one_heap
 from workspace import Workspace
 
 WARMING = 0.2  # of the time
-MINUTE, SAMPLE_SECONDS = 60.0, 0.25
+MINUTE, SAMPLE_SECONDS = 60.0, 0.05  # short enough to see the moment after a checkpoint, where memory is given back
 
 
 def main() -> None:
@@ -39,8 +40,8 @@ def main() -> None:
         samples = list(measure(Workspace(Path(folder)), round(minutes)))
     for name, sizes in zip(("least", "most"), zip(*samples, strict=True), strict=True):
         counted = sizes[round(WARMING * minutes) :]
-        slope, _ = statistics.linear_regression(range(len(counted)), counted)
-        print(f"{name} of a minute: {min(counted):.1f} to {max(counted):.1f} MB, {slope * 60:+.2f} MB an hour")
+        slope, error = (60 * value for value in _slope(counted))
+        print(f"{name} of a minute: {min(counted):.1f} to {max(counted):.1f} MB, {slope:+.2f} MB an hour, standard error {error:.2f}")
 
 
 def measure(workspace: Workspace, minutes: int) -> Iterator[tuple[float, float]]:
@@ -54,6 +55,14 @@ def measure(workspace: Workspace, minutes: int) -> Iterator[tuple[float, float]]
         print(f"{minute:4d} min, iteration {status.iteration}, {least:.1f} to {most:.1f} MB", flush=True)
         yield least, most
     runner.close(timeout_seconds=600)
+
+
+def _slope(values: Sequence[float]) -> tuple[float, float]:
+    """Of least squares over the values' numbers, and its standard error."""
+    slope, intercept = statistics.linear_regression(range(len(values)), values)
+    rest = sum((value - intercept - slope * number) ** 2 for number, value in enumerate(values))
+    spread = sum((number - (len(values) - 1) / 2) ** 2 for number in range(len(values)))
+    return slope, math.sqrt(rest / max(1, len(values) - 2) / spread)
 
 
 def _resident_mb_after(seconds: float) -> float:
