@@ -18,7 +18,7 @@ from learner import pays_to_compile
 ROOT = Path(__file__).resolve().parent
 COMPUTING = (  # the modules and folders on which the numbers of a training depend
     "azr_trainer", "bigram_start", "capture", "corpus", "devices", "distributed", "generation", "kernels", "learner", "loss_guard",
-    "model", "muon", "optim", "policy_gradient", "selfplay", "tokenizer",
+    "model", "optim", "optimizers", "policy_gradient", "selfplay", "tokenizer",
 )  # fmt: skip
 FREE = frozenset({  # settings that may change without changing any number
     "iterations", "eval_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes",

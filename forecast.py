@@ -28,7 +28,7 @@ from training_run import TrainingPlan
 from workspace import Workspace
 
 CHARACTERS_PER_TOKEN = 3.5  # of Russian and English prose with vocabularies of 5,000 to 15,000; a first guess only
-PROCESS_BYTES = 600_000_000  # Python, torch and its buffers while it computes, what a rehearsal leaves behind, and a book of a million characters
+PROCESS_BYTES = 525_000_000  # Python, torch and its buffers while it computes, what a rehearsal leaves behind, and a book of a million characters
 RESTING_BYTES = 230_000_000  # of them this process holds already
 SAMPLE_CHARACTERS = 400_000  # of the books are rehearsed on
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from config import TrainConfig
 from devices import choose_precision
 from model import Transformer
-from muon import Muon
+from optimizers import AdamW, Muon, Optimizer
 
 Factor = tuple[float, float]  # of new books, and of those that have been read once
 
@@ -47,10 +47,10 @@ class Optimizers:
             {"params": groups["head"], "weight_decay": config.weight_decay, "factor": HEAD_FACTOR if muon else ADAMW_FACTOR},
             {"params": groups["vectors"], "weight_decay": 0.0, "factor": ADAMW_FACTOR},
         ]
-        self._optimizers: list[torch.optim.Optimizer] = []
+        self._optimizers: list[Optimizer] = []
         device = matrices[0].device
         if muon:
-            muon_groups = [
+            muon_groups: list[dict[str, Any]] = [
                 {"params": heads, "factor": MUON_FACTOR, "pieces": model.config.num_heads},
                 {"params": matrices, "factor": MUON_FACTOR},
             ]
@@ -60,8 +60,7 @@ class Optimizers:
             adamw_groups.append({"params": heads + matrices, "weight_decay": config.weight_decay, "factor": ADAMW_FACTOR})
         betas = (0.8, 0.95) if muon else (0.9, 0.99)
         graphs = device.type == "cuda"  # a CUDA graph reads its rates from the card's memory
-        adamw = torch.optim.AdamW(adamw_groups, betas=betas, eps=1e-10 if muon else 1e-8, fused=True, capturable=graphs)
-        self._optimizers.append(adamw)
+        self._optimizers.append(AdamW(adamw_groups, betas=betas, eps=1e-10 if muon else 1e-8))
         for settings in self._groups():
             settings["lr"] = torch.zeros((), device=device) if graphs else 0.0
 
@@ -87,7 +86,7 @@ class Optimizers:
 
     def zero_grad(self) -> None:
         for optimizer in self._optimizers:
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
 
     def state(self) -> dict[str, Tensor]:
         """Every state tensor under "<parameter name>/<key>"."""

@@ -21,7 +21,7 @@ from config import PRESETS, ModelConfig
 from devices import autocast, choose_precision
 from generation import draw
 from model import Rotary
-from muon import Muon
+from optimizers import Muon
 
 TIMES = 15
 BATCH_TOKENS, ROLLOUT_ROWS = 2048, 32
@@ -71,7 +71,7 @@ def operations(shape: ModelConfig) -> Iterator[tuple[str, Work, Work]]:
     yield "RMSNorm, float32 to what is multiplied", lambda: normalised(norm), lambda: normalised(quick_norm)
     plain, quick = torch.nn.Dropout(0.1), kernels.Dropout(0.1)
     yield "dropout, once", lambda: _back(plain(x)), lambda: _back(quick(x))
-    yield "Muon step", torch.optim.Muon(matrices(shape)).step, Muon(groups(matrices(shape), shape), dtype=DTYPE).step
+    yield "Muon step", torch.optim.Muon(matrices(shape)).step, Muon(groups(matrices(shape), shape), weight_decay=0.1, dtype=DTYPE).step
     p, generator = torch.rand(ROLLOUT_ROWS, shape.vocab_size).softmax(-1), torch.Generator()
     yield (
         f"drawing {ROLLOUT_ROWS} tokens",
@@ -102,7 +102,7 @@ def groups(parameters: list[torch.nn.Parameter], shape: ModelConfig) -> list[dic
     """`matrices` as the product groups them: queries, keys and values are cut into heads."""
     of_heads = [parameter for number, parameter in enumerate(parameters) if number % PER_BLOCK < 3]
     rest = [parameter for number, parameter in enumerate(parameters) if number % PER_BLOCK >= 3]
-    return [{"params": of_heads, "pieces": shape.num_heads}, {"params": rest}]
+    return [{"params": of_heads, "pieces": shape.num_heads, "lr": 1e-3}, {"params": rest, "lr": 1e-3}]
 
 
 def medians(*works: Work) -> list[float]:

@@ -14,7 +14,6 @@ from kernels.attention import LONGEST_KEPT, MATRICES_AT_ONCE, QUERIES_AT_ONCE
 from kernels.blocks import NUMBERS_AT_ONCE
 from kernels.head import ROWS_AT_ONCE
 from model import Rotary
-from muon import Muon, orthogonalised
 
 
 @pytest.fixture(autouse=True)
@@ -208,58 +207,3 @@ def test_dropout_in_evaluation_and_of_nothing_changes_nothing() -> None:
     x = torch.randn(5, 5)
     assert torch.equal(kernels.Dropout(0.5).eval()(x), x)
     assert torch.equal(kernels.Dropout(0.0)(x), x)
-
-
-# ---- Muon --------------------------------------------------------------------------------------------------------------
-
-
-def test_muon_moves_nearly_as_torchs_own() -> None:
-    shapes = ((16, 16), (32, 16), (16, 32), (16, 16), (32, 16))
-    ours = [torch.nn.Parameter(torch.randn(*shape)) for shape in shapes]
-    theirs, start = ([torch.nn.Parameter(p.detach().clone()) for p in ours] for _ in range(2))
-    optimizer, stock = Muon(ours, lr=0.02, weight_decay=0.1, dtype=torch.bfloat16), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1)
-    for _ in range(4):
-        for a, b in zip(ours, theirs, strict=True):
-            a.grad = torch.randn_like(a)
-            b.grad = a.grad.clone()
-        optimizer.step()
-        stock.step()
-    for a, b, c in zip(ours, theirs, start, strict=True):
-        moved, wanted = (a - c).detach().flatten(), (b - c).detach().flatten()
-        assert F.cosine_similarity(moved, wanted, dim=0) > 0.98
-        assert float(moved.norm() / wanted.norm()) == pytest.approx(1.0, abs=0.15)  # singular values about 1 instead of 0.9
-    assert F.cosine_similarity(*((a[n] - start[n]).detach().flatten() for a, n in ((ours, 0), (theirs, 3))), dim=0) < 0.5
-
-
-@pytest.mark.parametrize("shape", [(40, 20), (20, 40), (30, 30), (24, 30)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_orthogonalised_keeps_directions_and_makes_singular_values_near_one(shape: tuple[int, int], dtype: torch.dtype) -> None:
-    x = torch.randn(3, *shape) * torch.tensor([1e-6, 1.0, 1e3])[:, None, None]
-    u, values, v = torch.linalg.svd(x, full_matrices=False)
-    values[:, -1] = 0.004 * values.square().sum(1).sqrt()  # about the least that is led up
-    made = orthogonalised(u @ torch.diag_embed(values) @ v, dtype).float()
-    led = (u.mT @ made @ v.mT).diagonal(dim1=1, dim2=2)
-    exact = dtype == torch.float32
-    assert led[:, :-1].min() > (0.78 if exact else 0.68) and led.max() < 1.25
-    assert led[:, -1].min() > (0.78 if exact else 0.5)
-    assert values.max() > 1000
-
-
-def test_muon_moves_the_pieces_of_a_matrix_like_matrices_of_their_own() -> None:
-    whole, uncut = (torch.nn.Parameter(torch.zeros(32, 16)) for _ in range(2))
-    apart = [torch.nn.Parameter(torch.zeros(8, 16)) for _ in range(4)]
-    whole.grad = uncut.grad = torch.randn(32, 16)
-    for parameter, grad in zip(apart, whole.grad.split(8), strict=True):
-        parameter.grad = grad
-    groups: list[dict[str, object]] = [{"params": [whole], "pieces": 4}, {"params": apart}, {"params": [uncut]}]
-    Muon(groups, lr=0.1, weight_decay=0.0, dtype=torch.float32).step()
-    assert torch.allclose(whole, torch.cat(apart), atol=1e-5)
-    assert not torch.allclose(whole, uncut, atol=1e-2)
-
-
-def test_muon_leaves_a_parameter_without_gradient_alone() -> None:
-    still, moved = (torch.nn.Parameter(torch.ones(4, 4)) for _ in range(2))
-    moved.grad = torch.eye(4)
-    Muon([still, moved], lr=0.1, weight_decay=0.1, dtype=torch.float32).step()
-    assert (still == 1).all()
-    assert not (moved == 1).all()

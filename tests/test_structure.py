@@ -16,7 +16,7 @@ LEVELS = {
     "workspace": 1,
     "i18n": 1,
     "kernels": 1,
-    "muon": 1,
+    "optimizers": 1,
     "capture": 1,
     "memory": 1,
     "loss_guard": 1,

@@ -41,7 +41,6 @@ for event in workflows.train(ws, plan(ws, iterations=None, eval_every=3, checkpo
 
 TRAININGS = """
 import os, random, signal, sys, time
-import torch._dynamo  # which torch imports when it is first needed: once here instead of in each child
 import azr_trainer, checkpoint_store, forecast, selfplay.leash, workflows
 from tests.engine.engine_kit import MODEL, SELF_PLAY, changed, plan
 from workspace import Workspace

@@ -6,18 +6,18 @@ small model has dozens of little ones and each small operation costs its overhea
 small square; and the number format can be chosen, because a processor without bfloat16 multiplies it many times slower. A matrix
 that is really several, one below the other, such as the queries of all heads, can be cut into them: each learns better by itself,
 and they are so wide that orthogonalising them costs nearly nothing.
-
-Not here: which parameters are matrices, learning rates, schedules.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from optimizers.frame import Optimizer, with_gradients
 
 Polynomial = tuple[float, float, float]  # a x + b x^3 + c x^5
 
@@ -34,25 +34,22 @@ WIDE = 1.5  # times as many columns as rows; then joining two steps costs less t
 EPS = 1e-7
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Optimizer):
     """For 2-D parameters (rows, columns); `dtype` is the format of the orthogonalisation. Nesterov momentum, decoupled decay.
 
-    A group's "pieces" (1 by default) tells into how many its matrices are cut; it divides their rows.
+    A group's "lr" may be a tensor () on the card. Its "pieces" (1 by default) tells into how many its matrices are cut, and divides their rows.
     """
 
-    def __init__(
-        self, params: Iterable[Any], *, lr: float = 1e-3, momentum: float = 0.95, weight_decay: float = 0.1, dtype: torch.dtype
-    ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "pieces": 1})
+    def __init__(self, groups: Iterable[Mapping[str, Any]], *, weight_decay: float, dtype: torch.dtype) -> None:
+        super().__init__(groups, momentum=0.95, weight_decay=weight_decay, pieces=1)
         self._dtype = dtype
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:
         for group in self.param_groups:
             by_shape: dict[tuple[int, ...], list[Tensor]] = {}
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    by_shape.setdefault(tuple(parameter.shape), []).append(parameter)
+            for parameter, _ in with_gradients(group):
+                by_shape.setdefault(tuple(parameter.shape), []).append(parameter)
             for shape, parameters in by_shape.items():
                 momenta = self._momenta(parameters, group["momentum"])  # (n, rows, columns)
                 pieces = momenta.reshape(-1, shape[0] // group["pieces"], shape[1])
