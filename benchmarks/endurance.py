@@ -1,16 +1,17 @@
 """Does memory grow? An endless training in a thread as the server runs it, its memory told once a minute, and the slope of that.
 
-    python -m benchmarks.endurance --hours 1
+    PYTHONMALLOC=malloc python -m benchmarks.endurance --hours 1
 
 Small preset and the example book with the defaults, self-play on, but evaluations and checkpoints often, because those are what
-could leak. Of each minute both the least and the most that the process held are told: a leak lifts the least, memory that breaks
-into pieces the most. The first fifth of the time warms up and does not count. The slopes of the rest are those of least squares,
+could leak. Of each minute the least and the most that the process held are told, which memory that breaks into pieces lifts, and the
+least that was in use, by the C library's own count, which a leak lifts. That count knows Python's objects only with PYTHONMALLOC=malloc. The first fifth of the time warms up and does not count. The slopes of the rest are those of least squares,
 in MB an hour, with their standard errors. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import math
 import os
 import statistics
@@ -38,22 +39,23 @@ def main() -> None:
     use_one_heap()  # as the server does
     with tempfile.TemporaryDirectory() as folder:
         samples = list(measure(Workspace(Path(folder)), round(minutes)))
-    for name, sizes in zip(("least", "most"), zip(*samples, strict=True), strict=True):
+    for name, sizes in zip(("least held", "most held", "least in use"), zip(*samples, strict=True), strict=True):
         counted = sizes[round(WARMING * minutes) :]
         slope, error = (60 * value for value in _slope(counted))
         print(f"{name} of a minute: {min(counted):.1f} to {max(counted):.1f} MB, {slope:+.2f} MB an hour, standard error {error:.2f}")
 
 
-def measure(workspace: Workspace, minutes: int) -> Iterator[tuple[float, float]]:
-    """The least and the most MB held in each minute."""
+def measure(workspace: Workspace, minutes: int) -> Iterator[tuple[float, float, float]]:
+    """The least and the most MB held in each minute, and the least in use."""
     runner = endless(workspace)
     for minute in range(1, minutes + 1):
         forget_peak_bytes()
-        least = min(_resident_mb_after(SAMPLE_SECONDS) for _ in range(round(MINUTE / SAMPLE_SECONDS)))
+        seen = [_mb_after(SAMPLE_SECONDS) for _ in range(round(MINUTE / SAMPLE_SECONDS))]
+        least, used = (min(sizes) for sizes in zip(*seen, strict=True))
         most, status = (peak_bytes() or 0) / 1e6, runner.status()
         assert status.error is None, status.error
-        print(f"{minute:4d} min, iteration {status.iteration}, {least:.1f} to {most:.1f} MB", flush=True)
-        yield least, most
+        print(f"{minute:4d} min, iteration {status.iteration}, {least:.1f} to {most:.1f} MB, in use {used:.2f} MB", flush=True)
+        yield least, most, used
     runner.close(timeout_seconds=600)
 
 
@@ -65,9 +67,27 @@ def _slope(values: Sequence[float]) -> tuple[float, float]:
     return slope, math.sqrt(rest / max(1, len(values) - 2) / spread)
 
 
-def _resident_mb_after(seconds: float) -> float:
+def _mb_after(seconds: float) -> tuple[float, float]:
+    """Resident, and in use."""
     time.sleep(seconds)
-    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    resident = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    count = _Count.of_libc()
+    return resident / 1e6, (count.uordblks + count.hblkhd) / 1e6
+
+
+class _Count(ctypes.Structure):
+    """glibc's struct mallinfo2: bytes in use are those of the heaps (uordblks) and those mapped one by one (hblkhd)."""
+
+    uordblks: int
+    hblkhd: int
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+
+    @classmethod
+    def of_libc(cls) -> _Count:
+        function = ctypes.CDLL(None).mallinfo2
+        function.restype = cls
+        count: _Count = function()
+        return count
 
 
 def endless(workspace: Workspace) -> JobRunner:

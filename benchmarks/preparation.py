@@ -1,4 +1,4 @@
-"""What comes before the first iteration: seconds and most memory of each stage, for a new model and a book of any size.
+"""What comes before the first iteration, and that one: seconds and most memory of each stage, for a new model and a book of any size.
 
     python -m benchmarks.preparation --book FILE [--preset small]
 
@@ -17,9 +17,11 @@ import workflows
 from benchmarks.first_experiment import EXAMPLE
 from config import PRESETS, TrainConfig
 from corpus import library
-from events import RunStarted, StageBegun
+from events import IterationDone, StageBegun
 from memory import forget_peak_bytes, peak_bytes, use_one_heap
 from workspace import Workspace
+
+WORTH_TELLING = 0.05  # seconds of a stage
 
 
 def main() -> None:
@@ -45,11 +47,12 @@ def measure(workspace: Workspace, file: Path, preset: str) -> Iterator[tuple[str
     for event in workflows.train(workspace, plan):
         if isinstance(event, StageBegun) and event.stage.value == now:
             continue
-        if isinstance(event, StageBegun | RunStarted):
-            yield now, time.perf_counter() - began_at, peak_bytes() or 0
+        if isinstance(event, StageBegun | IterationDone):
+            if (seconds := time.perf_counter() - began_at) > WORTH_TELLING:
+                yield now, seconds, peak_bytes() or 0
             began_at, now = time.perf_counter(), event.stage.value if isinstance(event, StageBegun) else ""
             forget_peak_bytes()
-        if isinstance(event, RunStarted):
+        if isinstance(event, IterationDone):
             return
 
 

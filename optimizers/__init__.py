@@ -1,7 +1,7 @@
 """Optimizers that take part in a training without torch's compiler.
 
-torch.optim.Optimizer imports it as soon as one is made: seconds of a person's waiting and 75 MB, for nothing where nothing is
-compiled. So the frame is written out here; AdamW's arithmetic is torch's own.
+torch.optim.Optimizer imports it as soon as one is made: a second or more of a person's waiting and 75 MB, for nothing where nothing
+is compiled (`python -m benchmarks.preparation`). So the frame is written out here; AdamW's arithmetic is torch's own.
 
 Not here: which parameters belong to which group, learning rates, schedules.
 """
