@@ -29,6 +29,7 @@ from memory import forget_peak_bytes, peak_bytes, use_one_heap
 from workspace import Workspace
 
 WARMING = 0.2  # of the time
+NAMES = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")  # of mallinfo2
 MINUTE, SAMPLE_SECONDS = 60.0, 0.05  # short enough to see the moment after a checkpoint, where memory is given back
 
 
@@ -80,7 +81,7 @@ class _Count(ctypes.Structure):
 
     uordblks: int
     hblkhd: int
-    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+    _fields_ = [(name, ctypes.c_size_t) for name in NAMES]
 
     @classmethod
     def of_libc(cls) -> _Count:
