@@ -30,6 +30,7 @@ SPLIT_PATTERN = (
 
 PIECE = 50_000  # characters
 PIECES_AT_ONCE = 16  # for all cores
+REMEMBERED = 1_000  # words whose tokens the library keeps; by itself 10,000, about 10 MB that fill in the course of hours
 
 _SEAM = re.compile(r"\n(?=[^\W\d_])")
 
@@ -40,6 +41,7 @@ class Tokenizer:
     def __init__(self, engine: tokenizers.Tokenizer) -> None:
         self._engine = engine
         self._engine.encode_special_tokens = True
+        self._engine.model._resize_cache(REMEMBERED)
         self.size: int = engine.get_vocab_size()
         end_of_text = engine.token_to_id(END_OF_TEXT)
         assert end_of_text is not None

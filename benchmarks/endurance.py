@@ -72,12 +72,17 @@ def _mb_after(seconds: float) -> tuple[float, float]:
     """Resident, and in use."""
     time.sleep(seconds)
     resident = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return resident / 1e6, in_use_bytes() / 1e6
+
+
+def in_use_bytes() -> int:
+    """What was asked of glibc and not given back: in its heaps (uordblks) and mapped piece by piece (hblkhd)."""
     count = _Count.of_libc()
-    return resident / 1e6, (count.uordblks + count.hblkhd) / 1e6
+    return count.uordblks + count.hblkhd
 
 
 class _Count(ctypes.Structure):
-    """glibc's struct mallinfo2: bytes in use are those of the heaps (uordblks) and those mapped one by one (hblkhd)."""
+    """glibc's struct mallinfo2."""
 
     uordblks: int
     hblkhd: int

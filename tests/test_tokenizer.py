@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tokenizer as tokenizer_module
+from benchmarks.endurance import in_use_bytes
 from config import ModelConfig
 from export import huggingface
 from tokenizer import END_OF_TEXT, Tokenizer
 
 VOCAB_SIZE = 1500
+LETTERS = str.maketrans("0123456789", "абвгдежзий")
 
 PROSE = """\
 Библиотекарша закрыла ставни и зажгла лампу. За окном шумело море, и в этом шуме ей слышался чей-то голос: «Читай дальше».
@@ -190,3 +193,14 @@ def test_the_comparison_sees_another_pattern(folder: Path, tmp_path: Path) -> No
     stock = AutoTokenizer.from_pretrained(tmp_path)
     differing = [sample for sample, text in SAMPLES.items() if stock(text)["input_ids"] != fitted().encode(text)]
     assert {"russian prose", "code", "numbers"} <= set(differing)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="counted by glibc")
+def test_new_words_do_not_fill_the_memory() -> None:
+    """Self-play takes prompts from everywhere in a book, for weeks."""
+    tokenizer = Tokenizer.fit(["мама мыла раму " * 50], 300)
+    words = ["слово" + str(number).translate(LETTERS) for number in range(20_000)]
+    tokenizer.encode(" ".join(words[:2_000]))
+    before = in_use_bytes()
+    tokenizer.encode(" ".join(words))
+    assert in_use_bytes() - before < 1_000_000
