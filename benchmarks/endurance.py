@@ -51,8 +51,7 @@ def measure(workspace: Workspace, minutes: int) -> Iterator[tuple[float, float, 
     runner = endless(workspace)
     for minute in range(1, minutes + 1):
         forget_peak_bytes()
-        seen = [_mb_after(SAMPLE_SECONDS) for _ in range(round(MINUTE / SAMPLE_SECONDS))]
-        least, used = (min(sizes) for sizes in zip(*seen, strict=True))
+        least, used = (min(sizes) for sizes in zip(*_seen_until(time.monotonic() + MINUTE), strict=True))
         most, status = (peak_bytes() or 0) / 1e6, runner.status()
         assert status.error is None, status.error
         print(f"{minute:4d} min, iteration {status.iteration}, {least:.1f} to {most:.1f} MB, in use {used:.2f} MB", flush=True)
@@ -68,9 +67,14 @@ def _slope(values: Sequence[float]) -> tuple[float, float]:
     return slope, math.sqrt(rest / max(1, len(values) - 2) / spread)
 
 
-def _mb_after(seconds: float) -> tuple[float, float]:
-    """Resident, and in use."""
-    time.sleep(seconds)
+def _seen_until(end: float) -> Iterator[tuple[float, float]]:
+    """MB that are resident, and in use, again and again; counting what is in use takes milliseconds."""
+    while time.monotonic() < end:
+        time.sleep(SAMPLE_SECONDS)
+        yield _mb()
+
+
+def _mb() -> tuple[float, float]:
     resident = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return resident / 1e6, in_use_bytes() / 1e6
 
