@@ -4,8 +4,9 @@
 
 Small preset and the example book with the defaults, self-play on, but evaluations and checkpoints often, because those are what
 could leak. Of each minute the least and the most that the process held are told, which memory that breaks into pieces lifts, and the
-least that was in use, by the C library's own count, which a leak lifts. That count knows Python's objects only with PYTHONMALLOC=malloc. The first fifth of the time warms up and does not count. The slopes of the rest are those of least squares,
-in MB an hour, with their standard errors. Linux only.
+least that was in use, by the C library's own count, which a leak lifts. That count knows Python's objects only with PYTHONMALLOC=malloc.
+The first fifth of the time warms up and does not count. The slopes of the rest are those of least squares, in MB an hour, with their
+standard errors. Linux with glibc 2.33 or newer.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,16 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
+def _step_alike(first: tuple[Any, list[Parameter]], second: tuple[Any, list[Parameter]]) -> None:
+    """Four steps of two optimizers, with the same gradients."""
+    for _ in range(4):
+        for a, b in zip(first[1], second[1], strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        first[0].step()
+        second[0].step()
+
+
 # ---- Muon --------------------------------------------------------------------------------------------------------------
 
 
@@ -33,12 +44,7 @@ def test_muon_moves_nearly_as_torchs_own() -> None:
     ours = [Parameter(torch.randn(*shape)) for shape in shapes]
     theirs, start = ([Parameter(p.detach().clone()) for p in ours] for _ in range(2))
     optimizer, stock = _muon(ours, lr=0.02, dtype=torch.bfloat16), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1)
-    for _ in range(4):
-        for a, b in zip(ours, theirs, strict=True):
-            a.grad = torch.randn_like(a)
-            b.grad = a.grad.clone()
-        optimizer.step()
-        stock.step()
+    _step_alike((optimizer, ours), (stock, theirs))
     for a, b, c in zip(ours, theirs, start, strict=True):
         moved, wanted = (a - c).detach().flatten(), (b - c).detach().flatten()
         assert F.cosine_similarity(moved, wanted, dim=0) > 0.98
@@ -92,12 +98,7 @@ def test_adamw_moves_bit_for_bit_as_torchs_own() -> None:
         kind([{"params": [p], **rate} for p, rate in zip(all_of_them, rates, strict=True)], **settings, **more)  # type: ignore[operator]
         for kind, all_of_them, more in ((AdamW, ours, {}), (torch.optim.AdamW, theirs, {"fused": True}))
     )
-    for _ in range(4):
-        for a, b in zip(ours, theirs, strict=True):
-            a.grad = torch.randn_like(a)
-            b.grad = a.grad.clone()
-        optimizer.step()
-        stock.step()
+    _step_alike((optimizer, ours), (stock, theirs))
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     for a, b in zip(ours, theirs, strict=True):
         assert {key: value.tolist() for key, value in optimizer.state[a].items()} == {key: v.tolist() for key, v in stock.state[b].items()}
