@@ -10,7 +10,7 @@ Shapes: B sequences, T tokens, C d_model, H heads, K head_dim; n = rows x H matr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -47,37 +47,30 @@ class _CausalAttention(torch.autograd.Function):
     def forward(ctx: Any, qkv: Tensor, num_heads: int, cos: Tensor | None, sin: Tensor | None) -> Tensor:
         pieces = _Pieces(qkv, num_heads, cos, sin)
         y = qkv.new_empty(*qkv.shape[:2], num_heads, pieces.head_dim)
-        kept = []
+        heads, kept = [], []
         with torch.autocast("cpu", enabled=False):  # it would make the scores float32
             for rows in pieces.rows(len(qkv)):
-                q, k, v = pieces.heads(qkv[rows])
-                for first, last in pieces.queries():
+                q, k, v = x = pieces.heads(qkv[rows])
+                heads.append(x)
+                for first, last in pieces.queries:
                     p = pieces.probabilities(q, k, first, last)
                     y[rows, first:last] = torch.bmm(p, v[:, :last]).view(-1, num_heads, last - first, pieces.head_dim).transpose(1, 2)
                     kept.append(p)
         ctx.pieces = pieces
-        ctx.save_for_backward(qkv, *(kept if qkv.shape[1] <= LONGEST_KEPT else []))
+        ctx.save_for_backward(*heads, *(kept if qkv.shape[1] <= LONGEST_KEPT else []))  # heads are as large as qkv, which is freed
         return y.flatten(2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         pieces: _Pieces = ctx.pieces
-        qkv, *probabilities = ctx.saved_tensors
-        kept = iter(probabilities)
-        grad_qkv = torch.empty_like(qkv)
-        for rows in pieces.rows(len(qkv)):
-            q, k, v = pieces.heads(qkv[rows])
-            grad_y = gradients[0][rows].view(-1, pieces.length, pieces.num_heads, pieces.head_dim).transpose(1, 2).reshape(q.shape)
-            grads = torch.zeros(3, *q.shape, dtype=q.dtype)  # of q, k, v
-            for first, last in pieces.queries():
-                p = next(kept, None)
-                p = pieces.probabilities(q, k, first, last) if p is None else p
-                grad_p = torch.bmm(grad_y[:, first:last], v[:, :last].mT)
-                grad_scores = torch.ops.aten._softmax_backward_data(grad_p, p, -1, p.dtype)
-                grads[0, :, first:last] = torch.bmm(grad_scores, k[:, :last])
-                grads[1, :, :last] += torch.bmm(grad_scores.mT, q[:, first:last])
-                grads[2, :, :last] += torch.bmm(p.mT, grad_y[:, first:last])
-            pieces.put(grad_qkv[rows], grads)
+        grad_y = gradients[0].unflatten(-1, (pieces.num_heads, pieces.head_dim))  # (B, T, H, K)
+        grad_qkv = grad_y.new_empty(*grad_y.shape[:2], 3 * gradients[0].shape[2])
+        rows = list(pieces.rows(len(grad_y)))
+        heads, kept = ctx.saved_tensors[: len(rows)], ctx.saved_tensors[len(rows) :]
+        each = len(pieces.queries)
+        for number, (some, x) in enumerate(zip(rows, heads, strict=True)):
+            grad = grad_y[some].transpose(1, 2).reshape(x.shape[1:])
+            pieces.put(grad_qkv[some], pieces.gradients(x, grad, kept[number * each : (number + 1) * each]))
         return grad_qkv, None, None, None
 
 
@@ -93,13 +86,12 @@ class _Pieces:
             self.cos, self.sin = (self.scales * table.to(qkv.dtype) for table in (cos, sin))  # (2, 1, T, K): of queries and keys
             self.turn = _turn(self.head_dim, qkv.dtype)
         self.later = torch.full((QUERIES_AT_ONCE, QUERIES_AT_ONCE), -math.inf, dtype=qkv.dtype).triu(1)
+        starts = range(0, self.length, QUERIES_AT_ONCE)
+        self.queries = [(first, min(self.length, first + QUERIES_AT_ONCE)) for first in starts]
 
     def rows(self, count: int) -> Iterator[slice]:
         size = max(1, MATRICES_AT_ONCE // self.num_heads)
         return (slice(first, first + size) for first in range(0, count, size))
-
-    def queries(self) -> Iterator[tuple[int, int]]:
-        return ((first, min(self.length, first + QUERIES_AT_ONCE)) for first in range(0, self.length, QUERIES_AT_ONCE))
 
     def heads(self, qkv: Tensor) -> Tensor:
         """Queries, divided by sqrt(K), keys and values of some rows: (3, n, T, K)."""
@@ -115,15 +107,35 @@ class _Pieces:
         """(B, T, 3C) as (3, B, H, T, K), where it stands."""
         return x.view(-1, self.length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
 
+    def gradients(self, x: Tensor, grad_y: Tensor, kept: Sequence[Tensor]) -> Tensor:
+        """Of `heads` `x` (3, n, T, K), from that of the output (n, T, K) and the probabilities, if they were kept.
+
+        The last queries look at all keys and values, so they come first and write those gradients, to which the others add.
+        """
+        (q, k, v), grads = x, torch.empty_like(x)
+        grad_q, grad_k, grad_v = grads
+        for number, (first, last) in reversed(list(enumerate(self.queries))):
+            p = kept[number] if kept else self.probabilities(q, k, first, last)
+            grad_p = torch.bmm(grad_y[:, first:last], v[:, :last].mT)
+            grad_scores = torch.ops.aten._softmax_backward_data(grad_p, p, -1, p.dtype)
+            grad_q[:, first:last] = torch.bmm(grad_scores, k[:, :last])
+            beta = int(last < self.length)  # 0 is to write
+            grad_k[:, :last].baddbmm_(grad_scores.mT, q[:, first:last], beta=beta)
+            grad_v[:, :last].baddbmm_(p.mT, grad_y[:, first:last], beta=beta)
+        return grads
+
     def put(self, grad_qkv: Tensor, grads: Tensor) -> None:
         """The gradient of `heads`, put where the piece came from."""
-        if self.cos is None or self.sin is None:
-            grads[:1].mul_(self.scales[0])
-        else:
-            turned = (grads[:2] * self.sin) @ self.turn.t()
-            grads[:2].mul_(self.cos).add_(turned)
         space = self._apart(grad_qkv)
-        space.copy_(grads.view(space.shape))
+        grads = grads.view(space.shape)
+        if self.cos is None or self.sin is None:
+            torch.mul(grads[0], self.scales[0], out=space[0])
+            space[1:].copy_(grads[1:])
+        else:
+            cos, sin = self.cos[:, :, None], self.sin[:, :, None]  # (2, 1, 1, T, K)
+            turned = (grads[:2] * sin) @ self.turn.t()
+            torch.add(grads[:2].mul_(cos), turned, out=space[:2])
+            space[2].copy_(grads[2])
 
     def probabilities(self, q: Tensor, k: Tensor, first: int, last: int) -> Tensor:
         """Of the queries `first` to `last` over the keys so far: (n, last - first, last)."""
