@@ -63,7 +63,7 @@ class _CausalAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         pieces: _Pieces = ctx.pieces
-        grad_y = gradients[0].unflatten(-1, (pieces.num_heads, pieces.head_dim))  # (B, T, H, K)
+        grad_y = gradients[0].view(-1, pieces.length, pieces.num_heads, pieces.head_dim)  # (B, T, H, K)
         grad_qkv = grad_y.new_empty(*grad_y.shape[:2], 3 * gradients[0].shape[2])
         rows = list(pieces.rows(len(grad_y)))
         heads, kept = ctx.saved_tensors[: len(rows)], ctx.saved_tensors[len(rows) :]
@@ -95,7 +95,7 @@ class _Pieces:
 
     def heads(self, qkv: Tensor) -> Tensor:
         """Queries, divided by sqrt(K), keys and values of some rows: (3, n, T, K)."""
-        x = self._apart(qkv).flatten(1, 2).contiguous()
+        x = self._apart(qkv).clone(memory_format=torch.contiguous_format).flatten(1, 2)
         if self.cos is None or self.sin is None:
             x[:1].mul_(self.scales[0])
         else:

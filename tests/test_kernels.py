@@ -129,6 +129,14 @@ def test_causal_attention_without_a_gradient_is_the_same_number() -> None:
     assert torch.equal(evaluated, kernels.causal_attention(qkv, 2))
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_causal_attention_leaves_alone_what_it_reads(turned: bool) -> None:
+    qkv, rotary = leaf(1, 1, 48), Rotary(16, 1)  # lies in memory as the pieces do
+    before = qkv.detach().clone()
+    kernels.causal_attention(qkv, 1, *((rotary.cos, rotary.sin + 1) if turned else (None, None)))
+    assert torch.equal(qkv, before)
+
+
 def test_causal_attention_keeps_its_number_format_under_autocast() -> None:
     qkv = leaf(2, 16, 72).to(torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
