@@ -46,14 +46,15 @@ class TextEnvironment:
         self._config, self._encode, self._decode = config, encode, decode
         self._max_prompt_tokens = max_prompt_tokens
         self._own = [self._own_prompt(text) for text in prompts]
-        self._pool = excerpts(texts, POOL_CHARACTERS, POOL_SIZE, rng)
+        # As bytes: a string that a tokenizer has read keeps its UTF-8 beside itself for as long as it lives.
+        self._pool = [piece.encode() for piece in excerpts(texts, POOL_CHARACTERS, POOL_SIZE, rng)]
         self._bands = measure_bands(texts, config.max_new_tokens, rng)
         self._grams = BookGrams(texts, rng)
 
     def propose(self, rng: random.Random) -> Prompt:
         if self._own and rng.random() < OWN_PROMPT_SHARE:
             return rng.choice(self._own)
-        tokens = self._encode(rng.choice(self._pool))[: min(BOOK_PREFIX_TOKENS, self._max_prompt_tokens)]
+        tokens = self._encode(rng.choice(self._pool).decode())[: min(BOOK_PREFIX_TOKENS, self._max_prompt_tokens)]
         return Prompt(self._shown(tokens), tuple(tokens))
 
     def score(self, prompt: Prompt, completion_tokens: Sequence[int], finished: bool) -> Score:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from benchmarks.reward_table import table
 from config import SelfPlayConfig
 from selfplay.environment import Environment, Prompt
 from selfplay.text import TextEnvironment
+from tokenizer import Tokenizer
 
 
 def encode(text: str) -> list[int]:
@@ -104,6 +106,20 @@ def test_propose_never_gives_an_empty_prompt() -> None:
 
 
 # ---- scores ----------------------------------------------------------------------------------------------------------
+
+
+def test_propose_holds_no_more_memory_after_a_thousand_prompts(prose: str) -> None:
+    tokenizer, rng = Tokenizer.fit([prose], 400), random.Random(0)
+    asked = TextEnvironment([prose], [], SelfPlayConfig(), tokenizer.encode, tokenizer.decode, seed=0)
+    asked.propose(rng)
+    tracemalloc.start()
+    try:
+        for _ in range(1000):
+            asked.propose(rng)
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert grown < 50_000  # and not half a kilobyte for each
 
 
 def test_text_environment_is_an_environment(prose: str) -> None:
