@@ -48,16 +48,19 @@ class _CausalAttention(torch.autograd.Function):
         pieces = _Pieces(qkv, num_heads, cos, sin)
         y = qkv.new_empty(*qkv.shape[:2], num_heads, pieces.head_dim)
         heads, kept = [], []
+        learns = ctx.needs_input_grad[0]
         with torch.autocast("cpu", enabled=False):  # it would make the scores float32
             for rows in pieces.rows(len(qkv)):
                 q, k, v = x = pieces.heads(qkv[rows])
-                heads.append(x)
+                if learns:
+                    heads.append(x)
                 for first, last in pieces.queries:
                     p = pieces.probabilities(q, k, first, last)
                     y[rows, first:last] = torch.bmm(p, v[:, :last]).view(-1, num_heads, last - first, pieces.head_dim).transpose(1, 2)
-                    kept.append(p)
+                    if learns and pieces.length <= LONGEST_KEPT:
+                        kept.append(p)
         ctx.pieces = pieces
-        ctx.save_for_backward(*heads, *(kept if qkv.shape[1] <= LONGEST_KEPT else []))  # heads are as large as qkv, which is freed
+        ctx.save_for_backward(*heads, *kept)  # heads are as large as qkv, which is freed
         return y.flatten(2)
 
     @staticmethod

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import weakref
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import kernels
+from kernels import attention
 from kernels.attention import LONGEST_KEPT, MATRICES_AT_ONCE, QUERIES_AT_ONCE
 from kernels.blocks import NUMBERS_AT_ONCE
 from kernels.head import ROWS_AT_ONCE
@@ -127,6 +130,22 @@ def test_causal_attention_without_a_gradient_is_the_same_number() -> None:
     with torch.no_grad():
         evaluated = kernels.causal_attention(qkv, 2)
     assert torch.equal(evaluated, kernels.causal_attention(qkv, 2))
+
+
+@pytest.mark.parametrize(("length", "learns"), [(LONGEST_KEPT, False), (LONGEST_KEPT + 1, True)])
+def test_causal_attention_holds_one_piece_of_probabilities_at_a_time(length: int, learns: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a gradient, and in long windows; else a layer's memory would grow with the square of the window."""
+    made: list[weakref.ref[Tensor]] = []
+    whole = attention._Pieces.probabilities
+
+    def watched(*args: Any) -> Tensor:
+        assert sum(piece() is not None for piece in made) <= 1
+        made.append(weakref.ref(p := whole(*args)))
+        return p
+
+    monkeypatch.setattr(attention._Pieces, "probabilities", watched)
+    kernels.causal_attention(torch.randn(MATRICES_AT_ONCE, length, 48).requires_grad_(learns), 2)
+    assert len(made) > 2
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -105,9 +105,6 @@ def test_propose_never_gives_an_empty_prompt() -> None:
         assert environment(text).propose(random.Random(0)).tokens
 
 
-# ---- scores ----------------------------------------------------------------------------------------------------------
-
-
 def test_propose_holds_no_more_memory_after_a_thousand_prompts(prose: str) -> None:
     tokenizer, rng = Tokenizer.fit([prose], 400), random.Random(0)
     asked = TextEnvironment([prose], [], SelfPlayConfig(), tokenizer.encode, tokenizer.decode, seed=0)
@@ -120,6 +117,9 @@ def test_propose_holds_no_more_memory_after_a_thousand_prompts(prose: str) -> No
     finally:
         tracemalloc.stop()
     assert grown < 50_000  # and not half a kilobyte for each
+
+
+# ---- scores ----------------------------------------------------------------------------------------------------------
 
 
 def test_text_environment_is_an_environment(prose: str) -> None:
