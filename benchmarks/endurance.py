@@ -4,7 +4,8 @@
 
 Small preset and the example book with the defaults, self-play on, but evaluations and checkpoints often, because those are what
 could leak. Of each minute the least and the most that the process held are told, which memory that breaks into pieces lifts, and the
-least that was in use, by the C library's own count, which a leak lifts. That count knows Python's objects only with PYTHONMALLOC=malloc.
+least and the most that was in use, by the C library's own count, which a leak lifts. That count knows Python's objects only with
+PYTHONMALLOC=malloc.
 The first fifth of the time warms up and does not count. The slopes of the rest are those of least squares, in MB an hour, with their
 standard errors. Linux with glibc 2.33 or newer.
 """
@@ -41,22 +42,24 @@ def main() -> None:
     use_one_heap()  # as the server does
     with tempfile.TemporaryDirectory() as folder:
         samples = list(measure(Workspace(Path(folder)), round(minutes)))
-    for name, sizes in zip(("least held", "most held", "least in use"), zip(*samples, strict=True), strict=True):
+    for name, sizes in zip(("least held", "most held", "least in use", "most in use"), zip(*samples, strict=True), strict=True):
         counted = sizes[round(WARMING * minutes) :]
         slope, error = (60 * value for value in _slope(counted))
         print(f"{name} of a minute: {min(counted):.1f} to {max(counted):.1f} MB, {slope:+.2f} MB an hour, standard error {error:.2f}")
 
 
-def measure(workspace: Workspace, minutes: int) -> Iterator[tuple[float, float, float]]:
-    """The least and the most MB held in each minute, and the least in use."""
+def measure(workspace: Workspace, minutes: int) -> Iterator[tuple[float, float, float, float]]:
+    """The least and the most MB held in each minute, then the same of what was in use."""
     runner = endless(workspace)
     for minute in range(1, minutes + 1):
         forget_peak_bytes()
-        least, used = (min(sizes) for sizes in zip(*_seen_until(time.monotonic() + MINUTE), strict=True))
+        held, used = zip(*_seen_until(time.monotonic() + MINUTE), strict=True)
         most, status = (peak_bytes() or 0) / 1e6, runner.status()
         assert status.error is None, status.error
-        print(f"{minute:4d} min, iteration {status.iteration}, {least:.1f} to {most:.1f} MB, in use {used:.2f} MB", flush=True)
-        yield least, most, used
+        sizes = min(held), most, min(used), max(used)
+        told = "{:.1f} to {:.1f} MB, in use {:.2f} to {:.1f} MB".format(*sizes)
+        print(f"{minute:4d} min, iteration {status.iteration}, {told}", flush=True)
+        yield sizes
     runner.close(timeout_seconds=600)
 
 
