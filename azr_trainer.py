@@ -426,5 +426,7 @@ if __name__ == "__main__":  # torchrun --nproc-per-node=2 azr_trainer.py MODEL -
     import sys
 
     from cli import app
+    from distributed import ending_at_once
 
-    app(["train", *sys.argv[1:]])
+    with ending_at_once():
+        app(["train", *sys.argv[1:]])

@@ -14,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -83,8 +85,7 @@ ALONE = Ranks()
 @contextlib.contextmanager
 def joined() -> Iterator[Ranks]:
     """The group that torchrun's environment tells of; alone where it tells of none."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if world_size == 1:
+    if (world_size := _world_size()) == 1:
         yield ALONE
         return
     if torch.cuda.is_available():
@@ -94,3 +95,33 @@ def joined() -> Iterator[Ranks]:
         yield Ranks(dist.get_rank(), world_size, int(os.environ["LOCAL_WORLD_SIZE"]))
     finally:
         dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Around all that a process of a group does: it ends afterwards, with the status it would have ended with. Alone it goes on.
+
+    A thread of gloo may hold the last exchange's tensors for a moment longer. If Python is being taken down when it lets go of
+    them, it can't get the interpreter's lock, and the process aborts (pytorch/pytorch#190489). So nothing is taken down here.
+    """
+    if _world_size() == 1:
+        yield
+        return
+    try:
+        yield
+        status = 0
+    except SystemExit as end:
+        status = (end.code or 0) if isinstance(end.code, int | None) else 1
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    with contextlib.suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+def _world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))

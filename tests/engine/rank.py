@@ -7,7 +7,7 @@ import sys
 
 from azr_trainer import AZRTrainer
 from corpus.dataset import split, tokenize
-from distributed import joined
+from distributed import ending_at_once, joined
 from events import to_json
 from tests.engine.engine_kit import (
     SELF_PLAY,
@@ -38,4 +38,5 @@ def main(options: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    with ending_at_once():
+        main(sys.argv[1])

@@ -160,6 +160,40 @@ def test_killed_process_ends_the_training_and_its_checkpoint_stays(workspace: Wo
     assert max(checkpoint_store.iterations(workspace, MODEL)) >= 2
 
 
+ENDED = "import atexit\nif 'RANK' in __import__('os').environ: atexit.register(print, 'taken down', flush=True)\n"
+
+
+def test_processes_end_without_taking_python_down(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(ENDED, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with caplog.at_level("INFO", logger="launcher"):
+        told = run(workspace, devices=2, iterations=1)
+    assert any(isinstance(event, IterationDone) for event in told)
+    assert "taken down" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("last_line", "world_size", "told", "status"),
+    [
+        ("pass", 1, "done, taken down", 0),
+        ("pass", 2, "done", 0),
+        ("sys.exit(3)", 2, "done", 3),
+        ("sys.exit()", 2, "done", 0),
+        ("sys.exit('no book')", 2, "done", 1),
+        ("raise ValueError('no book')", 2, "done", 1),
+    ],
+)
+def test_process_of_a_group_ends_with_the_status_of_its_work(last_line: str, world_size: int, told: str, status: int) -> None:
+    lines = ["import sys, distributed", "with distributed.ending_at_once():", "    print('done', end='')", f"    {last_line}"]
+    script = "\n".join(["import atexit", "atexit.register(print, ', taken down', end='')", *lines])
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "WORLD_SIZE": str(world_size)}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, encoding="utf-8")
+    assert (ended.stdout, ended.returncode) == (told, status)
+    assert ("no book" in ended.stderr) == ("no book" in last_line)
+
+
 def test_two_processes_tell_a_mistake_like_one(workspace: Workspace) -> None:
     library.add_book(workspace, "строка.txt", io.BytesIO(TEXT[:45].encode()))
     with pytest.raises(BookTooSmall) as told:
