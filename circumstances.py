@@ -13,6 +13,7 @@ import torch
 from config import ModelConfig, TrainConfig
 from devices import choose_device, choose_num_threads, choose_precision, describe
 from distributed import Ranks
+from kernels import native
 from learner import pays_to_compile
 
 ROOT = Path(__file__).resolve().parent
@@ -20,6 +21,7 @@ COMPUTING = (  # the modules and folders on which the numbers of a training depe
     "azr_trainer", "bigram_start", "capture", "corpus", "devices", "distributed", "generation", "kernels", "learner", "loss_guard",
     "model", "optim", "optimizers", "policy_gradient", "selfplay", "tokenizer",
 )  # fmt: skip
+SOURCES = {".py", ".c", ".h"}
 FREE = frozenset({  # settings that may change without changing any number
     "iterations", "eval_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes",
     "sample_prompt", "early_stopping_patience", "device", "devices", "precision", "num_threads",
@@ -29,6 +31,7 @@ FREE = frozenset({  # settings that may change without changing any number
 def circumstances(model: ModelConfig, config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
     """The versions, the machine, the settings; those that are chosen by themselves as they are chosen here."""
     device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
     settings = config.model_dump(mode="json")
     self_play = {f"self_play.{key}": str(value) for key, value in settings.pop("self_play").items()}
     return {
@@ -36,7 +39,8 @@ def circumstances(model: ModelConfig, config: TrainConfig, ranks: Ranks) -> dict
         "code": code(),
         "machine": platform.machine(),
         "device": describe(device),
-        "precision": str(choose_precision(config.precision, device)).removeprefix("torch."),
+        "precision": str(precision).removeprefix("torch."),
+        "attention": native.description() if device.type == "cpu" and precision == torch.bfloat16 else "torch",
         "compiled": pays_to_compile(model, config, device),
         "num_threads": choose_num_threads(config.num_threads, ranks.local_world_size),
         "devices": ranks.world_size,
@@ -59,6 +63,6 @@ def code() -> str:
     """The beginning of the digest of the source that computes, whatever its line ends."""
     digest = hashlib.sha256()
     for name in COMPUTING:
-        for file in sorted((ROOT / name).glob("*.py")) or [ROOT / f"{name}.py"]:
+        for file in sorted(path for path in (ROOT / name).rglob("*") if path.suffix in SOURCES) or [ROOT / f"{name}.py"]:
             digest.update(file.read_text(encoding="utf-8").encode())
     return digest.hexdigest()[:8]

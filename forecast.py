@@ -17,6 +17,7 @@ from config import ModelConfig, TrainConfig
 from corpus import library
 from corpus.dataset import split
 from devices import choose_device, choose_precision
+from kernels import native_attention
 from kernels.attention import LONGEST_KEPT, QUERIES_AT_ONCE
 from kernels.head import rows_at_once
 from memory import available_bytes
@@ -81,9 +82,12 @@ def _kept_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int
 
 def _bytes_per_token(config: ModelConfig, train: TrainConfig) -> int:
     """What the backward pass keeps of a token; the factors were fitted to measured peaks (docs/benchmarks.md)."""
-    size = choose_precision(train.precision, choose_device(train.device)).itemsize
+    device = choose_device(train.device)
+    precision = choose_precision(train.precision, device)
+    size = precision.itemsize
     casts = 8 * config.d_model if size == 2 else 0
-    attention = config.num_heads * (config.max_seq_len + QUERIES_AT_ONCE) // 2 if config.max_seq_len <= LONGEST_KEPT else 0
+    keeps = config.max_seq_len <= LONGEST_KEPT and not native_attention.serves(device, precision, config.head_dim)
+    attention = config.num_heads * (config.max_seq_len + QUERIES_AT_ONCE) // 2 if keeps else 0
     return config.num_layers * (size * (14 * config.d_model + 4 * config.d_ff + attention) + casts)
 
 

@@ -1,6 +1,6 @@
 """Causal self-attention from one projected tensor, a few sequences and a few queries at a time.
 
-On a CPU the T x T scores are what attention spends its time on. Cut into pieces they stay in the cache, and pieces that lie
+Here it is made of torch's operations; where native.py has compiled it, that does it two to three times as fast. On a CPU the T x T scores are what attention spends its time on. Cut into pieces they stay in the cache, and pieces that lie
 wholly in the future are never made. Rotary positions (Su et al. 2021, arXiv 2104.09864) are applied to a piece where it stands;
 a product with a little matrix turns its halves, which needs no copies.
 
@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernels import native_attention
+
 MATRICES_AT_ONCE = 64
 QUERIES_AT_ONCE = 64
 LONGEST_KEPT = 256  # tokens; of longer windows the probabilities are made again, so that memory grows with T and not with T x T
@@ -27,6 +29,8 @@ def causal_attention(qkv: Tensor, num_heads: int, cos: Tensor | None = None, sin
 
     `cos` and `sin` (T, K) turn queries and keys first.
     """
+    if native_attention.takes(qkv, num_heads):
+        return native_attention.causal_attention(qkv, num_heads, cos, sin)
     if qkv.device.type == "cpu":
         return _CausalAttention.apply(qkv, num_heads, cos, sin)  # type: ignore[no-untyped-call, no-any-return]
     q, k, v = qkv.view(*qkv.shape[:2], 3, num_heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, K) each

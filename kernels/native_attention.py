@@ -1,0 +1,56 @@
+"""Causal self-attention by the C of native.py, as an operation that torch can differentiate.
+
+Of the forward pass it keeps qkv, the output and two numbers of each query and head; no probabilities.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels import native
+
+DIMENSIONS_AT_ONCE = 32
+
+
+def takes(qkv: Tensor, num_heads: int) -> bool:
+    """Whether the C is there and made for these numbers (B, T, 3C)."""
+    return serves(qkv.device, qkv.dtype, qkv.shape[2] // (3 * num_heads))
+
+
+def serves(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    return device.type == "cpu" and dtype == torch.bfloat16 and head_dim % DIMENSIONS_AT_ONCE == 0 and native.library() is not None
+
+
+def causal_attention(qkv: Tensor, num_heads: int, cos: Tensor | None, sin: Tensor | None) -> Tensor:
+    """As attention.causal_attention. Raises MemoryError."""
+    tables = [None if table is None else table.float().contiguous() for table in (cos, sin)]
+    return _Attention.apply(qkv.contiguous(), num_heads, *tables)  # type: ignore[no-untyped-call, no-any-return]
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, num_heads: int, cos: Tensor | None, sin: Tensor | None) -> Tensor:
+        rows, length, size = qkv.shape
+        y, kept = qkv.new_empty(rows, length, size // 3), torch.empty(rows, num_heads, length, 2)
+        ctx.shape = rows, length, num_heads, size // (3 * num_heads)
+        _call("forward", (qkv, cos, sin, y, kept), ctx.shape)
+        ctx.save_for_backward(qkv, cos, sin, y, kept)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        qkv, cos, sin, y, kept = ctx.saved_tensors
+        grad_qkv = torch.empty_like(qkv)
+        _call("backward", (qkv, cos, sin, y, gradients[0].contiguous(), kept, grad_qkv), ctx.shape)
+        return grad_qkv, None, None, None
+
+
+def _call(name: str, tensors: tuple[Tensor | None, ...], shape: tuple[int, ...]) -> None:
+    pointers = [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]
+    failed = getattr(native.library(), name)(*pointers, *map(ctypes.c_long, shape), ctypes.c_int(torch.get_num_threads()))
+    if failed:
+        raise MemoryError("not enough memory for attention")
