@@ -40,7 +40,7 @@ def circumstances(model: ModelConfig, config: TrainConfig, ranks: Ranks) -> dict
         "machine": platform.machine(),
         "device": describe(device),
         "precision": str(precision).removeprefix("torch."),
-        "attention": native.description() if device.type == "cpu" and precision == torch.bfloat16 else "torch",
+        "kernels": native.description() if device.type == "cpu" and precision == torch.bfloat16 else "torch",
         "compiled": pays_to_compile(model, config, device),
         "num_threads": choose_num_threads(config.num_threads, ranks.local_world_size),
         "devices": ranks.world_size,

@@ -111,7 +111,7 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = kernels.compute(x)
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(kernels.silu_gate(self.gate_proj(x), self.up_proj(x)))
 
 
 class GELUFeedForward(nn.Module):

@@ -8,6 +8,7 @@ Not here: anything that knows a model.
 
 from kernels.attention import causal_attention, rotate
 from kernels.blocks import Dropout, RMSNorm, compute, linear
+from kernels.gate import silu_gate
 from kernels.head import linear_cross_entropy, logprobs, weighted_nll
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "linear_cross_entropy",
     "logprobs",
     "rotate",
+    "silu_gate",
     "weighted_nll",
 ]

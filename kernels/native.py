@@ -1,7 +1,7 @@
-"""Attention in C (folder c), compiled on this machine when it is first needed; that takes a second or two.
+"""The operations that are written in C (folder c), compiled on this machine when they are first needed; that takes a second or two.
 
-It takes a Linux with a C compiler and a processor with AVX512-BF16, on which torch has no instruction for what the C does. Elsewhere
-`causal_attention` goes on with torch's operations alone. AZR_NATIVE=0 in the environment leaves the C out.
+It takes a Linux with a C compiler and a processor with AVX512-BF16; elsewhere the same is done by torch's operations. AZR_NATIVE=0 in
+the environment leaves the C out.
 
 The library lies in __pycache__, named after its source, its compiler and the flags, so nothing old is ever loaded. It is linked
 without an OpenMP of its own and finds the one that torch has loaded, so both use the same threads.
@@ -21,6 +21,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+LANES = 16  # numbers of a register
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "c"
 BUILT = HERE / "__pycache__"
@@ -42,13 +46,25 @@ def library() -> ctypes.CDLL | None:
         return ctypes.CDLL(str(_built(compiler)))
     except (OSError, subprocess.SubprocessError) as error:
         told = getattr(error, "stderr", None) or error
-        _log.warning("attention is left to torch, because the C could not be compiled or loaded: %s", told)
+        _log.warning("torch does without the C, which could not be compiled or loaded: %s", told)
         return None
 
 
 def description() -> str:
-    """Which attention computes here: with another compiler its last bits may be others."""
+    """What computes here: with another compiler the last bits may be others."""
     return "torch" if library() is None else _version(shutil.which("cc") or "gcc")
+
+
+def serves(device: torch.device, dtype: torch.dtype) -> bool:
+    return device.type == "cpu" and dtype == torch.bfloat16 and library() is not None
+
+
+def call(name: str, tensors: tuple[Tensor | None, ...], *sizes: int) -> None:
+    """A function of the C with contiguous tensors, then sizes, then torch's number of threads. Raises MemoryError."""
+    pointers = [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]
+    function = getattr(library(), name)
+    if function(*pointers, *map(ctypes.c_long, sizes), ctypes.c_int(torch.get_num_threads())):
+        raise MemoryError(f"not enough memory for {name}")
 
 
 def _is_for_this_processor() -> bool:
@@ -59,7 +75,7 @@ def _is_for_this_processor() -> bool:
 
 def _built(compiler: str) -> Path:
     """Raises OSError and SubprocessError where it can't be built."""
-    path = BUILT / f"attention-{_digest(compiler)}.so"
+    path = BUILT / f"native-{_digest(compiler)}.so"
     if path.exists():
         return path
     BUILT.mkdir(exist_ok=True)

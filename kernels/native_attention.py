@@ -5,7 +5,6 @@ Of the forward pass it keeps qkv, the output and two numbers of each query and h
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ def takes(qkv: Tensor, num_heads: int) -> bool:
 
 
 def serves(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
-    return device.type == "cpu" and dtype == torch.bfloat16 and head_dim % DIMENSIONS_AT_ONCE == 0 and native.library() is not None
+    return head_dim % DIMENSIONS_AT_ONCE == 0 and native.serves(device, dtype)
 
 
 def causal_attention(qkv: Tensor, num_heads: int, cos: Tensor | None, sin: Tensor | None) -> Tensor:
@@ -37,7 +36,7 @@ class _Attention(torch.autograd.Function):
         rows, length, size = qkv.shape
         y, kept = qkv.new_empty(rows, length, size // 3), torch.empty(rows, num_heads, length, 2)
         ctx.shape = rows, length, num_heads, size // (3 * num_heads)
-        _call("forward", (qkv, cos, sin, y, kept), ctx.shape)
+        native.call("attention_forward", (qkv, cos, sin, y, kept), *ctx.shape)
         ctx.save_for_backward(qkv, cos, sin, y, kept)
         return y
 
@@ -45,12 +44,5 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         qkv, cos, sin, y, kept = ctx.saved_tensors
         grad_qkv = torch.empty_like(qkv)
-        _call("backward", (qkv, cos, sin, y, gradients[0].contiguous(), kept, grad_qkv), ctx.shape)
+        native.call("attention_backward", (qkv, cos, sin, y, gradients[0].contiguous(), kept, grad_qkv), *ctx.shape)
         return grad_qkv, None, None, None
-
-
-def _call(name: str, tensors: tuple[Tensor | None, ...], shape: tuple[int, ...]) -> None:
-    pointers = [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]
-    failed = getattr(native.library(), name)(*pointers, *map(ctypes.c_long, shape), ctypes.c_int(torch.get_num_threads()))
-    if failed:
-        raise MemoryError("not enough memory for attention")

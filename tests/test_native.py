@@ -1,4 +1,4 @@
-"""Attention in C against torch's in float64, and what happens where it can't be had."""
+"""The operations in C against torch's in float64, and what happens where it can't be had."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from circumstances import circumstances
 from config import PRESETS, TrainConfig
 from distributed import ALONE
 from kernels import native, native_attention
+from kernels.gate import WORTH_A_CALL
 from model import Rotary
 
 here = pytest.mark.skipif(native.library() is None, reason="no C compiler, or a processor without AVX512-BF16")
@@ -141,7 +142,7 @@ def test_attention_in_c_keeps_no_more_than_grows_with_the_window() -> None:
 
 @here
 def test_no_memory_for_attention_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "library", lambda: SimpleNamespace(forward=lambda *_: 1))
+    monkeypatch.setattr(native, "library", lambda: SimpleNamespace(attention_forward=lambda *_: 1))
     with pytest.raises(MemoryError):
         kernels.causal_attention(batch(1, 8, 32)[0], HEADS)
 
@@ -150,6 +151,67 @@ def test_no_memory_for_attention_is_told_as_such(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(("dtype", "dims"), [(torch.float32, 32), (torch.float16, 32), (torch.bfloat16, 24), (torch.bfloat16, 16)])
 def test_other_numbers_and_sizes_are_left_to_torch(dtype: torch.dtype, dims: int) -> None:
     assert not native_attention.takes(torch.zeros(1, 4, 3 * HEADS * dims, dtype=dtype), HEADS)
+
+
+# ---- the gate ----------------------------------------------------------------------------------------------------------
+
+
+def gated(gate: Tensor, up: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
+    gate, up = gate.clone().requires_grad_(), up.clone().requires_grad_()
+    y = kernels.silu_gate(gate, up)
+    y.backward(gradient)
+    assert gate.grad is not None
+    assert up.grad is not None
+    return y.detach(), gate.grad, up.grad
+
+
+@here
+@pytest.mark.parametrize("rows", [1, WORTH_A_CALL // 48, WORTH_A_CALL // 48 + 2, 1000])
+def test_gate_is_torchs_to_the_precision_of_its_numbers(rows: int) -> None:
+    torch.manual_seed(rows)
+    gate, up, gradient = (torch.randn(rows, 48).bfloat16() * size for size in (5, 1, 1))
+    x, u = gate.double().requires_grad_(), up.double().requires_grad_()
+    y = F.silu(x) * u
+    y.backward(gradient.double())
+    assert x.grad is not None
+    assert u.grad is not None
+    assert max(far(gated(gate, up, gradient), (y.detach(), x.grad, u.grad))) < 2**-8
+    assert min(far(gated(up, gate, gradient)[:1], (y.detach(),))) > 0.1  # the control: the sides exchanged
+
+
+@here
+def test_gate_survives_numbers_of_any_size() -> None:
+    gate = torch.tensor([0.0, -0.0, 1e-30, 3e38, -3e38, 100, -100, 1]).repeat(WORTH_A_CALL // 8).bfloat16()
+    found = gated(gate, torch.ones_like(gate), torch.ones_like(gate))
+    assert all(part.isfinite().all() for part in found)
+    assert found[0][:8].tolist() == [0, 0, pytest.approx(5e-31, rel=0.01), *gate[3:4].tolist(), 0, 100, 0, pytest.approx(0.731, abs=0.004)]
+
+
+@here
+def test_gate_has_the_same_bits_with_any_number_of_threads() -> None:
+    gate, up, gradient = torch.randn(3, WORTH_A_CALL).bfloat16()
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(gated(gate, up, gradient))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
+
+
+@here
+def test_gate_in_c_keeps_only_what_it_was_given() -> None:
+    kept: list[int] = []
+    gate, up = torch.randn(2, WORTH_A_CALL).bfloat16().requires_grad_()
+
+    def keep(x: Tensor) -> Tensor:
+        kept.append(x.data_ptr())
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        kernels.silu_gate(gate, up)
+    assert sorted(kept) == sorted([gate.data_ptr(), up.data_ptr()])
 
 
 # ---- where it can't be had ---------------------------------------------------------------------------------------------
@@ -187,7 +249,7 @@ def test_compiler_that_fails_is_told_and_done_without(
     monkeypatch.setattr(native, "_is_for_this_processor", lambda: True)
     with caplog.at_level(logging.WARNING):
         assert native.library() is None
-    assert "attention is left to torch" in caplog.text
+    assert "torch does without the C" in caplog.text
     assert list((tmp_path / "built").glob("*")) == []
 
 
@@ -208,9 +270,9 @@ def test_library_is_built_once_and_anew_for_another_source(tmp_path: Path, anew:
 
 
 @here
-def test_a_checkpoint_knows_which_attention_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_knows_whether_the_c_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     def told() -> str:
-        return circumstances(PRESETS["small"], TrainConfig(precision="bfloat16"), ALONE)["attention"]
+        return circumstances(PRESETS["small"], TrainConfig(precision="bfloat16"), ALONE)["kernels"]
 
     in_c = told()
     monkeypatch.setattr(native, "library", lambda: None)

@@ -130,7 +130,7 @@ static void backward_head(
 }
 
 /* The gradient of qkv from the same, y, y's gradient and what `forward` kept. Returns 0, or 1 where memory ran out. */
-int backward(
+int attention_backward(
     const bf16 *qkv, const float *cos, const float *sin, const bf16 *y, const bf16 *grad_y, const float *kept, bf16 *grad_qkv, long batch,
     long tokens, long heads, long dims, int threads
 ) {

@@ -99,7 +99,7 @@ static void forward_head(const Shape *s, const bf16 *qkv, bf16 *y, float *kept, 
 }
 
 /* qkv (B, T, 3, H, K) to y (B, T, H, K) and kept (B, H, T, 2). Returns 0, or 1 where memory ran out. */
-int forward(
+int attention_forward(
     const bf16 *qkv, const float *cos, const float *sin, bf16 *y, float *kept, long batch, long tokens, long heads, long dims, int threads
 ) {
     Shape s = shape(tokens, heads, dims, cos, sin);
