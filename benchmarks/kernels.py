@@ -2,7 +2,8 @@
 
     python -m benchmarks.kernels
 
-At the shapes of the presets, in bfloat16 where the processor has it; medians of 15, the two taken in turns.
+At the shapes of the presets, in bfloat16 where the processor has it; medians of 15, the two taken in turns. With AZR_NATIVE=0 before it
+ours are without their C.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def operations(shape: ModelConfig) -> Iterator[tuple[str, Work, Work]]:
         return kernels.causal_attention(qkv, shape.num_heads, rotary.cos, rotary.sin)
 
     yield "attention of a layer, turned", lambda: _back(plain_attention()), lambda: _back(quick_attention())
+    gate, up = leaf(BATCH_TOKENS, shape.d_ff), leaf(BATCH_TOKENS, shape.d_ff)
+    yield "gate of a layer", lambda: _back(F.silu(gate) * up), lambda: _back(kernels.silu_gate(gate, up))
     numbers = torch.randn(BATCH_TOKENS, shape.d_model).requires_grad_()
     norm, quick_norm = torch.nn.RMSNorm(shape.d_model), kernels.RMSNorm(shape.d_model)
 
