@@ -17,7 +17,7 @@ from config import ModelConfig, TrainConfig
 from corpus import library
 from corpus.dataset import split
 from devices import choose_device, choose_precision
-from kernels import native_attention
+from kernels import native, native_attention
 from kernels.attention import LONGEST_KEPT, QUERIES_AT_ONCE
 from kernels.head import rows_at_once
 from memory import available_bytes
@@ -29,7 +29,7 @@ from training_run import TrainingPlan
 from workspace import Workspace
 
 CHARACTERS_PER_TOKEN = 3.5  # of Russian and English prose with vocabularies of 5,000 to 15,000; a first guess only
-PROCESS_BYTES = 525_000_000  # Python, torch and its buffers while it computes, what a rehearsal leaves behind, and a book of a million characters
+PROCESS_BYTES = 485_000_000  # Python, torch and its buffers while it computes, what a rehearsal leaves behind, and a book of a million characters
 RESTING_BYTES = 230_000_000  # of them this process holds already
 SAMPLE_CHARACTERS = 400_000  # of the books are rehearsed on
 
@@ -88,7 +88,8 @@ def _bytes_per_token(config: ModelConfig, train: TrainConfig) -> int:
     casts = 8 * config.d_model if size == 2 else 0
     keeps = config.max_seq_len <= LONGEST_KEPT and not native_attention.serves(device, precision, config.head_dim)
     attention = config.num_heads * (config.max_seq_len + QUERIES_AT_ONCE) // 2 if keeps else 0
-    return config.num_layers * (size * (14 * config.d_model + 4 * config.d_ff + attention) + casts)
+    inner = 3 if native.serves(device, precision) else 4  # as wide as the feed-forward layer
+    return config.num_layers * (size * (14 * config.d_model + inner * config.d_ff + attention) + casts)
 
 
 # ---- measured --------------------------------------------------------------------------------------------------------

@@ -28,8 +28,9 @@ HEADS = 3
 
 
 @pytest.fixture
-def anew() -> Iterator[None]:
-    """`library` forgets what it has found, before and after."""
+def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`library` forgets what it has found, before and after, and nothing outside forbids it."""
+    monkeypatch.delenv(native.SWITCH, raising=False)
     native.library.cache_clear()
     yield
     native.library.cache_clear()
