@@ -1,6 +1,8 @@
 """Causal self-attention from one projected tensor, a few sequences and a few queries at a time.
 
-Here it is made of torch's operations; where native.py has compiled it, that does it two to three times as fast. On a CPU the T x T scores are what attention spends its time on. Cut into pieces they stay in the cache, and pieces that lie
+Here it is made of torch's operations; where native.py has compiled it, that does it two to three times as fast.
+
+On a CPU the T x T scores are what attention spends its time on. Cut into pieces they stay in the cache, and pieces that lie
 wholly in the future are never made. Rotary positions (Su et al. 2021, arXiv 2104.09864) are applied to a piece where it stands;
 a product with a little matrix turns its halves, which needs no copies.
 

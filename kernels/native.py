@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled functions, or None where they can't be had."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
+    compiler = _compiler()
     if compiler is None or os.environ.get(SWITCH) == "0" or not _is_for_this_processor():
         return None
     try:
@@ -52,7 +52,8 @@ def library() -> ctypes.CDLL | None:
 
 def description() -> str:
     """What computes here: with another compiler the last bits may be others."""
-    return "torch" if library() is None else _version(shutil.which("cc") or "gcc")
+    compiler = _compiler()
+    return "torch" if compiler is None or library() is None else _version(compiler)
 
 
 def serves(device: torch.device, dtype: torch.dtype) -> bool:
@@ -65,6 +66,10 @@ def call(name: str, tensors: tuple[Tensor | None, ...], *sizes: int) -> None:
     function = getattr(library(), name)
     if function(*pointers, *map(ctypes.c_long, sizes), ctypes.c_int(torch.get_num_threads())):
         raise MemoryError(f"not enough memory for {name}")
+
+
+def _compiler() -> str | None:
+    return shutil.which("cc") or shutil.which("gcc")
 
 
 def _is_for_this_processor() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import shutil
@@ -105,6 +106,20 @@ def test_attention_in_c_survives_scores_of_any_size(scale: float) -> None:
     assert all(part.isfinite().all() for part in found)
     if scale == 40.0:  # nearly all queries look at one key
         assert far(found[:1], exact(qkv, gradient, None, None)[:1]) == [pytest.approx(0, abs=2**-6)]
+
+
+@here
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_numbers_that_are_none_come_out_again(wrong: float) -> None:
+    """So that the guard of the loss sees them."""
+    qkv, gradient = batch(1, 70, 32)
+    qkv[0, 40] = wrong
+    y, grad_qkv = both_passes(qkv, gradient, None, None)
+    assert y[0, 40:].isnan().all()
+    assert y[0, :32].isfinite().all()  # tokens that see it not even by a factor of 0
+    assert not grad_qkv.isfinite().all()
+    gate = torch.full((WORTH_A_CALL,), math.nan).bfloat16()
+    assert all(part.isnan().all() for part in gated(gate, torch.ones_like(gate), torch.ones_like(gate)))
 
 
 @here

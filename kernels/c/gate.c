@@ -4,7 +4,7 @@
 #include "numbers.h"
 
 INLINE __m512 sigmoid(__m512 x) {
-    __m512 power = power_of_2(_mm512_mul_ps(x, _mm512_set1_ps(-1.44269504f)));
+    __m512 power = power_of_2(_mm512_mul_ps(x, _mm512_set1_ps(-LOG2_E)));
     return _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_add_ps(_mm512_set1_ps(1.0f), power));
 }
 

@@ -10,6 +10,7 @@ typedef uint16_t bf16;
 typedef uint32_t pair;
 
 enum { LANES = 16, TILE = 32, ROWS = 8 };
+static const float LOG2_E = 1.44269504f;
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE __m512 load(const bf16 *x) {

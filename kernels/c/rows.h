@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const float LOG2_E = 1.44269504f, LN_2 = 0.69314718f;
+static const float LN_2 = 0.69314718f;
 enum { AHEAD = 12 }; /* tokens: rows of a head lie far apart, so the processor has to be told of the next ones */
 
 typedef struct {
