@@ -41,7 +41,9 @@ from tokenizer import Tokenizer
 MOST_VAL_TOKENS = 32_768
 MOST_BAD = 5  # steps left out in a row; then the weights are to blame and not the text
 SAMPLE_TOKENS = 60
-SAMPLE_SECONDS = 1.0  # from one sample to the next at least: a card evaluates several times a second, which nobody reads
+SAMPLE_SECONDS = (
+    1.0  # from one sample to the next at least: a card evaluates several times a second, which nobody reads
+)
 MEMORISING_EVALUATIONS = 5
 WEIGHTS_PREFIX = "weights/"  # of a checkpoint's tensors: the weights that are being trained
 
@@ -192,7 +194,9 @@ class AZRTrainer:
         if self.self_play is not None and self.self_play.is_due(state.iteration + 1, state.self_play):
             round_ = yield from self._play(self.self_play, notices)
         play_seconds = time.perf_counter() - played_at
-        loss, grad_norm = torch.stack([own_loss, self.learner.clip()]).tolist()  # the one time that a card is waited for
+        loss, grad_norm = torch.stack(
+            [own_loss, self.learner.clip()]
+        ).tolist()  # the one time that a card is waited for
         (loss,) = self.ranks.total(loss)
         steps = state.iteration - state.schedule_start
         learning_rate = learning_rate_at(config, steps) * state.rate_factor
@@ -238,7 +242,9 @@ class AZRTrainer:
     def _play(self, self_play: SelfPlay, notices: list[Event]) -> Generator[Event, None, Round | None]:
         """A round and its gradient; one that the memory has no room for is left out, and told."""
         try:
-            round_ = yield from self_play.play(self.model, self.state.self_play, self.state.iteration + 1, self.learner.autocast)
+            round_ = yield from self_play.play(
+                self.model, self.state.self_play, self.state.iteration + 1, self.learner.autocast
+            )
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error) or self.ranks.world_size > 1:
                 raise
@@ -303,7 +309,12 @@ class AZRTrainer:
             notices += self._memorising()
         if self.self_play is not None:
             state.self_play, told = self.self_play.after_evaluation(
-                state.self_play, self.average.model, state.iteration, val_loss, state.best_val_loss or val_loss, state.train_loss
+                state.self_play,
+                self.average.model,
+                state.iteration,
+                val_loss,
+                state.best_val_loss or val_loss,
+                state.train_loss,
             )
             notices += told
         bits_per_byte = val_loss / math.log(2) / self.dataset.val_bytes_per_token
@@ -365,10 +376,14 @@ class AZRTrainer:
 
     def snapshot(self) -> Snapshot:
         """Everything to go on from here. Take it at a yield, never after an error."""
-        tensors = self.learner.optimizers.state() | {WEIGHTS_PREFIX + name: tensor for name, tensor in self.model.state_dict().items()}
+        tensors = self.learner.optimizers.state() | {
+            WEIGHTS_PREFIX + name: tensor for name, tensor in self.model.state_dict().items()
+        }
         if self.self_play is not None:
             tensors |= self.self_play.tensors()
-        return Snapshot(self.state.iteration, _copies(self.average.model.state_dict()), _copies(tensors), self.state.to_json())
+        return Snapshot(
+            self.state.iteration, _copies(self.average.model.state_dict()), _copies(tensors), self.state.to_json()
+        )
 
     def _load_tensors(self, tensors: dict[str, Tensor]) -> None:
         placed = {name: tensor.to(self.device) for name, tensor in tensors.items()}
@@ -419,7 +434,11 @@ def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _is_out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in text or "can't allocate memory" in text
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "not enough memory" in text
+        or "can't allocate memory" in text
+    )
 
 
 if __name__ == "__main__":  # torchrun --nproc-per-node=2 azr_trainer.py MODEL --book BOOK ...

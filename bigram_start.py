@@ -27,7 +27,9 @@ from model import EMBEDDING_STD, Transformer
 
 CHANCE = 100.0  # k: a pair counts when it is seen more often than by chance in so many sightings of its first token
 ROW_POWER, COLUMN_POWER = 0.4, 0.5  # weights of the decomposition: the frequency of a token to these powers
-CONSTANT = 0.5  # what every embedding has in common, as a share of all else: the head reads from it how frequent a token is
+CONSTANT = (
+    0.5  # what every embedding has in common, as a share of all else: the head reads from it how frequent a token is
+)
 MOST_TOKENS = 5_000_000  # are counted; more text changes the frequent pairs little
 MOST_RANK = 40  # of the decomposition; the other dimensions are left to the training
 OVERSAMPLING, POWER_ITERATIONS = 20, 2  # of the randomised decomposition (Halko et al. 2011, arXiv 0909.4061)
@@ -68,7 +70,9 @@ def _factors(excess: Tensor, row_weights: Tensor, column_weights: Tensor, rank: 
     """(V, R) each: what stands before and what comes after; before @ after.T is about `excess`."""
     rows, columns = excess.indices()
     values = excess.values() * row_weights[rows] * column_weights[columns]
-    weighted = torch.sparse_coo_tensor(excess.indices(), values, excess.shape, is_coalesced=True, check_invariants=False)
+    weighted = torch.sparse_coo_tensor(
+        excess.indices(), values, excess.shape, is_coalesced=True, check_invariants=False
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         u, s, v = torch.svd_lowrank(weighted, q=rank + OVERSAMPLING, niter=POWER_ITERATIONS)

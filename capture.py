@@ -49,7 +49,9 @@ class Recorder:
         """The graph and what the work returned; None, and never again, where this work can't be recorded."""
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):  # other threads may write texts
+            with torch.cuda.graph(
+                graph, pool=self._pool, capture_error_mode="thread_local"
+            ):  # other threads may write texts
                 return graph, work()
         except RuntimeError as error:
             warnings.warn(f"trained without CUDA graphs: {error}", stacklevel=2)

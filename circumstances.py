@@ -63,6 +63,8 @@ def code() -> str:
     """The beginning of the digest of the source that computes, whatever its line ends."""
     digest = hashlib.sha256()
     for name in COMPUTING:
-        for file in sorted(path for path in (ROOT / name).rglob("*") if path.suffix in SOURCES) or [ROOT / f"{name}.py"]:
+        for file in sorted(path for path in (ROOT / name).rglob("*") if path.suffix in SOURCES) or [
+            ROOT / f"{name}.py"
+        ]:
             digest.update(file.read_text(encoding="utf-8").encode())
     return digest.hexdigest()[:8]

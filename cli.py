@@ -81,7 +81,9 @@ def _option(parameter: Parameter, prefix: str) -> inspect.Parameter:
     flags = f"{flag}/--no-{flag[2:]}" if parameter.kind == "bool" else flag
     help_text = translate.field((prefix.rstrip("_") + "." if prefix else "") + parameter.name, "help") or ""
     annotation = Annotated[Optional[kind], typer.Option(flags, help=_plain(parameter, help_text))]  # noqa: UP045
-    return inspect.Parameter(prefix + parameter.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return inspect.Parameter(
+        prefix + parameter.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
 
 
 def _plain(parameter: Parameter, help_text: str) -> str:
@@ -113,7 +115,11 @@ def with_options(*configs: tuple[type[Config], str]) -> Callable[[Callable[..., 
 
 def _train_config(options: dict[str, Any], *, endless: bool) -> TrainConfig:
     options |= {"iterations": None} if endless else {}
-    nested = {name.removeprefix(SELF_PLAY_PREFIX): value for name, value in options.items() if name.startswith(SELF_PLAY_PREFIX)}
+    nested = {
+        name.removeprefix(SELF_PLAY_PREFIX): value
+        for name, value in options.items()
+        if name.startswith(SELF_PLAY_PREFIX)
+    }
     own = {name: value for name, value in options.items() if not name.startswith(SELF_PLAY_PREFIX)}
     nested |= {"prompts": tuple(nested["prompts"])} if "prompts" in nested else {}
     return TrainConfig.model_validate(own | {"self_play": nested})
@@ -294,7 +300,13 @@ def _show(run: Iterator[Event], *, anywhere: bool) -> None:
     stopping: list[int] = []
     signal.signal(signal.SIGINT, lambda *_: stopping.append(1))
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=None)
         for event in run:
@@ -338,7 +350,9 @@ def generate(
 
     options |= {"stop": tuple(options["stop"])} if "stop" in options else {}
     sampling = SamplingConfig.model_validate(options)
-    pieces = workflows.generate(Workspace(workspace), model, prompt, sampling, snapshots=workflows.Snapshots(), version=version)
+    pieces = workflows.generate(
+        Workspace(workspace), model, prompt, sampling, snapshots=workflows.Snapshots(), version=version
+    )
     print(prompt, end="", flush=True)
     for piece in pieces:
         print(piece.text, end="", flush=True)
@@ -386,7 +400,9 @@ def parameters_table(language: str) -> str:
     """Every parameter as a Markdown table, in one language; the READMEs hold exactly this."""
     t = i18n.translator(language)
     configs = ((ModelConfig, ""), (TrainConfig, ""), (SelfPlayConfig, "self_play."), (SamplingConfig, ""))
-    lines = ["| " + " | ".join(t.gettext(f"cli.column.{key}") for key in ("name", "default", "bounds", "meaning")) + " |"]
+    lines = [
+        "| " + " | ".join(t.gettext(f"cli.column.{key}") for key in ("name", "default", "bounds", "meaning")) + " |"
+    ]
     lines.append("|---|---|---|---|")
     for config, prefix in configs:
         lines += [_row(t, p, prefix) for p in parameters(config)]
@@ -397,8 +413,12 @@ def _row(t: i18n.Translator, parameter: Parameter, prefix: str) -> str:
     if parameter.choices:
         bounds = ", ".join(parameter.choices)
     else:
-        low = "" if parameter.minimum is None else f"{'>' if parameter.exclusive_minimum else '≥'} {parameter.minimum:g}"
-        high = "" if parameter.maximum is None else f"{'<' if parameter.exclusive_maximum else '≤'} {parameter.maximum:g}"
+        low = (
+            "" if parameter.minimum is None else f"{'>' if parameter.exclusive_minimum else '≥'} {parameter.minimum:g}"
+        )
+        high = (
+            "" if parameter.maximum is None else f"{'<' if parameter.exclusive_maximum else '≤'} {parameter.maximum:g}"
+        )
         bounds = ", ".join(part for part in (low, high) if part)
     default = "–" if parameter.default in (None, ()) else str(parameter.default)
     meaning = (t.field(prefix + parameter.name, "help") or "").replace("|", "\\|").replace("\n", " ")

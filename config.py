@@ -89,7 +89,9 @@ class SelfPlayConfig(Config):
     enabled: bool = _field(True)
     environment: Literal["text"] = _field("text", advanced=True)
     every: int = _field(10, unit="iterations", ge=1, le=100_000)
-    prompts: tuple[Annotated[str, StringConstraints(min_length=1, max_length=2000)], ...] = _field((), max_length=64, strict=False)
+    prompts: tuple[Annotated[str, StringConstraints(min_length=1, max_length=2000)], ...] = _field(
+        (), max_length=64, strict=False
+    )
     num_prompts: int = _field(8, unit="prompts", ge=1, le=256, advanced=True)
     group_size: int = _field(4, unit="rollouts", ge=2, le=64, advanced=True)
     max_new_tokens: int = _field(96, unit="tokens", ge=8, le=4096, advanced=True)
@@ -140,7 +142,9 @@ class SamplingConfig(Config):
     min_p: float = _field(0.0, ge=0, le=1)
     repetition_penalty: float = _field(1.0, ge=0.1, le=10)
     seed: int | None = _field(None, ge=0, le=SEED_LIMIT, advanced=True)
-    stop: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = _field((), max_length=16, strict=False, advanced=True)
+    stop: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = _field(
+        (), max_length=16, strict=False, advanced=True
+    )
 
 
 # ---- a description of the fields, for whoever shows them ---------------------------------------------------------------

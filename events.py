@@ -226,7 +226,10 @@ def advance(status: TrainingStatus, event: Event) -> TrainingStatus:
         case StageBegun(stage, done, total):
             changes = {"stage": stage, "stage_done": done, "stage_total": total}
         case RunStarted():
-            changes = dataclasses.asdict(event) | {"started_iteration": event.iteration, "started_seconds": event.elapsed_seconds}
+            changes = dataclasses.asdict(event) | {
+                "started_iteration": event.iteration,
+                "started_seconds": event.elapsed_seconds,
+            }
         case IterationDone():
             changes = dataclasses.asdict(event) | _remaining(status, event)
         case Evaluated():

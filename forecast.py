@@ -67,7 +67,9 @@ def training_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> 
     rows = max(train.batch_size, SELF_PLAY_ROWS if train.self_play.enabled else 0)
     rows = -(-rows // train.devices)
     logits = 10 * min(rows * config.max_seq_len, rows_at_once(choose_device(train.device))) * config.vocab_size
-    learning = 4 * parameters + logits + rows * config.max_seq_len * _bytes_per_token(config, train)  # with the gradients
+    learning = (
+        4 * parameters + logits + rows * config.max_seq_len * _bytes_per_token(config, train)
+    )  # with the gradients
     kept = _kept_bytes(config, train, parameters)
     process = PROCESS_BYTES + kept + max(learning, kept)  # a snapshot is taken when nothing is being learned
     return process * (train.devices if choose_device(train.device).type == "cpu" else 1)

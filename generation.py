@@ -55,7 +55,9 @@ def filter_logits(logits: Tensor, sampling: SamplingConfig, seen: Tensor) -> Ten
     if sampling.repetition_penalty != 1.0 and len(seen):  # Keskar et al. 2019, section 4.1
         ids = seen.unique()
         values = logits[ids]
-        logits[ids] = torch.where(values > 0, values / sampling.repetition_penalty, values * sampling.repetition_penalty)
+        logits[ids] = torch.where(
+            values > 0, values / sampling.repetition_penalty, values * sampling.repetition_penalty
+        )
     if sampling.temperature == 0:
         return torch.full_like(logits, -torch.inf).index_fill(0, logits.argmax(), 0.0)
     logits = (logits - logits.max()) / max(sampling.temperature, LEAST)
@@ -70,7 +72,9 @@ def filter_logits(logits: Tensor, sampling: SamplingConfig, seen: Tensor) -> Ten
     return logits
 
 
-def stream(model: Transformer, prompt: list[int], sampling: SamplingConfig, size: int, end_of_text: int) -> Iterator[Token]:
+def stream(
+    model: Transformer, prompt: list[int], sampling: SamplingConfig, size: int, end_of_text: int
+) -> Iterator[Token]:
     """Tokens after `prompt` (at least one id), up to `max_new_tokens` or end of text, which is yielded as the last one."""
     window = model.config.max_seq_len
     generator = torch.Generator().manual_seed(secrets.randbits(32) if sampling.seed is None else sampling.seed)
@@ -186,7 +190,10 @@ def write_rollouts(
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)] = torch.tensor(prompt, device=device)
     logprobs = torch.zeros((len(prompts), tokens.shape[1] - 1), device=device)  # (B, T-1)
-    rows, at = torch.arange(len(prompts), device=device), torch.tensor(starts, device=device)  # `at`: where the next token goes
+    rows, at = (
+        torch.arange(len(prompts), device=device),
+        torch.tensor(starts, device=device),
+    )  # `at`: where the next token goes
     cache = KVCache(model.config, len(prompts), device=device, dtype=_cache_dtype(device))
     hidden = model.hidden(tokens[:, : max(starts)], cache)[rows, at - 1]  # (B, C)
     done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
@@ -206,7 +213,10 @@ def write_rollouts(
             break
         hidden = model.hidden(tokens[rows, at][:, None], cache, at[:, None] if ragged else at[:1])[:, -1]
         at = at + 1
-    completions = [_completion(row[start : start + max_new_tokens], end_of_text) for row, start in zip(tokens.tolist(), starts, strict=True)]
+    completions = [
+        _completion(row[start : start + max_new_tokens], end_of_text)
+        for row, start in zip(tokens.tolist(), starts, strict=True)
+    ]
     finished = [completion[-1] == end_of_text for completion in completions]
     return Rollouts(tokens, logprobs, starts, completions, finished, entropy_sum / count)
 

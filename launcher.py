@@ -32,7 +32,9 @@ PATIENCE_SECONDS = 120  # for the last save
 _log = logging.getLogger(__name__)
 
 
-def events(workspace: Workspace, model: str, books: tuple[str, ...], config: TrainConfig) -> Generator[Event, None, None]:
+def events(
+    workspace: Workspace, model: str, books: tuple[str, ...], config: TrainConfig
+) -> Generator[Event, None, None]:
     """Raises what the training raises, and ProcessLost when one of its processes dies."""
     with tempfile.TemporaryDirectory(prefix="azr-") as folder:
         stop_file = Path(folder) / "stop"

@@ -46,7 +46,11 @@ class Learner:
         self._sizes = (0, 0)  # rows of the whole batch, of all processes; rows of a micro-batch
         recorder = Recorder(self.device, wanted=ranks.world_size == 1)
         self._recorder, self._dropout = recorder, torch.zeros((), device=self.device)
-        self._gradient, self._clip, self._move = recorder(self._backward), recorder(self._clipped), recorder(self._moved)
+        self._gradient, self._clip, self._move = (
+            recorder(self._backward),
+            recorder(self._clipped),
+            recorder(self._moved),
+        )
 
     @property
     def warms_up(self) -> bool:

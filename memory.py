@@ -44,7 +44,15 @@ def _windows_available_bytes() -> int | None:
     class MemoryStatus(ctypes.Structure):
         _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong)] + [
             (name, ctypes.c_ulonglong)
-            for name in ("total", "available", "total_page", "available_page", "total_virtual", "available_virtual", "extended")
+            for name in (
+                "total",
+                "available",
+                "total_page",
+                "available_page",
+                "total_virtual",
+                "available_virtual",
+                "extended",
+            )
         ]
 
     status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))

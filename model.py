@@ -186,7 +186,11 @@ class Transformer(nn.Module):
         return self.lm_head(self.hidden(tokens, cache, positions))  # (B, T, V)
 
     def hidden(
-        self, tokens: Tensor, cache: KVCache | None = None, positions: Tensor | None = None, run: RunBlock = nn.Module.__call__
+        self,
+        tokens: Tensor,
+        cache: KVCache | None = None,
+        positions: Tensor | None = None,
+        run: RunBlock = nn.Module.__call__,
     ) -> Tensor:
         """What the head reads: (B, T, C). `run` calls a block; it may be compiled."""
         place = Place(self, tokens, cache, positions)

@@ -44,7 +44,11 @@ class Optimizers:
         heads, matrices = groups["heads"], groups["matrices"]
         adamw_groups: list[dict[str, Any]] = [
             {"params": groups["embeddings"], "weight_decay": 0.0, "factor": EMBEDDING_FACTOR if muon else ADAMW_FACTOR},
-            {"params": groups["head"], "weight_decay": config.weight_decay, "factor": HEAD_FACTOR if muon else ADAMW_FACTOR},
+            {
+                "params": groups["head"],
+                "weight_decay": config.weight_decay,
+                "factor": HEAD_FACTOR if muon else ADAMW_FACTOR,
+            },
             {"params": groups["vectors"], "weight_decay": 0.0, "factor": ADAMW_FACTOR},
         ]
         self._optimizers: list[Optimizer] = []
@@ -57,7 +61,9 @@ class Optimizers:
             dtype = choose_precision(config.precision, device)
             self._optimizers.append(Muon(muon_groups, weight_decay=config.weight_decay, dtype=dtype))
         else:
-            adamw_groups.append({"params": heads + matrices, "weight_decay": config.weight_decay, "factor": ADAMW_FACTOR})
+            adamw_groups.append(
+                {"params": heads + matrices, "weight_decay": config.weight_decay, "factor": ADAMW_FACTOR}
+            )
         betas = (0.8, 0.95) if muon else (0.9, 0.99)
         graphs = device.type == "cuda"  # a CUDA graph reads its rates from the card's memory
         self._optimizers.append(AdamW(adamw_groups, betas=betas, eps=1e-10 if muon else 1e-8))
@@ -153,7 +159,9 @@ class Average:
     def __init__(self, model: Transformer) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         device = model.lm_head.weight.device
-        self._newest: float | Tensor = torch.ones((), device=device) if device.type == "cuda" else 1.0  # for CUDA graphs
+        self._newest: float | Tensor = (
+            torch.ones((), device=device) if device.type == "cuda" else 1.0
+        )  # for CUDA graphs
 
     def set_steps(self, steps: int) -> None:
         """The next weights will be those after step number `steps`, counted from 1."""

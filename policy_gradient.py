@@ -92,7 +92,9 @@ class SelfPlay:
     # ---- when ------------------------------------------------------------------------------------------------------
 
     def is_due(self, iteration: int, state: SelfPlayState) -> bool:
-        ready = state.starter.started and self.reference is not None  # frozen by the next evaluation if it was not saved
+        ready = (
+            state.starter.started and self.reference is not None
+        )  # frozen by the next evaluation if it was not saved
         return ready and not state.gate.closed and iteration % self._config.every == 0
 
     def after_evaluation(
@@ -259,7 +261,9 @@ class SelfPlay:
 
     def load_tensors(self, model: Transformer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Take the reference's weights out of a checkpoint's tensors; returns the others."""
-        own = {name.removeprefix(REFERENCE_PREFIX): t for name, t in tensors.items() if name.startswith(REFERENCE_PREFIX)}
+        own = {
+            name.removeprefix(REFERENCE_PREFIX): t for name, t in tensors.items() if name.startswith(REFERENCE_PREFIX)
+        }
         if own:
             self._freeze(model)
             assert self.reference is not None

@@ -51,7 +51,11 @@ class Pace:
         playing = config.self_play.every if config.self_play.enabled else 0
         rounds = (last - max(first, min(last, MIN_ITERATIONS))) // playing if playing else 0
         evaluations = 1 + (last - first) // config.eval_every
-        seconds = (last - first) * self.iteration_seconds + rounds * self.round_seconds + evaluations * self.evaluation_seconds
+        seconds = (
+            (last - first) * self.iteration_seconds
+            + rounds * self.round_seconds
+            + evaluations * self.evaluation_seconds
+        )
         samples = min(evaluations, 1 + seconds / SAMPLE_SECONDS)
         return seconds + samples * self.sample_seconds
 
@@ -74,7 +78,9 @@ def rehearse(
     `go_on` is called at every event and ends the rehearsal by raising. Raises OutOfMemory.
     """
     dataset = tokenized([sample], tokenizer)
-    config = config.model_copy(update={"dropout": dropout_at(config, readings=2.0)})  # any costs alike, and most iterations have it
+    config = config.model_copy(
+        update={"dropout": dropout_at(config, readings=2.0)}
+    )  # any costs alike, and most iterations have it
     rehearsal = _Rehearsal(model, tokenizer, dataset, sample, config, go_on)
     rows = config.batch_size * config.grad_accum_steps
     on_card = choose_device(config.device).type == "cuda"  # quick, and each size would be recorded anew
@@ -150,16 +156,25 @@ class _Rehearsal:
     def round(self, tokens: int) -> float:
         """Seconds of a round of self-play whose rollouts have at most `tokens` tokens."""
         play = self._config.self_play.model_copy(update={"max_new_tokens": tokens, "every": 1})
-        changes = {"iterations": 1, "batch_size": 1, "grad_accum_steps": 1, "self_play": play}  # too short to be compiled
+        changes = {
+            "iterations": 1,
+            "batch_size": 1,
+            "grad_accum_steps": 1,
+            "self_play": play,
+        }  # too short to be compiled
         config = self._config.model_copy(update=changes)
         if self._one_row is None:
             self._one_row = self._iteration(self._trainer(config, None))
-        trainer = self._trainer(config, SelfPlay(self._environment, play, self._tokenizer, self._model.config, config.seed))
+        trainer = self._trainer(
+            config, SelfPlay(self._environment, play, self._tokenizer, self._model.config, config.seed)
+        )
         return max(0.0, self._iteration(trainer) - self._one_row)
 
     def evaluation(self, val_tokens: int) -> tuple[float, float]:
         """Seconds of a sample, and of an evaluation on `val_tokens` held-out tokens."""
-        on_card = choose_device(self._config.device).type == "cuda"  # a batch takes as long as its launches, whatever its rows
+        on_card = (
+            choose_device(self._config.device).type == "cuda"
+        )  # a batch takes as long as its launches, whatever its rows
         rows = self._config.batch_size if on_card else max(1, self._config.batch_size // 4)
         trainer = self._trainer(self._config.model_copy(update={"batch_size": rows}), None)
         if on_card:  # the first of each loads what it computes with

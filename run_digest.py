@@ -113,7 +113,9 @@ def summed(piece: bytes) -> Chunk:
 
 def iterations_of(piece: bytes) -> Iterator[tuple[int, float]]:
     """Each iteration and its loss, NaN for null; picked by pattern, because JSON takes ten times as long."""
-    return ((int(number), math.nan if loss == b"null" else float(loss)) for number, loss in _ITERATION_LINE.findall(piece))
+    return (
+        (int(number), math.nan if loss == b"null" else float(loss)) for number, loss in _ITERATION_LINE.findall(piece)
+    )
 
 
 def chart_records(piece: bytes) -> Iterator[dict[str, Any]]:

@@ -139,5 +139,3 @@ def _samples(path: Path) -> list[dict[str, Any]]:
         kept = [kept[round(index * (len(kept) - 1) / (MOST_SAMPLES - 1))] for index in range(MOST_SAMPLES)]
     records = (parse(line) for line in kept)
     return [{key: record[key] for key in ("iteration", "prompt", "text")} for record in records if record]
-
-

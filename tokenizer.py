@@ -30,7 +30,9 @@ SPLIT_PATTERN = (
 
 PIECE = 50_000  # characters
 PIECES_AT_ONCE = 16  # for all cores
-REMEMBERED = 1_000  # words whose tokens the library keeps; by itself 10,000, about 10 MB that fill in the course of hours
+REMEMBERED = (
+    1_000  # words whose tokens the library keeps; by itself 10,000, about 10 MB that fill in the course of hours
+)
 
 _SEAM = re.compile(r"\n(?=[^\W\d_])")
 
@@ -83,7 +85,9 @@ class Tokenizer:
         """The pieces of a long text and their ids, on all cores, so that progress can be shown; joined they are `encode(text)`."""
         pieces = cut(text, characters)
         while some := list(islice(pieces, PIECES_AT_ONCE)):
-            for piece, encoding in zip(some, self._engine.encode_batch_fast(some, add_special_tokens=False), strict=True):
+            for piece, encoding in zip(
+                some, self._engine.encode_batch_fast(some, add_special_tokens=False), strict=True
+            ):
                 yield piece, list(encoding.ids)
 
     def decode(self, ids: Iterable[int]) -> str:

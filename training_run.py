@@ -180,7 +180,9 @@ class _Run:
         try:
             for event in run:
                 published: ModelPublished | None = None
-                if isinstance(event, Evaluated) and event.is_best and self.ranks.is_main:  # before telling: the state counts it already
+                if (
+                    isinstance(event, Evaluated) and event.is_best and self.ranks.is_main
+                ):  # before telling: the state counts it already
                     published = self._publish(trainer, event)
                 yield event
                 if isinstance(event, RunStarted):

@@ -30,7 +30,9 @@ from errors import DiskFull, InvalidName, WorkspaceLocked
 MAX_NAME_LENGTH = 64
 TEMPORARY_PREFIX = ".tmp-"
 FORBIDDEN_CHARACTERS = '<>:"/\\|?*%#&'  # the last three would need quoting in addresses
-RESERVED_NAMES = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {f"{p}{n}" for p in ("com", "lpt") for n in "0123456789¹²³"}
+RESERVED_NAMES = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
+    f"{p}{n}" for p in ("com", "lpt") for n in "0123456789¹²³"
+}
 NAME_RULES = ("empty", "too_long", "character", "edge", "reserved")
 _WINDOWS_BUSY = {5, 32, 33}  # access denied, sharing violation, lock violation: another program looks at the file
 
@@ -260,7 +262,9 @@ class Workspace:
         path = self.root / ".lock"
         with path.open("a+b") as file:
             if not _try_lock(file):
-                raise WorkspaceLocked(holder=path.read_text(encoding="utf-8", errors="replace").strip() or "?", path=str(self.root))
+                raise WorkspaceLocked(
+                    holder=path.read_text(encoding="utf-8", errors="replace").strip() or "?", path=str(self.root)
+                )
             file.truncate(0)
             file.write(holder.encode("utf-8"))
             file.flush()

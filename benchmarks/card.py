@@ -57,7 +57,9 @@ def main() -> None:
     chosen = options.parse_args()
     peak = peak_gflops(8192, device=CARD)
     print(f"{describe(CARD)}, torch {torch.__version__}, bf16 products of 8192 x 8192: {peak / 1000:.0f} TFLOP/s\n")
-    print("| preset | rows | arm | warm-up s | ms an iteration | iterations/s | tokens/s | TFLOP/s | share | card MB | loss |")
+    print(
+        "| preset | rows | arm | warm-up s | ms an iteration | iterations/s | tokens/s | TFLOP/s | share | card MB | loss |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     for preset in chosen.preset or ("small", "medium", "large"):
         shape = PRESETS[preset]
@@ -68,8 +70,19 @@ def main() -> None:
             found = measured(losses(arm, shape, tokenizer, dataset, chosen.batch_size))
             tokens = chosen.batch_size * shape.max_seq_len / found.iteration_seconds
             gflops = tokens * operations_per_token(shape, gated=not arm.startswith("peer")) / 1e9
-            cells = [preset, str(chosen.batch_size), arm, f"{found.first_seconds:.1f}", f"{found.iteration_seconds * 1000:.2f}"]
-            cells += [f"{1 / found.iteration_seconds:.0f}", f"{tokens:,.0f}", f"{gflops / 1000:.1f}", f"{gflops / peak:.1%}"]
+            cells = [
+                preset,
+                str(chosen.batch_size),
+                arm,
+                f"{found.first_seconds:.1f}",
+                f"{found.iteration_seconds * 1000:.2f}",
+            ]
+            cells += [
+                f"{1 / found.iteration_seconds:.0f}",
+                f"{tokens:,.0f}",
+                f"{gflops / 1000:.1f}",
+                f"{gflops / peak:.1%}",
+            ]
             print("| " + " | ".join([*cells, f"{found.peak_mb:.0f}", f"{found.loss:.3f}"]) + " |", flush=True)
 
 
@@ -99,14 +112,20 @@ def measured(iterations: Iterator[float]) -> Speed:
 def losses(arm: str, shape: ModelConfig, tokenizer: Tokenizer, dataset: TokenDataset, rows: int) -> Iterator[float]:
     if arm.startswith("peer"):
         compiled = arm == "peer-compiled"
-        peer = Peer(shape, dataset, bf16=True, learning_rate=2e-3, seed=0, device=CARD, batch_size=rows, compiled=compiled)
+        peer = Peer(
+            shape, dataset, bf16=True, learning_rate=2e-3, seed=0, device=CARD, batch_size=rows, compiled=compiled
+        )
         for _ in peer.train(10**6):
             yield math.nan
-    config = TrainConfig.model_validate({"iterations": 10**9, "batch_size": rows, "eval_every": 10**6, "self_play": {"enabled": False}})
+    config = TrainConfig.model_validate(
+        {"iterations": 10**9, "batch_size": rows, "eval_every": 10**6, "self_play": {"enabled": False}}
+    )
     model = Transformer(shape)
     model.initialise(0)
     compile_from = 0 if arm == "compiled" else math.inf
-    with mock.patch.multiple(learner, COMPILE_FROM=compile_from, Recorder=lambda device, wanted: Recorder(device, arm != "plain")):
+    with mock.patch.multiple(
+        learner, COMPILE_FROM=compile_from, Recorder=lambda device, wanted: Recorder(device, arm != "plain")
+    ):
         trainer = AZRTrainer(model, tokenizer, dataset, config)
     for event in trainer.run():
         if isinstance(event, IterationDone):

@@ -31,7 +31,18 @@ from memory import forget_peak_bytes, peak_bytes, use_one_heap
 from workspace import Workspace
 
 WARMING = 0.2  # of the time
-NAMES = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")  # of mallinfo2
+NAMES = (
+    "arena",
+    "ordblks",
+    "smblks",
+    "hblks",
+    "hblkhd",
+    "usmblks",
+    "fsmblks",
+    "uordblks",
+    "fordblks",
+    "keepcost",
+)  # of mallinfo2
 MINUTE, SAMPLE_SECONDS = 60.0, 0.05  # short enough to see the moment after a checkpoint, where memory is given back
 
 
@@ -42,10 +53,14 @@ def main() -> None:
     use_one_heap()  # as the server does
     with tempfile.TemporaryDirectory() as folder:
         samples = list(measure(Workspace(Path(folder)), round(minutes)))
-    for name, sizes in zip(("least held", "most held", "least in use", "most in use"), zip(*samples, strict=True), strict=True):
+    for name, sizes in zip(
+        ("least held", "most held", "least in use", "most in use"), zip(*samples, strict=True), strict=True
+    ):
         counted = sizes[round(WARMING * minutes) :]
         slope, error = (60 * value for value in _slope(counted))
-        print(f"{name} of a minute: {min(counted):.1f} to {max(counted):.1f} MB, {slope:+.2f} MB an hour, standard error {error:.2f}")
+        print(
+            f"{name} of a minute: {min(counted):.1f} to {max(counted):.1f} MB, {slope:+.2f} MB an hour, standard error {error:.2f}"
+        )
 
 
 def measure(workspace: Workspace, minutes: int) -> Iterator[tuple[float, float, float, float]]:

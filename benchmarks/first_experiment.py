@@ -28,7 +28,18 @@ from workspace import Workspace
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "books" / "example_book.txt"
 PROMPT = "Искусственный интеллект"
-COLUMNS = ("arm", "seconds", "tokens/s", "first val_loss", "best val_loss", "bits/byte", "at iteration", "last val_loss", "rewards", "peak RSS MB")
+COLUMNS = (
+    "arm",
+    "seconds",
+    "tokens/s",
+    "first val_loss",
+    "best val_loss",
+    "bits/byte",
+    "at iteration",
+    "last val_loss",
+    "rewards",
+    "peak RSS MB",
+)
 
 
 def main() -> None:
@@ -36,7 +47,9 @@ def main() -> None:
     options.add_argument("--book", type=Path, default=EXAMPLE)
     options.add_argument("--preset", choices=sorted(PRESETS), default="small")
     options.add_argument("--iterations", type=int, default=1000)
-    options.add_argument("--arm", action="append", help="name=value,name=value of TrainConfig; give it once for each arm")
+    options.add_argument(
+        "--arm", action="append", help="name=value,name=value of TrainConfig; give it once for each arm"
+    )
     options.add_argument("--keep", type=Path, help="a folder in which the workspaces stay: arm-1, arm-2 ...")
     chosen = options.parse_args()
     print("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS), flush=True)

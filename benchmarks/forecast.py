@@ -33,7 +33,14 @@ def main() -> None:
         preset, _, iterations = case.partition("=")
         seconds, told = alone(measure, preset, int(iterations))
         time_ratio, memory_ratio = told.expected_seconds / told.seconds, told.expected_bytes / (told.peak_bytes or 1)
-        cells = [preset, iterations, f"{seconds:.1f}", f"{told.expected_seconds:.0f}", f"{told.seconds:.0f}", f"{time_ratio:.2f}"]
+        cells = [
+            preset,
+            iterations,
+            f"{seconds:.1f}",
+            f"{told.expected_seconds:.0f}",
+            f"{told.seconds:.0f}",
+            f"{time_ratio:.2f}",
+        ]
         cells += [f"{told.expected_bytes / 1e6:.0f}", f"{(told.peak_bytes or 0) / 1e6:.0f}", f"{memory_ratio:.2f}"]
         print("| " + " | ".join(cells) + " |", flush=True)
 

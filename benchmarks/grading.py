@@ -81,7 +81,9 @@ def write_sheet(chosen: argparse.Namespace) -> None:
             text = PROMPT + "".join(piece.text for piece in pieces)
             found += [Sentence(arm, part) for part in sentences(text)[:-1]]  # the last one is cut off by the limit
     rng = random.Random(0)
-    found += [Sentence(BOOK, text) for text in rng.sample(held_out(workspace, chosen.model), len(found) // len(SETTINGS))]
+    found += [
+        Sentence(BOOK, text) for text in rng.sample(held_out(workspace, chosen.model), len(found) // len(SETTINGS))
+    ]
     rng.shuffle(found)
     lines = [f"{number}. {sentence.text}" for number, sentence in enumerate(found, 1)]
     chosen.out.write_text("\n".join(lines) + "\n", encoding="utf-8")

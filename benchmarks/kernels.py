@@ -50,7 +50,10 @@ def operations(shape: ModelConfig) -> Iterator[tuple[str, Work, Work]]:
         kernels.linear_cross_entropy(x, weight, targets).backward()  # type: ignore[no-untyped-call]
 
     yield "head and loss", plain_loss, quick_loss
-    qkv, rotary = leaf(BATCH_TOKENS // shape.max_seq_len, shape.max_seq_len, 3 * shape.d_model), Rotary(shape.head_dim, shape.max_seq_len)
+    qkv, rotary = (
+        leaf(BATCH_TOKENS // shape.max_seq_len, shape.max_seq_len, 3 * shape.d_model),
+        Rotary(shape.head_dim, shape.max_seq_len),
+    )
 
     def plain_attention() -> Tensor:
         q, k, v = (x.view(*x.shape[:2], shape.num_heads, -1).transpose(1, 2) for x in qkv.chunk(3, -1))
@@ -74,7 +77,11 @@ def operations(shape: ModelConfig) -> Iterator[tuple[str, Work, Work]]:
     yield "RMSNorm, float32 to what is multiplied", lambda: normalised(norm), lambda: normalised(quick_norm)
     plain, quick = torch.nn.Dropout(0.1), kernels.Dropout(0.1)
     yield "dropout, once", lambda: _back(plain(x)), lambda: _back(quick(x))
-    yield "Muon step", torch.optim.Muon(matrices(shape)).step, Muon(groups(matrices(shape), shape), weight_decay=0.1, dtype=DTYPE).step
+    yield (
+        "Muon step",
+        torch.optim.Muon(matrices(shape)).step,
+        Muon(groups(matrices(shape), shape), weight_decay=0.1, dtype=DTYPE).step,
+    )
     p, generator = torch.rand(ROLLOUT_ROWS, shape.vocab_size).softmax(-1), torch.Generator()
     yield (
         f"drawing {ROLLOUT_ROWS} tokens",

@@ -11,14 +11,19 @@ COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#b
 def picture(lines: dict[str, list[tuple[float, float]]], x_name: str, y_name: str) -> str:
     points = [point for line in lines.values() for point in line]
     most_x = max(x for x, _ in points) or 1.0
-    low, high = min(y for _, y in points), sorted(y for _, y in points)[len(points) * 19 // 20]  # a first value may dwarf the rest
+    low, high = (
+        min(y for _, y in points),
+        sorted(y for _, y in points)[len(points) * 19 // 20],
+    )  # a first value may dwarf the rest
     room_x, room_y = WIDTH - LEFT - 20, HEIGHT - BOTTOM - TOP
 
     def at(x: float, y: float) -> str:
         share = min(1.0, (y - low) / ((high - low) or 1.0))
         return f"{LEFT + x / most_x * room_x:.1f},{TOP + (1 - share) * room_y:.1f}"
 
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">']
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">'
+    ]
     parts.append(f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>')
     for step in range(6):
         x, y = most_x * step / 5, low + (high - low) * step / 5
@@ -30,6 +35,8 @@ def picture(lines: dict[str, list[tuple[float, float]]], x_name: str, y_name: st
     parts.append(f'<text x="{LEFT}" y="14">{html.escape(y_name)}</text>')
     for number, (name, line) in enumerate(lines.items()):
         colour, y = COLOURS[number % len(COLOURS)], TOP + 16 * number + 10
-        parts.append(f'<polyline points="{" ".join(at(*point) for point in line)}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(
+            f'<polyline points="{" ".join(at(*point) for point in line)}" fill="none" stroke="{colour}" stroke-width="2"/>'
+        )
         parts.append(f'<text x="{WIDTH - 30}" y="{y}" text-anchor="end" fill="{colour}">{html.escape(name)}</text>')
     return "\n".join([*parts, "</svg>", ""])

@@ -34,13 +34,17 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--preset", choices=sorted(PRESETS), action="append")
     chosen = options.parse_args()
-    print("| preset | checkpoint MB | save s | publish s | iteration s | share |\n|---|---|---|---|---|---|", flush=True)
+    print(
+        "| preset | checkpoint MB | save s | publish s | iteration s | share |\n|---|---|---|---|---|---|", flush=True
+    )
     for preset in chosen.preset or ["small", "medium", "large"]:
         megabytes, save, publish, iteration = alone(measure, preset)
         config = TrainConfig()
         between = min(config.checkpoint_every * iteration, config.checkpoint_minutes * 60)
         share = save / between + publish / (config.eval_every * iteration)
-        print(f"| {preset} | {megabytes:.0f} | {save:.2f} | {publish:.2f} | {iteration:.2f} | {share:.2%} |", flush=True)
+        print(
+            f"| {preset} | {megabytes:.0f} | {save:.2f} | {publish:.2f} | {iteration:.2f} | {share:.2%} |", flush=True
+        )
 
 
 def measure(preset: str) -> tuple[float, float, float, float]:

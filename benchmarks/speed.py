@@ -42,11 +42,16 @@ def main() -> None:
     options.add_argument("--preset", choices=sorted(PRESETS), action="append")
     options.add_argument("--rows", type=int, default=TrainConfig().batch_size)
     options.add_argument("--rounds", type=int, default=8)
-    options.add_argument("--arm", choices=ARMS, action="append", help="all unless given; each holds its memory while the others run")
+    options.add_argument(
+        "--arm", choices=ARMS, action="append", help="all unless given; each holds its memory while the others run"
+    )
     chosen = options.parse_args()
     arms = chosen.arm or list(ARMS)
     print(f"{torch.get_num_threads()} threads, {chosen.rows} rows\n")
-    print("| preset | arm | tokens/s | to the peer | GFLOP/s | peak | of it | peak RSS MB |\n|---|---|---|---|---|---|---|---|", flush=True)
+    print(
+        "| preset | arm | tokens/s | to the peer | GFLOP/s | peak | of it | peak RSS MB |\n|---|---|---|---|---|---|---|---|",
+        flush=True,
+    )
     for preset in chosen.preset or ("small", "medium", "large"):
         seconds, megabytes, peak = measure(arms, preset, chosen.rows, chosen.rounds)
         peer = min((seconds[arm] for arm in arms if arm.startswith("peer")), default=math.nan)

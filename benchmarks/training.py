@@ -62,19 +62,31 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--book", type=Path, required=True)
     options.add_argument("--preset", choices=sorted(PRESETS), default="small")
-    options.add_argument("--architecture", choices=get_args(Architecture), default="llama", help="of ours; the peer is gpt2")
+    options.add_argument(
+        "--architecture", choices=get_args(Architecture), default="llama", help="of ours; the peer is gpt2"
+    )
     options.add_argument("--minutes", type=float, default=10.0)
     options.add_argument("--tokens", type=int, help="instead of minutes: what each of our trainings reads")
-    options.add_argument("--ours", type=Fraction, action="append", help="share of the minutes; 1/6, 1/4 and 1 unless given")
-    options.add_argument("--arm", action="append", help="name=value,name=value of TrainConfig; give it once for each arm")
+    options.add_argument(
+        "--ours", type=Fraction, action="append", help="share of the minutes; 1/6, 1/4 and 1 unless given"
+    )
+    options.add_argument(
+        "--arm", action="append", help="name=value,name=value of TrainConfig; give it once for each arm"
+    )
     options.add_argument("--peer-learning-rate", type=float, default=2e-3)
-    options.add_argument("--peer", choices=["bf16", "float32", "none"], action="append", help="both formats unless given")
-    options.add_argument("--command", action="append", help="another peer's command line with {train}, {val} and {seconds}")
+    options.add_argument(
+        "--peer", choices=["bf16", "float32", "none"], action="append", help="both formats unless given"
+    )
+    options.add_argument(
+        "--command", action="append", help="another peer's command line with {train}, {val} and {seconds}"
+    )
     options.add_argument("--seeds", type=int, default=1)
     options.add_argument("--out", type=Path, help="a folder for curves.json and curves.svg")
     chosen = options.parse_args()
     bench = Bench(chosen.book, PRESETS[chosen.preset].model_copy(update={"architecture": chosen.architecture}))
-    print("| training | seed | seconds | best bits/byte | at seconds | last | tokens/s | GFLOP/s | of peak | peak RSS MB |")
+    print(
+        "| training | seed | seconds | best bits/byte | at seconds | last | tokens/s | GFLOP/s | of peak | peak RSS MB |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     trainings = []
     for training in bench.read(chosen) if chosen.tokens else bench.run(chosen):
@@ -97,12 +109,24 @@ class Bench:
         self.tokenizer = Tokenizer.fit([self.parts.train], shape.vocab_size)
         self.dataset = tokenized([self.parts], self.tokenizer)
         self.peak = peak_gflops()  # and again after each training: other work on the machine may hide it
-        print(f"{book.name}: {len(self.dataset.train):,} tokens to train on, {self.dataset.val_bytes_per_token:.2f} bytes a token; ", end="")
-        print(f"peak is of {str(choose_precision('auto', CPU)).removeprefix('torch.')} with {torch.get_num_threads()} threads\n")
+        print(
+            f"{book.name}: {len(self.dataset.train):,} tokens to train on, {self.dataset.val_bytes_per_token:.2f} bytes a token; ",
+            end="",
+        )
+        print(
+            f"peak is of {str(choose_precision('auto', CPU)).removeprefix('torch.')} with {torch.get_num_threads()} threads\n"
+        )
 
     def row(self, t: Training) -> str:
         at = t.seconds[t.bits_per_byte.index(t.best)]
-        cells = [t.name, str(t.seed), f"{t.seconds[-1]:.0f}", f"{t.best:.4f}", f"{at:.0f}", f"{t.bits_per_byte[-1]:.4f}"]
+        cells = [
+            t.name,
+            str(t.seed),
+            f"{t.seconds[-1]:.0f}",
+            f"{t.best:.4f}",
+            f"{at:.0f}",
+            f"{t.bits_per_byte[-1]:.4f}",
+        ]
         if t.tokens_per_second:  # not of a command
             self.peak = max(self.peak, peak_gflops())
             share = f"{t.gflops / self.peak:.0%} of {self.peak:.0f}"

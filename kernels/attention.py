@@ -23,7 +23,9 @@ from kernels import native_attention
 
 MATRICES_AT_ONCE = 64
 QUERIES_AT_ONCE = 64
-LONGEST_KEPT = 256  # tokens; of longer windows the probabilities are made again, so that memory grows with T and not with T x T
+LONGEST_KEPT = (
+    256  # tokens; of longer windows the probabilities are made again, so that memory grows with T and not with T x T
+)
 
 
 def causal_attention(qkv: Tensor, num_heads: int, cos: Tensor | None = None, sin: Tensor | None = None) -> Tensor:
@@ -62,7 +64,9 @@ class _CausalAttention(torch.autograd.Function):
                     heads.append(x)
                 for first, last in pieces.queries:
                     p = pieces.probabilities(q, k, first, last)
-                    y[rows, first:last] = torch.bmm(p, v[:, :last]).view(-1, num_heads, last - first, pieces.head_dim).transpose(1, 2)
+                    y[rows, first:last] = (
+                        torch.bmm(p, v[:, :last]).view(-1, num_heads, last - first, pieces.head_dim).transpose(1, 2)
+                    )
                     if learns and pieces.length <= LONGEST_KEPT:
                         kept.append(p)
         ctx.pieces = pieces
@@ -92,7 +96,9 @@ class _Pieces:
         self.scales = torch.tensor([scale, 1.0], dtype=qkv.dtype)[:, None, None, None]
         self.cos = self.sin = None
         if cos is not None and sin is not None:
-            self.cos, self.sin = (self.scales * table.to(qkv.dtype) for table in (cos, sin))  # (2, 1, T, K): of queries and keys
+            self.cos, self.sin = (
+                self.scales * table.to(qkv.dtype) for table in (cos, sin)
+            )  # (2, 1, T, K): of queries and keys
             self.turn = _turn(self.head_dim, qkv.dtype)
         self.later = torch.full((QUERIES_AT_ONCE, QUERIES_AT_ONCE), -math.inf, dtype=qkv.dtype).triu(1)
         starts = range(0, self.length, QUERIES_AT_ONCE)

@@ -45,7 +45,9 @@ class _RMSNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         flat = x.flatten(0, -2)
         y = torch.empty(flat.shape, dtype=dtype)
-        scale = torch.linalg.vector_norm(flat, dim=1, keepdim=True).square_().div_(flat.shape[1]).add_(eps).rsqrt_()  # (N, 1)
+        scale = (
+            torch.linalg.vector_norm(flat, dim=1, keepdim=True).square_().div_(flat.shape[1]).add_(eps).rsqrt_()
+        )  # (N, 1)
         for rows, out, r in zip(*_pieces(flat, y, scale), strict=True):
             out.copy_((rows * r).mul_(weight))
         ctx.save_for_backward(x, weight, scale)

@@ -39,7 +39,9 @@ def logprobs(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     with torch.no_grad():
         size = rows_at_once(x.device)
         parts = zip(torch.split(x, size), torch.split(targets, size), strict=True)
-        return -torch.cat([F.cross_entropy(F.linear(rows, weight).float(), target, reduction="none") for rows, target in parts])
+        return -torch.cat(
+            [F.cross_entropy(F.linear(rows, weight).float(), target, reduction="none") for rows, target in parts]
+        )
 
 
 def rows_at_once(device: torch.device) -> int:
@@ -66,7 +68,9 @@ def _loss_and_gradients(x: Tensor, weight: Tensor, targets: Tensor, weights: Ten
     loss = torch.zeros((), device=x.device)
     grad_x, grad_weight = torch.empty_like(x), torch.zeros(weight.shape, device=x.device)
     size = rows_at_once(x.device)
-    spaces = [x.new_empty(min(size, len(x)), len(weight)) for _ in range(2)]  # fresh memory for each part costs a third more
+    spaces = [
+        x.new_empty(min(size, len(x)), len(weight)) for _ in range(2)
+    ]  # fresh memory for each part costs a third more
     whole = (x, targets[:, None], weights[:, None], grad_x)
     parts = (torch.split(tensor, size) for tensor in whole)
     for rows, target, share, grad_rows in zip(*parts, strict=True):
@@ -76,7 +80,9 @@ def _loss_and_gradients(x: Tensor, weight: Tensor, targets: Tensor, weights: Ten
         each = torch.arange(len(p), device=p.device)
         loss -= (chosen.float().clamp_min(torch.finfo(torch.float32).tiny).log() * share).sum()
         p.index_put_((each, target[:, 0]), (chosen - 1)[:, 0])  # scatter_ copies all of p, twice
-        torch.mul(torch.mm(p, weight), share, out=grad_rows)  # `share` goes to the narrow side: (n, C) instead of (n, V)
+        torch.mul(
+            torch.mm(p, weight), share, out=grad_rows
+        )  # `share` goes to the narrow side: (n, C) instead of (n, V)
         _add_product(grad_weight, p.t(), (rows * share).to(rows.dtype))
     return loss, grad_x, grad_weight
 

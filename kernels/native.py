@@ -86,7 +86,9 @@ def _built(compiler: str) -> Path:
     BUILT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILT) as folder:
         _run(compiler, "-c", *COMPILE, *map(str, sorted(SOURCES.glob("*.c"))), folder=folder)
-        _run(compiler, "-shared", *sorted(file.name for file in Path(folder).glob("*.o")), "-o", path.name, folder=folder)
+        _run(
+            compiler, "-shared", *sorted(file.name for file in Path(folder).glob("*.o")), "-o", path.name, folder=folder
+        )
         (Path(folder) / path.name).replace(path)
     return path
 
@@ -104,5 +106,7 @@ def _version(compiler: str) -> str:
 
 
 def _run(*command: str, folder: str | None = None) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=True, timeout=PATIENCE_SECONDS)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, encoding="utf-8", check=True, timeout=PATIENCE_SECONDS
+    )
     return done.stdout

@@ -15,13 +15,33 @@ from workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = "Модель читает книгу и учится угадывать следующее слово. Человек смотрит на море и думает о книге.\n" * 60
-SIZES = ["--vocab-size", "300", "--d-model", "32", "--num-layers", "2", "--num-heads", "2", "--d-ff", "64", "--max-seq-len", "32"]
+SIZES = [
+    "--vocab-size",
+    "300",
+    "--d-model",
+    "32",
+    "--num-layers",
+    "2",
+    "--num-heads",
+    "2",
+    "--d-ff",
+    "64",
+    "--max-seq-len",
+    "32",
+]
 
 
 def run(workspace: Path, *arguments: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"AZR_WORKSPACE": str(workspace), "AZR_LANGUAGE": "en", "PYTHONUTF8": "1", "COLUMNS": "200"}
+    environment = os.environ | {
+        "AZR_WORKSPACE": str(workspace),
+        "AZR_LANGUAGE": "en",
+        "PYTHONUTF8": "1",
+        "COLUMNS": "200",
+    }
     command = [sys.executable, str(ROOT / "cli.py"), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=200, check=False)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=200, check=False
+    )
 
 
 def test_command_line_does_the_whole_job(tmp_path):
@@ -32,7 +52,23 @@ def test_command_line_does_the_whole_job(tmp_path):
     assert (created.returncode, "Model “poet” created" in created.stdout) == (0, True), created.stderr
     added = run(folder, "books", "add", str(book))
     assert "cp1251" in added.stdout, added.stderr
-    trained = run(folder, *["train", "poet", "--book", "книга", "--iterations", "6", "--eval-every", "3", "--batch-size", "2", "--num-threads", "1"])
+    trained = run(
+        folder,
+        *[
+            "train",
+            "poet",
+            "--book",
+            "книга",
+            "--iterations",
+            "6",
+            "--eval-every",
+            "3",
+            "--batch-size",
+            "2",
+            "--num-threads",
+            "1",
+        ],
+    )
     assert trained.returncode == 0, trained.stderr
     assert trained.stdout.count("val_loss") == 3
     written = run(folder, "generate", "poet", "Модель", "--max-new-tokens", "8", "--seed", "1")
@@ -58,7 +94,11 @@ def test_command_line_is_refused_while_the_workspace_is_held(tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "configs"),
-    [("create", [(ModelConfig, "")]), ("train", [(TrainConfig, ""), (SelfPlayConfig, "self-play-")]), ("generate", [(SamplingConfig, "")])],
+    [
+        ("create", [(ModelConfig, "")]),
+        ("train", [(TrainConfig, ""), (SelfPlayConfig, "self-play-")]),
+        ("generate", [(SamplingConfig, "")]),
+    ],
 )
 def test_every_parameter_is_an_option(tmp_path, command, configs):
     shown = run(tmp_path, command, "--help").stdout

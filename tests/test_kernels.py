@@ -63,7 +63,9 @@ def test_linear_cross_entropy_without_a_gradient_is_the_same_number() -> None:
 def test_weighted_nll_pays_and_charges_each_token_its_own_weight() -> None:
     rows = ROWS_AT_ONCE + 9
     x, weight, targets, weights = leaf(rows, 16), leaf(300, 16), torch.randint(300, (rows,)), torch.randn(rows)
-    quick = kernels.weighted_nll(x, weight[:250], targets % 250, weights)  # a head of which only the first rows are known
+    quick = kernels.weighted_nll(
+        x, weight[:250], targets % 250, weights
+    )  # a head of which only the first rows are known
     plain = (F.cross_entropy(F.linear(x, weight[:250]), targets % 250, reduction="none") * weights).sum()
     torch.testing.assert_close(quick, plain)
     torch.testing.assert_close(gradients(quick, x, weight), gradients(plain, x, weight))
@@ -101,7 +103,9 @@ def test_linear_cross_entropy_under_autocast_is_close_and_learns_in_float32() ->
 # ---- attention ---------------------------------------------------------------------------------------------------------
 
 
-def torchs_attention(qkv: Tensor, num_heads: int, cos: Tensor | None = None, sin: Tensor | None = None, *, causal: bool = True) -> Tensor:
+def torchs_attention(
+    qkv: Tensor, num_heads: int, cos: Tensor | None = None, sin: Tensor | None = None, *, causal: bool = True
+) -> Tensor:
     q, k, v = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in qkv.chunk(3, -1))
     if cos is not None and sin is not None:
         q, k = kernels.rotate(q, cos, sin), kernels.rotate(k, cos, sin)
@@ -120,7 +124,9 @@ def test_causal_attention_equals_torchs(length: int, turned: bool) -> None:
     torch.testing.assert_close(quick, plain)
     torch.testing.assert_close(gradients((quick * weights).sum(), qkv), gradients((plain * weights).sum(), qkv))
     if length > 1:
-        assert not torch.allclose(quick, torchs_attention(qkv, num_heads, *tables, causal=False))  # the control: looks ahead
+        assert not torch.allclose(
+            quick, torchs_attention(qkv, num_heads, *tables, causal=False)
+        )  # the control: looks ahead
         other = (None, None) if turned else (rotary.cos, rotary.sin)
         assert not torch.allclose(quick, torchs_attention(qkv, num_heads, *other))
 
@@ -133,7 +139,9 @@ def test_causal_attention_without_a_gradient_is_the_same_number() -> None:
 
 
 @pytest.mark.parametrize(("length", "learns"), [(LONGEST_KEPT, False), (LONGEST_KEPT + 1, True)])
-def test_causal_attention_holds_one_piece_of_probabilities_at_a_time(length: int, learns: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_causal_attention_holds_one_piece_of_probabilities_at_a_time(
+    length: int, learns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a gradient, and in long windows; else a layer's memory would grow with the square of the window."""
     made: list[weakref.ref[Tensor]] = []
     whole = attention._Pieces.probabilities

@@ -57,7 +57,9 @@ def both_passes(qkv: Tensor, gradient: Tensor, cos: Tensor | None, sin: Tensor |
     return y.detach(), x.grad
 
 
-def exact(qkv: Tensor, gradient: Tensor, cos: Tensor | None, sin: Tensor | None, *, causal: bool = True) -> tuple[Tensor, Tensor]:
+def exact(
+    qkv: Tensor, gradient: Tensor, cos: Tensor | None, sin: Tensor | None, *, causal: bool = True
+) -> tuple[Tensor, Tensor]:
     x = qkv.double().requires_grad_()
     q, k, v = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in x.chunk(3, -1))
     if cos is not None and sin is not None:
@@ -95,7 +97,10 @@ def test_attention_in_c_is_nearer_than_that_of_torchs_operations(monkeypatch: py
     cos, sin = tables(200, 32, turned=True)
     in_c, wanted = both_passes(qkv, gradient, cos, sin), exact(qkv, gradient, cos, sin)
     monkeypatch.setattr(native_attention, "takes", lambda *_: False)
-    assert all(c < torchs for c, torchs in zip(far(in_c, wanted), far(both_passes(qkv, gradient, cos, sin), wanted), strict=True))
+    assert all(
+        c < torchs
+        for c, torchs in zip(far(in_c, wanted), far(both_passes(qkv, gradient, cos, sin), wanted), strict=True)
+    )
 
 
 @here
@@ -135,7 +140,9 @@ def test_attention_in_c_has_the_same_bits_with_any_number_of_threads_and_without
     assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
     with torch.no_grad():
         assert torch.equal(kernels.causal_attention(qkv, HEADS), results[0][0])
-    assert torch.equal(both_passes(qkv.mT.contiguous().mT, gradient, None, None)[1], results[0][1])  # however it lies in memory
+    assert torch.equal(
+        both_passes(qkv.mT.contiguous().mT, gradient, None, None)[1], results[0][1]
+    )  # however it lies in memory
 
 
 @here
@@ -164,7 +171,9 @@ def test_no_memory_for_attention_is_told_as_such(monkeypatch: pytest.MonkeyPatch
 
 
 @here
-@pytest.mark.parametrize(("dtype", "dims"), [(torch.float32, 32), (torch.float16, 32), (torch.bfloat16, 24), (torch.bfloat16, 16)])
+@pytest.mark.parametrize(
+    ("dtype", "dims"), [(torch.float32, 32), (torch.float16, 32), (torch.bfloat16, 24), (torch.bfloat16, 16)]
+)
 def test_other_numbers_and_sizes_are_left_to_torch(dtype: torch.dtype, dims: int) -> None:
     assert not native_attention.takes(torch.zeros(1, 4, 3 * HEADS * dims, dtype=dtype), HEADS)
 
@@ -200,7 +209,16 @@ def test_gate_survives_numbers_of_any_size() -> None:
     gate = torch.tensor([0.0, -0.0, 1e-30, 3e38, -3e38, 100, -100, 1]).repeat(WORTH_A_CALL // 8).bfloat16()
     found = gated(gate, torch.ones_like(gate), torch.ones_like(gate))
     assert all(part.isfinite().all() for part in found)
-    assert found[0][:8].tolist() == [0, 0, pytest.approx(5e-31, rel=0.01), *gate[3:4].tolist(), 0, 100, 0, pytest.approx(0.731, abs=0.004)]
+    assert found[0][:8].tolist() == [
+        0,
+        0,
+        pytest.approx(5e-31, rel=0.01),
+        *gate[3:4].tolist(),
+        0,
+        100,
+        0,
+        pytest.approx(0.731, abs=0.004),
+    ]
 
 
 @here
@@ -270,7 +288,9 @@ def test_compiler_that_fails_is_told_and_done_without(
 
 
 @here
-def test_library_is_built_once_and_anew_for_another_source(tmp_path: Path, anew: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_is_built_once_and_anew_for_another_source(
+    tmp_path: Path, anew: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(native, "BUILT", tmp_path / "built")
     sources = Path(shutil.copytree(native.SOURCES, tmp_path / "c"))
     monkeypatch.setattr(native, "SOURCES", sources)
@@ -280,7 +300,9 @@ def test_library_is_built_once_and_anew_for_another_source(tmp_path: Path, anew:
         assert native.library() is not None
         names.append({(file.name, file.stat().st_mtime_ns) for file in native.BUILT.iterdir()})
         if len(names) == 2:
-            (sources / "numbers.h").write_text((sources / "numbers.h").read_text(encoding="utf-8") + "\n", encoding="utf-8")
+            (sources / "numbers.h").write_text(
+                (sources / "numbers.h").read_text(encoding="utf-8") + "\n", encoding="utf-8"
+            )
     assert names[0] == names[1] < names[2]
     assert [len(found) for found in names] == [1, 1, 2]
 

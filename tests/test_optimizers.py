@@ -48,13 +48,19 @@ def test_muon_moves_nearly_as_torchs_own() -> None:
     for a, b, c in zip(ours, theirs, start, strict=True):
         moved, wanted = (a - c).detach().flatten(), (b - c).detach().flatten()
         assert F.cosine_similarity(moved, wanted, dim=0) > 0.98
-        assert float(moved.norm() / wanted.norm()) == pytest.approx(1.0, abs=0.15)  # singular values about 1 instead of 0.9
-    assert F.cosine_similarity(*((a[n] - start[n]).detach().flatten() for a, n in ((ours, 0), (theirs, 3))), dim=0) < 0.5
+        assert float(moved.norm() / wanted.norm()) == pytest.approx(
+            1.0, abs=0.15
+        )  # singular values about 1 instead of 0.9
+    assert (
+        F.cosine_similarity(*((a[n] - start[n]).detach().flatten() for a, n in ((ours, 0), (theirs, 3))), dim=0) < 0.5
+    )
 
 
 @pytest.mark.parametrize("shape", [(40, 20), (20, 40), (30, 30), (24, 30)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_orthogonalised_keeps_directions_and_makes_singular_values_near_one(shape: tuple[int, int], dtype: torch.dtype) -> None:
+def test_orthogonalised_keeps_directions_and_makes_singular_values_near_one(
+    shape: tuple[int, int], dtype: torch.dtype
+) -> None:
     x = torch.randn(3, *shape) * torch.tensor([1e-6, 1.0, 1e3])[:, None, None]
     u, values, v = torch.linalg.svd(x, full_matrices=False)
     values[:, -1] = 0.004 * values.square().sum(1).sqrt()  # about the least that is led up
@@ -101,7 +107,9 @@ def test_adamw_moves_bit_for_bit_as_torchs_own() -> None:
     _step_alike((optimizer, ours), (stock, theirs))
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     for a, b in zip(ours, theirs, strict=True):
-        assert {key: value.tolist() for key, value in optimizer.state[a].items()} == {key: v.tolist() for key, v in stock.state[b].items()}
+        assert {key: value.tolist() for key, value in optimizer.state[a].items()} == {
+            key: v.tolist() for key, v in stock.state[b].items()
+        }
 
 
 def test_adamw_leaves_a_parameter_without_gradient_alone_and_gives_gradients_free() -> None:

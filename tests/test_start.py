@@ -526,7 +526,9 @@ def test_ctrl_c_ends_pip_and_start_without_a_traceback(project: Project) -> None
         stderr=subprocess.PIPE,
         encoding="utf-8",
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background shell ignores Ctrl+C
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # a background shell ignores Ctrl+C
     ) as child:
         assert child.stdout and child.stderr
         assert any(line == "working\n" for line in child.stdout)

@@ -51,7 +51,22 @@ LEVELS = {
     "start": 10,
     "cli": 11,
 }
-NO_TORCH = {"errors", "config", "workspace", "i18n", "events", "tokenizer", "selfplay", "run_digest", "run_log", "run_history", "jobs", "web", "server", "start"}
+NO_TORCH = {
+    "errors",
+    "config",
+    "workspace",
+    "i18n",
+    "events",
+    "tokenizer",
+    "selfplay",
+    "run_digest",
+    "run_log",
+    "run_history",
+    "jobs",
+    "web",
+    "server",
+    "start",
+}
 DATA_FOLDERS = {"models", "books", "checkpoints"}
 
 
@@ -102,7 +117,17 @@ def test_rooms_that_know_no_tensors_do_not_import_torch(path):
 
 def test_trainer_knows_neither_disk_nor_web():
     names = imported((ROOT / "azr_trainer.py").read_text(encoding="utf-8"))
-    assert not names & {"workspace", "model_store", "checkpoint_store", "run_log", "web", "jobs", "threading", "pathlib", "os"}
+    assert not names & {
+        "workspace",
+        "model_store",
+        "checkpoint_store",
+        "run_log",
+        "web",
+        "jobs",
+        "threading",
+        "pathlib",
+        "os",
+    }
 
 
 def test_code_that_computes_is_known_to_a_checkpoint():
@@ -112,8 +137,16 @@ def test_code_that_computes_is_known_to_a_checkpoint():
         name = waiting.pop()
         found.add(name)
         files = sorted((ROOT / name).glob("*.py")) or [ROOT / f"{name}.py"]
-        waiting |= {room for file in files for room in imported(file.read_text(encoding="utf-8")) if room in LEVELS} - found
-    told = {"config", "errors", "events", "memory", "workspace"}  # settings are compared themselves; the others only tell and keep
+        waiting |= {
+            room for file in files for room in imported(file.read_text(encoding="utf-8")) if room in LEVELS
+        } - found
+    told = {
+        "config",
+        "errors",
+        "events",
+        "memory",
+        "workspace",
+    }  # settings are compared themselves; the others only tell and keep
     assert found - told == set(COMPUTING)
 
 

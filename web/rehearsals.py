@@ -19,7 +19,17 @@ from jobs import JobRunner
 from workspace import Workspace
 
 REMEMBERED = 32
-TIMED = {"batch_size", "grad_accum_steps", "optimizer", "dropout", "precision", "device", "devices", "num_threads", "val_fraction"}
+TIMED = {
+    "batch_size",
+    "grad_accum_steps",
+    "optimizer",
+    "dropout",
+    "precision",
+    "device",
+    "devices",
+    "num_threads",
+    "val_fraction",
+}
 TIMED_OF_SELF_PLAY = {"enabled", "environment", "num_prompts", "group_size", "max_new_tokens", "prompts"}
 
 
@@ -57,5 +67,8 @@ def _require_idle(runner: JobRunner) -> None:
 
 
 def _key(workspace: Workspace, plan: workflows.TrainingPlan) -> Hashable:
-    timed = plan.config.model_dump_json(include=TIMED), plan.config.self_play.model_dump_json(include=TIMED_OF_SELF_PLAY)
+    timed = (
+        plan.config.model_dump_json(include=TIMED),
+        plan.config.self_play.model_dump_json(include=TIMED_OF_SELF_PLAY),
+    )
     return workflows.get_model(workspace, plan.model), plan.books, timed

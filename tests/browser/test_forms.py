@@ -26,7 +26,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = Workspace(tmp_path_factory.mktemp("trained"))
     fill(workspace)
     workflows.create_model(
-        workspace, LONG_NAME, ModelConfig(vocab_size=300, d_model=32, num_layers=1, num_heads=2, d_ff=32, max_seq_len=32)
+        workspace,
+        LONG_NAME,
+        ModelConfig(vocab_size=300, d_model=32, num_layers=1, num_heads=2, d_ff=32, max_seq_len=32),
     )
     list(workflows.train(workspace, plan(workspace)))
     return workspace.root
@@ -84,7 +86,12 @@ def test_each_of_several_files_tells_what_became_of_it(visit: Any) -> None:
     visitor = visit()
     page = visitor.open("/library")
     page.wait_for_load_state()
-    files = [("пусто.txt", b""), ("песня.txt", "Ой, мороз, мороз.".encode()), ("снимок.pdf", b"%PDF"), ("река-2.txt", TEXT.encode())]
+    files = [
+        ("пусто.txt", b""),
+        ("песня.txt", "Ой, мороз, мороз.".encode()),
+        ("снимок.pdf", b"%PDF"),
+        ("река-2.txt", TEXT.encode()),
+    ]
     page.set_input_files("#upload-file", [{"name": n, "mimeType": "text/plain", "buffer": b} for n, b in files])
     lines = page.locator("[data-role=upload-results] li")
     expect(lines).to_have_count(4)
@@ -120,7 +127,9 @@ def test_new_text_is_seen_below_a_long_beginning(visit: Any) -> None:
     page.fill("#f-max_new_tokens", "20")
     page.click("#generate")
     expect(page.locator("#stats")).to_contain_text("·")
-    left = page.evaluate("(() => { const o = document.getElementById('output'); return o.scrollHeight - o.scrollTop - o.clientHeight; })()")
+    left = page.evaluate(
+        "(() => { const o = document.getElementById('output'); return o.scrollHeight - o.scrollTop - o.clientHeight; })()"
+    )
     assert left < 40
 
 
@@ -137,7 +146,9 @@ def test_forecast_is_told_before_the_start_and_compared_at_the_end(visit: Any) -
 
 
 @pytest.mark.usefixtures("furnished")
-@pytest.mark.parametrize(("stage", "done", "total", "share"), [("tokenizing", 30, 100, "30%"), ("fitting_tokenizer", 0, 0, "")])
+@pytest.mark.parametrize(
+    ("stage", "done", "total", "share"), [("tokenizing", 30, 100, "30%"), ("fitting_tokenizer", 0, 0, "")]
+)
 def test_what_comes_before_the_first_iteration_tells_how_far_it_is(
     visit: Any, server: Any, stage: str, done: int, total: int, share: str
 ) -> None:
@@ -146,7 +157,9 @@ def test_what_comes_before_the_first_iteration_tells_how_far_it_is(
     visitor = visit(locale="en-US")
     told = f"event: status\ndata: {json.dumps(status)}\n\n"
     visitor.context.route("**/training_status", lambda route: route.fulfill(json=status))
-    visitor.context.route("**/training_events*", lambda route: route.fulfill(content_type="text/event-stream", body=told))
+    visitor.context.route(
+        "**/training_events*", lambda route: route.fulfill(content_type="text/event-stream", body=told)
+    )
     page = visitor.open(f"/training?model={MODEL}")
     expect(page.locator("[data-live=iteration]")).to_have_text("Preparing")
     expect(page.locator("[data-live=percent]")).to_have_text(share)

@@ -387,7 +387,10 @@ def test_a_preview_in_another_encoding_changes_nothing(ws: Workspace) -> None:
 
 def test_a_preview_has_at_most_600_clean_characters(ws: Workspace) -> None:
     info = add(ws, "слово  " * 5000)
-    assert preview_as(ws, info.name, "utf_8") == (clean("слово  " * 5000)[:600], True)  # the bytes read end inside a letter
+    assert preview_as(ws, info.name, "utf_8") == (
+        clean("слово  " * 5000)[:600],
+        True,
+    )  # the bytes read end inside a letter
 
 
 def test_a_deleted_book_leaves_nothing_and_its_name_is_free(ws: Workspace) -> None:

@@ -71,10 +71,14 @@ def test_start_is_the_same_for_every_seed_and_draws_from_nobody() -> None:
     assert not torch.equal(first.layers[0].attention.q_proj.weight, second.layers[0].attention.q_proj.weight)
 
 
-@pytest.mark.parametrize("tokens", [torch.zeros(30, dtype=torch.int32), torch.arange(40, dtype=torch.int32)], ids=["one token", "each once"])
+@pytest.mark.parametrize(
+    "tokens", [torch.zeros(30, dtype=torch.int32), torch.arange(40, dtype=torch.int32)], ids=["one token", "each once"]
+)
 @pytest.mark.parametrize("d_model", [8, 1040])
 def test_strange_text_and_sizes_give_finite_weights(tokens: Tensor, d_model: int) -> None:
-    model = make_model(shape=ModelConfig(vocab_size=257, d_model=d_model, num_layers=1, num_heads=2, d_ff=8, max_seq_len=16))
+    model = make_model(
+        shape=ModelConfig(vocab_size=257, d_model=d_model, num_layers=1, num_heads=2, d_ff=8, max_seq_len=16)
+    )
     start_from_bigrams(model, tokens)
     assert all(bool(weight.isfinite().all()) for weight in model.parameters())
 

@@ -63,7 +63,12 @@ def test_share_gives_each_row_to_one_process_and_differs_by_one_at_most(count: i
 
 
 def test_one_process_exchanges_nothing() -> None:
-    assert (ALONE.total(1.5, 2), ALONE.gather({"a": 1}), ALONE.go_on(), ALONE.go_on(False)) == ([1.5, 2.0], [{"a": 1}], True, False)
+    assert (ALONE.total(1.5, 2), ALONE.gather({"a": 1}), ALONE.go_on(), ALONE.go_on(False)) == (
+        [1.5, 2.0],
+        [{"a": 1}],
+        True,
+        False,
+    )
 
 
 # ---- the same numbers ------------------------------------------------------------------------------------------------
@@ -102,9 +107,13 @@ def test_two_processes_train_like_one_with_the_same_batch(both: list[list[Event]
 def test_two_processes_write_and_pay_the_rollouts_of_one(both: list[list[Event]]) -> None:
     one, two = map(rounds, both)
     assert [len(round_.rollouts) for round_ in two] == [9, 9, 9]
-    assert [r.completion for round_ in two for r in round_.rollouts] == [r.completion for round_ in one for r in round_.rollouts]
+    assert [r.completion for round_ in two for r in round_.rollouts] == [
+        r.completion for round_ in one for r in round_.rollouts
+    ]
     for mine, alone in zip(two, one, strict=True):
-        shown = [[getattr(round_, name) for name in ("reward", "diversity", "kl", "entropy")] for round_ in (mine, alone)]
+        shown = [
+            [getattr(round_, name) for name in ("reward", "diversity", "kl", "entropy")] for round_ in (mine, alone)
+        ]
         assert shown[0] == pytest.approx(shown[1], rel=1e-4, abs=1e-6)
     assert one[0].rollouts[0].completion != one[1].rollouts[0].completion
 
@@ -140,9 +149,16 @@ def test_closing_two_processes_saves_and_another_number_goes_on(workspace: Works
 
 def test_two_processes_compare_their_time_with_the_forecast_and_tell_no_memory(workspace: Workspace) -> None:
     pace = Pace(
-        iteration_seconds=0.5, round_seconds=2.0, evaluation_seconds=2.0, sample_seconds=1.0, tokens_per_iteration=100, train_tokens=1000
+        iteration_seconds=0.5,
+        round_seconds=2.0,
+        evaluation_seconds=2.0,
+        sample_seconds=1.0,
+        tokens_per_iteration=100,
+        train_tokens=1000,
     )
-    wanted = workflows.expecting(plan(workspace, devices=2), workflows.forecast(workspace, plan(workspace, devices=2), pace))
+    wanted = workflows.expecting(
+        plan(workspace, devices=2), workflows.forecast(workspace, plan(workspace, devices=2), pace)
+    )
     told = list(workflows.train(workspace, wanted))[-1]
     assert isinstance(told, RunMeasured)
     assert (told.iteration, told.expected_seconds, told.peak_bytes) == (6, wanted.expected_seconds, None)
@@ -185,8 +201,15 @@ def test_processes_end_without_taking_python_down(
         ("raise ValueError('no book')", 2, "done", 1),
     ],
 )
-def test_process_of_a_group_ends_with_the_status_of_its_work(last_line: str, world_size: int, told: str, status: int) -> None:
-    lines = ["import sys, distributed", "with distributed.ending_at_once():", "    print('done', end='')", f"    {last_line}"]
+def test_process_of_a_group_ends_with_the_status_of_its_work(
+    last_line: str, world_size: int, told: str, status: int
+) -> None:
+    lines = [
+        "import sys, distributed",
+        "with distributed.ending_at_once():",
+        "    print('done', end='')",
+        f"    {last_line}",
+    ]
     script = "\n".join(["import atexit", "atexit.register(print, ', taken down', end='')", *lines])
     environment = os.environ | {"PYTHONPATH": str(ROOT), "WORLD_SIZE": str(world_size)}
     ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, encoding="utf-8")
@@ -209,7 +232,9 @@ def workers(workspace: Workspace, rank: int | None = None) -> list[int]:
             command, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
         except OSError:
             continue
-        if str(workspace.root).encode() in command and (rank is None or f"\0RANK={rank}\0".encode() in b"\0" + environment):
+        if str(workspace.root).encode() in command and (
+            rank is None or f"\0RANK={rank}\0".encode() in b"\0" + environment
+        ):
             found.append(int(folder.name))
     return found
 
@@ -224,11 +249,12 @@ ONE_GROUP = changed(SELF_PLAY, num_prompts=1)
     ("changes", "most"),
     [({"devices": 3}, 2), ({"devices": 2, "batch_size": 1}, 1), ({"devices": 2, "self_play": ONE_GROUP}, 1)],
 )
-def test_more_devices_than_work_are_refused_by_name(workspace: Workspace, changes: dict[str, object], most: int) -> None:
+def test_more_devices_than_work_are_refused_by_name(
+    workspace: Workspace, changes: dict[str, object], most: int
+) -> None:
     with pytest.raises(TooManyDevices) as told:
         plan(workspace, **changes)
     assert (told.value.field, told.value.parameters["most"]) == ("devices", most)
-
 
 
 def every_error() -> list[type[errors.AZRError]]:

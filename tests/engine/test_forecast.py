@@ -19,7 +19,12 @@ from tests.engine.engine_kit import BOOK, MODEL, SELF_PLAY, TEXT, changed, plan
 from workspace import Workspace
 
 PACE = Pace(
-    iteration_seconds=0.5, round_seconds=2.0, evaluation_seconds=2.0, sample_seconds=1.0, tokens_per_iteration=100, train_tokens=1000
+    iteration_seconds=0.5,
+    round_seconds=2.0,
+    evaluation_seconds=2.0,
+    sample_seconds=1.0,
+    tokens_per_iteration=100,
+    train_tokens=1000,
 )
 
 
@@ -75,9 +80,12 @@ def test_straight_line_of_a_small_size_measures_each_once(size: int, sizes: list
 
 
 @pytest.mark.parametrize(
-    ("seconds", "iterations"), [([0.1, 0.1, 0.1, 0.1, 0.1], 4), ([1.0, 0.8, 0.8], 2), ([1.0, 0.4, 0.4, 0.4, 0.4], 4), ([5.0, 4.5], 1)]
+    ("seconds", "iterations"),
+    [([0.1, 0.1, 0.1, 0.1, 0.1], 4), ([1.0, 0.8, 0.8], 2), ([1.0, 0.4, 0.4, 0.4, 0.4], 4), ([5.0, 4.5], 1)],
 )
-def test_quick_iterations_are_repeated_slower_ones_once_and_slow_ones_not(seconds: list[float], iterations: int) -> None:
+def test_quick_iterations_are_repeated_slower_ones_once_and_slow_ones_not(
+    seconds: list[float], iterations: int
+) -> None:
     counts = (count for count in range(1, len(seconds) + 1) if rehearsal.is_enough(seconds[:count]))
     assert next(counts) == iterations
 

@@ -251,14 +251,15 @@ def test_rollouts_entropy_of_an_untrained_model_is_that_of_a_uniform_choice() ->
 
 def test_draw_takes_each_id_as_often_as_its_probability_says() -> None:
     weights = torch.tensor([[0.0, 0.6, 0.0, 1.0, 0.4, 0.0]])  # they need not add up to one
-    drawn = draw(weights.expand(40_000, -1), torch.rand(40_000, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    drawn = draw(
+        weights.expand(40_000, -1),
+        torch.rand(40_000, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
+    )
     shares = drawn.bincount(minlength=6) / len(drawn)
     torch.testing.assert_close(shares, weights[0] / 2, rtol=0, atol=0.01)  # four standard deviations
     assert shares[[0, 2, 5]].sum() == 0
 
 
 @pytest.mark.parametrize(("chance", "expected"), [(0.0, 1), (1.0, 2)])
-def test_draw_of_the_least_and_the_greatest_random_number_is_an_id(
-    chance: float, expected: int
-) -> None:
+def test_draw_of_the_least_and_the_greatest_random_number_is_an_id(chance: float, expected: int) -> None:
     assert draw(torch.tensor([[0.0, 0.5, 0.5]]), torch.tensor([[chance]], dtype=torch.float64)).tolist() == [expected]

@@ -30,8 +30,12 @@ def _plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learner, "Recorder", lambda device, wanted: recorder(device, wanted=False))
 
 
-@pytest.mark.parametrize("changes", [{}, {"dropout": 0.0}, {"grad_accum_steps": 3}, {"optimizer": "adamw"}, {"self_play": True}], ids=str)
-def test_replayed_iterations_are_the_plain_ones(make_trainer: Make, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "changes", [{}, {"dropout": 0.0}, {"grad_accum_steps": 3}, {"optimizer": "adamw"}, {"self_play": True}], ids=str
+)
+def test_replayed_iterations_are_the_plain_ones(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
     changes = {"dropout": 0.0, "iterations": 12, "device": "cuda", **changes}
     replayed = make_trainer(wild(make_model(), std=0.1), **changes)
     told = _losses(_train(replayed))
@@ -47,7 +51,9 @@ def test_replayed_iterations_are_the_plain_ones(make_trainer: Make, monkeypatch:
 
 
 def test_replayed_iterations_learn_as_on_the_processor(make_trainer: Make) -> None:
-    on_card, on_processor = (_losses(_train(make_trainer(iterations=10, dropout=0.0, device=d))) for d in ("cuda", "cpu"))
+    on_card, on_processor = (
+        _losses(_train(make_trainer(iterations=10, dropout=0.0, device=d))) for d in ("cuda", "cpu")
+    )
     assert on_card == pytest.approx(on_processor, rel=2e-3)
 
 
@@ -61,7 +67,9 @@ def test_dropout_is_drawn_anew_in_each_replay(make_trainer: Make) -> None:
         losses.append(float(trainer.learner.gradient(inputs, targets, 4, 1, 0.5)))
     assert len(set(losses)) == 5
     assert losses[3] == losses[5]
-    assert float(trainer.learner.gradient(inputs, targets, 4, 1, 0.0)) == float(trainer.learner.gradient(inputs, targets, 4, 1, 0.0))
+    assert float(trainer.learner.gradient(inputs, targets, 4, 1, 0.0)) == float(
+        trainer.learner.gradient(inputs, targets, 4, 1, 0.0)
+    )
 
 
 def test_training_on_a_card_goes_on_as_if_it_had_not_stopped(make_trainer: Make) -> None:
@@ -77,7 +85,9 @@ def test_training_on_a_card_goes_on_as_if_it_had_not_stopped(make_trainer: Make)
     assert begun + _losses(_train(second)) == pytest.approx(told, rel=1e-3)
 
 
-def test_memory_that_runs_out_halves_the_micro_batch_and_is_recorded_anew(make_trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out_halves_the_micro_batch_and_is_recorded_anew(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = make_trainer(iterations=12, device="cuda", dropout=0.0)
     expected = _losses(_train(make_trainer(iterations=12, device="cuda", dropout=0.0)))
     loss = trainer.model.loss

@@ -46,7 +46,12 @@ def test_books_become_known_during_the_first_reading(readings: float, expected: 
 
 def test_dropout_by_itself_grows_with_the_readings_and_a_chosen_one_stays() -> None:
     by_itself, chosen = changed(TRAINING, dropout=None), changed(TRAINING, dropout=0.3)
-    assert [dropout_at(by_itself, readings) for readings in (0, 1, 1.5, 9)] == [0.0, 0.0, KNOWN_DROPOUT / 2, KNOWN_DROPOUT]
+    assert [dropout_at(by_itself, readings) for readings in (0, 1, 1.5, 9)] == [
+        0.0,
+        0.0,
+        KNOWN_DROPOUT / 2,
+        KNOWN_DROPOUT,
+    ]
     assert [dropout_at(chosen, readings) for readings in (0, 0.5, 9)] == [0.3] * 3
 
 
@@ -132,7 +137,9 @@ def test_muon_orthogonalises_queries_keys_and_values_head_by_head(architecture: 
     attention, heads = model.layers[0].attention, SHAPE.num_heads
     before = {name: p.detach().clone() for name, p in attention.named_parameters()}
     for parameter in model.parameters():  # the same for all heads: together they would share one matrix
-        parameter.grad = torch.randn(len(parameter) // heads, *parameter.shape[1:]).repeat(heads, *[1] * (parameter.dim() - 1))
+        parameter.grad = torch.randn(len(parameter) // heads, *parameter.shape[1:]).repeat(
+            heads, *[1] * (parameter.dim() - 1)
+        )
     optimizers = Optimizers(model, changed(TRAINING, optimizer="muon", weight_decay=0.0, precision="float32"))
     optimizers.set_rates(1.0)
     optimizers.step()

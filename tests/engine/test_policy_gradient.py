@@ -183,9 +183,7 @@ def test_reference_round_trips_through_a_checkpoint(tokenizer: Tokenizer) -> Non
     "state",
     [
         SelfPlayState(),
-        SelfPlayState(
-            7, Starter(5.7, True), Gate(2.0, 3, True), KLController.start(0.05, 0.1), 2.25
-        ),
+        SelfPlayState(7, Starter(5.7, True), Gate(2.0, 3, True), KLController.start(0.05, 0.1), 2.25),
     ],
 )
 def test_state_round_trips_through_json(state: SelfPlayState) -> None:

@@ -152,7 +152,10 @@ def test_trainer_that_loses_a_part_of_the_snapshot_does_not_go_on_alike(make_tra
     if lost == "sequences":
         kept.state["sequences_seen"] = 0
     trained = {name: kept.optimizer[WEIGHTS_PREFIX + name] for name in kept.weights}
-    parts = {name: name.split("/")[0] if name.startswith(("weights/", "reference/")) else "moments" for name in kept.optimizer}
+    parts = {
+        name: name.split("/")[0] if name.startswith(("weights/", "reference/")) else "moments"
+        for name in kept.optimizer
+    }
     optimizer = {name: tensor for name, tensor in kept.optimizer.items() if parts[name] != lost}
     if lost == "weights":  # the average in their place
         optimizer |= {WEIGHTS_PREFIX + name: tensor for name, tensor in kept.weights.items()}
@@ -228,7 +231,9 @@ def test_next_run_keeps_the_counts_and_forgets_the_rest() -> None:
 
 
 def test_longer_run_keeps_all_but_where_it_began_and_its_patience() -> None:
-    state = TrainerState(iteration=50, schedule_start=7, best_val_loss=1.0, evaluations_since_best=3, told_memorising=True)
+    state = TrainerState(
+        iteration=50, schedule_start=7, best_val_loss=1.0, evaluations_since_best=3, told_memorising=True
+    )
     following = state.longer()
     assert (following.run_start, following.evaluations_since_best) == (50, 0)
     assert dataclasses.replace(following, run_start=0, evaluations_since_best=3) == state
@@ -401,7 +406,9 @@ def test_sample_of_the_same_iteration_is_the_same(make_trainer: Make) -> None:
     assert samples[0][0] != samples[0][1]
 
 
-def test_evaluations_close_together_share_a_sample_but_the_last_has_its_own(make_trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluations_close_together_share_a_sample_but_the_last_has_its_own(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for seconds, sampled in ((3600.0, [0, 4]), (0.0, [0, 1, 2, 3, 4])):
         monkeypatch.setattr(azr_trainer, "SAMPLE_SECONDS", seconds)
         events = list(make_trainer(iterations=4, eval_every=1).run())

@@ -154,7 +154,10 @@ def test_stopping_saves_and_the_next_training_goes_on_bit_for_bit(workspace: Wor
         assert _started(told).resumed == (number > 0)
         assert _state(workspace) == "stopped"
         record = read_run(workspace, MODEL)
-        assert record is not None and record["checkpoint_iteration"] == record["iteration"] == _checkpoint(workspace).iteration
+        assert (
+            record is not None
+            and record["checkpoint_iteration"] == record["iteration"] == _checkpoint(workspace).iteration
+        )
         found |= {e.iteration: e.loss for e in told if isinstance(e, IterationDone)}
     told = _train(workspace, **options)
     assert (_started(told).resumed, _started(told).exact, _started(told).iteration) == (True, True, 5)
@@ -233,7 +236,9 @@ def test_checkpoint_of_the_version_before_the_average_goes_on(workspace: Workspa
     """It held the trained weights themselves, and a setting that is gone."""
     _train_until(workspace, _at(3))
     old = _checkpoint(workspace)
-    moments = {name: tensor for name, tensor in old.optimizer.items() if not name.startswith(azr_trainer.WEIGHTS_PREFIX)}
+    moments = {
+        name: tensor for name, tensor in old.optimizer.items() if not name.startswith(azr_trainer.WEIGHTS_PREFIX)
+    }
     state = old.state | {"config": old.state["config"] | {"min_learning_rate": 1e-4}}
     state["trainer"] = {name: value for name, value in state["trainer"].items() if name != "schedule_start"}
     older = Checkpoint(old.iteration, old.weights, moments, state)
@@ -368,7 +373,10 @@ def test_run_that_diverges_goes_back_to_its_checkpoint_with_half_the_rate(
     events = _train(workspace, iterations=20, checkpoint_every=10)
     told = [event for event in events if isinstance(event, Notice) and event.code == "went_back"]
     assert [event.iteration for event in told] == [10, 10]
-    assert [event.parameters["learning_rate"] for event in told] == [TRAINING.learning_rate / 2, TRAINING.learning_rate / 4]
+    assert [event.parameters["learning_rate"] for event in told] == [
+        TRAINING.learning_rate / 2,
+        TRAINING.learning_rate / 4,
+    ]
     rates = {event.iteration: event.learning_rate for event in events if isinstance(event, IterationDone)}
     assert (rates[10], rates[20]) == (TRAINING.learning_rate, TRAINING.learning_rate / 4)
     assert _state(workspace) == "done"
@@ -398,11 +406,15 @@ def test_run_that_diverges_before_any_checkpoint_begins_again(
     assert workflows.history(workspace, MODEL)["iterations"] == [*range(1, 13)]  # what was undone is told no more
 
 
-def test_rate_that_is_hundreds_of_times_too_high_leaves_nothing_on_disk_that_is_not_finite(workspace: Workspace) -> None:
+def test_rate_that_is_hundreds_of_times_too_high_leaves_nothing_on_disk_that_is_not_finite(
+    workspace: Workspace,
+) -> None:
     """A real divergence, nothing injected: it goes back, halves the rate, and either gets through or ends with a clear error."""
     told = _train(workspace, iterations=20)
     with contextlib.suppress(Diverged):
-        for event in workflows.train(workspace, plan(workspace, learning_rate=1.0, iterations=120, checkpoint_every=10)):
+        for event in workflows.train(
+            workspace, plan(workspace, learning_rate=1.0, iterations=120, checkpoint_every=10)
+        ):
             told.append(event)
     assert {"non_finite_skipped", "spike_skipped"} & set(_codes(told))
     assert "went_back" in _codes(told)

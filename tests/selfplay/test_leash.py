@@ -122,7 +122,9 @@ def test_kl_controller_overlooks_a_value_that_is_not_finite() -> None:
 # ---- reference -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("val_loss", "may"), [(4.9, True), (5.01, True), (5.02, False), (math.inf, False), (math.nan, False)])
+@pytest.mark.parametrize(
+    ("val_loss", "may"), [(4.9, True), (5.01, True), (5.02, False), (math.inf, False), (math.nan, False)]
+)
 def test_reference_is_never_a_model_that_became_worse(val_loss: float, may: bool) -> None:
     assert may_be_reference(val_loss, 5.0) is may
 

@@ -242,7 +242,9 @@ def long_log(ws: Workspace, count: int) -> None:
         done, round_, seen = (line_of(event) for event in (iteration_done(1), self_play(1, 1), evaluated(1)))
         for n in range(1, count + 1):
             lines = done + (round_ if n % 10 == 0 else "") + (seen if n % 100 == 0 else "")
-            file.write(lines.replace('"iteration": 1,', f'"iteration": {n},').replace('"loss": 4.0', f'"loss": {4 + 1 / n}'))
+            file.write(
+                lines.replace('"iteration": 1,', f'"iteration": {n},').replace('"loss": 4.0', f'"loss": {4 + 1 / n}')
+            )
 
 
 def line_of(event: Event) -> str:
@@ -275,9 +277,14 @@ def test_the_digest_is_cut_with_the_log_and_goes_on(ws: Workspace) -> None:
     (ws.checkpoint_folder(NAME) / "metrics.digest.jsonl").unlink()
     by_log = run_history.history(ws, NAME, points=11)
     assert by_digest["iterations"] == [400, 800, 1100]
-    wanted = [math.fsum(n if n <= 450 else -n for n in range(first + 1, last + 1)) / (last - first) for first, last in ((0, 400), (400, 800), (800, 1100))]
+    wanted = [
+        math.fsum(n if n <= 450 else -n for n in range(first + 1, last + 1)) / (last - first)
+        for first, last in ((0, 400), (400, 800), (800, 1100))
+    ]
     assert by_digest["loss"] == pytest.approx(wanted)
-    assert by_log["loss"][:4] == pytest.approx([50.5, 150.5, 250.5, 350.5]) and by_log["loss"][5] == pytest.approx(-550.5)
+    assert by_log["loss"][:4] == pytest.approx([50.5, 150.5, 250.5, 350.5]) and by_log["loss"][5] == pytest.approx(
+        -550.5
+    )
 
 
 def test_a_digest_of_another_log_is_not_believed(ws: Workspace) -> None:

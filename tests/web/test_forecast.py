@@ -16,7 +16,12 @@ from tests.web.web_client import BOOK_NAME, MODEL, TINY_TRAINING, assert_error, 
 
 WISH = {"model": MODEL, "books": [BOOK_NAME], **TINY_TRAINING}
 PACE = Pace(
-    iteration_seconds=0.5, round_seconds=2.0, evaluation_seconds=2.0, sample_seconds=1.0, tokens_per_iteration=100, train_tokens=1000
+    iteration_seconds=0.5,
+    round_seconds=2.0,
+    evaluation_seconds=2.0,
+    sample_seconds=1.0,
+    tokens_per_iteration=100,
+    train_tokens=1000,
 )
 
 
@@ -48,7 +53,12 @@ def test_forecast_rehearses_again_only_for_what_changes_the_times(
 ) -> None:
     totals = [
         expect(client.post("/forecast", json={**WISH, **change}), 200)["total_seconds"]
-        for change in ({"iterations": 100}, {"iterations": 200, "eval_every": 100}, {"iterations": None}, {"batch_size": 3})
+        for change in (
+            {"iterations": 100},
+            {"iterations": 200, "eval_every": 100},
+            {"iterations": None},
+            {"batch_size": 3},
+        )
     ]
     assert totals[:3] == [100 * 0.5 + 21 * 3.0, 200 * 0.5 + 3 * 3.0, None]
     assert [plan.config.batch_size for plan in asked] == [4, 3]
