@@ -7,7 +7,7 @@ iteration, so a snapshot taken at any yield is consistent.
 Exact to resume: data order, dropout and rollouts are drawn from (seed, iteration) and (seed, round), so weights, optimizer
 and the small `TrainerState` are all there is to save.
 
-Not here: the policy-gradient round itself (policy_gradient.py), tokenizing, saving, the decision what to publish.
+Not here: the policy-gradient round itself (learning/policy_gradient.py), tokenizing, saving, the decision what to publish.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ from torch import Tensor
 
 from config import SamplingConfig, TrainConfig
 from corpus.dataset import Sequences, TokenDataset, evaluation_batches
-from devices import choose_num_threads, describe
-from distributed import ALONE, Ranks
+from engine.stream import stream
+from engine.text import prompt_ids, text_pieces
 from errors import Diverged, OutOfMemory
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, Stage, StageBegun
-from generation import prompt_ids, stream, text_pieces
-from learner import Learner
-from loss_guard import LossGuard, Verdict
+from learning.average import Average
+from learning.learner import Learner
+from learning.loss_guard import LossGuard, Verdict
+from learning.policy_gradient import Round, SelfPlay, SelfPlayState
+from learning.schedules import dropout_at, learning_rate_at
+from machine.devices import choose_num_threads, describe
+from machine.processes import ALONE, Ranks
 from model import Transformer
-from optim import Average, dropout_at, learning_rate_at
-from policy_gradient import Round, SelfPlay, SelfPlayState
 from tokenizer import Tokenizer
 
 MOST_VAL_TOKENS = 32_768
@@ -439,13 +441,3 @@ def _is_out_of_memory(error: Exception) -> bool:
         or "not enough memory" in text
         or "can't allocate memory" in text
     )
-
-
-if __name__ == "__main__":  # torchrun --nproc-per-node=2 azr_trainer.py MODEL --book BOOK ...
-    import sys
-
-    from cli import app
-    from distributed import ending_at_once
-
-    with ending_at_once():
-        app(["train", *sys.argv[1:]])

@@ -32,7 +32,6 @@ from rich.progress import (
 from rich.table import Table
 
 import i18n
-import launcher
 from config import (
     DEFAULT_PRESET,
     PRESETS,
@@ -182,30 +181,30 @@ def add_book(
     name: Annotated[Optional[str], typer.Option()] = None,  # noqa: UP045
     encoding: Annotated[Optional[str], typer.Option()] = None,  # noqa: UP045
 ) -> None:
-    from corpus import library
+    import workflows
 
     with _told(), _open(workspace) as opened, file.open("rb") as stream:
-        book = library.add_book(opened, file.name, stream, name=name, encoding=encoding, limit_bytes=sys.maxsize)
+        book = workflows.add_book(opened, file.name, stream, name=name, encoding=encoding, limit_bytes=sys.maxsize)
     console.print(f"{book.name}: {book.encoding}, {translate.number(book.characters)}", markup=False)
 
 
 @books.command("list", help=translate.gettext("cli.books.list"))
 def list_books(workspace: WorkspaceOption = ROOT) -> None:
-    from corpus import library
+    import workflows
 
     table = Table("", *(translate.gettext(f"cli.column.{key}") for key in ("title", "encoding", "characters")))
     with _told():
-        for book in library.list_books(Workspace(workspace)):
+        for book in workflows.list_books(Workspace(workspace)):
             table.add_row(book.name, book.title, book.encoding, translate.number(book.characters))
     console.print(table)
 
 
 @books.command("delete", help=translate.gettext("cli.books.delete"))
 def delete_book(name: str, workspace: WorkspaceOption = ROOT) -> None:
-    from corpus import library
+    import workflows
 
     with _told(), _open(workspace) as opened:
-        library.delete_book(opened, name)
+        workflows.delete_book(opened, name)
 
 
 @app.command(help=translate.gettext("cli.forecast"))
@@ -247,52 +246,24 @@ def train(
     book: Annotated[list[str], typer.Option("--book", help=translate.gettext("cli.option.book"))],
     workspace: WorkspaceOption = ROOT,
     endless: Annotated[bool, typer.Option("--endless", help=translate.gettext("cli.option.endless"))] = False,
-    config: Annotated[str, typer.Option(hidden=True)] = "",
-    events: Annotated[bool, typer.Option("--events", hidden=True)] = False,
     **options: Any,
 ) -> None:
-    """`config` (JSON) and `events` are for launcher.py; under torchrun each process runs this."""
+    """Also what each process of a torchrun started by hand runs."""
     import workflows
-    from distributed import joined
-    from memory import use_one_heap
 
-    use_one_heap()
-    wanted = TrainConfig.model_validate_json(config) if config else _train_config(options, endless=endless)
-    with joined() as ranks:
+    wanted = _train_config(options, endless=endless)
+    workflows.use_one_heap()
+    with workflows.joined() as ranks:
         if ranks.world_size > 1:
             wanted = wanted.model_copy(update={"devices": ranks.world_size})
-        plan = workflows.TrainingPlan(model, tuple(book), wanted)
         if not ranks.is_main:
-            _follow(workflows.work(Workspace(workspace), plan, ranks))
-        elif events:
-            _tell(workflows.work(Workspace(workspace), plan, ranks))
-        else:
-            with _open(workspace) as opened:
-                plan = workflows.prepare_training(opened, model, tuple(book), wanted)
-                _show(workflows.train(opened, plan, ranks), anywhere=ranks.world_size == 1)
-
-
-def _follow(run: Iterator[Event]) -> None:
-    """On the ranks that only help: rank 0 says when to stop, and when it dies the next exchange fails."""
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, signal.SIG_IGN)
-    for _ in run:
-        pass
-
-
-def _tell(run: Iterator[Event]) -> None:
-    """On rank 0 of processes that launcher.py started: events as lines of JSON, until its file asks to stop."""
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, signal.SIG_IGN)
-    try:
-        for event in run:
-            print(launcher.line_of(event), flush=True)
-            if isinstance(event, IterationDone) and launcher.is_asked_to_stop():
-                run.close()  # type: ignore[attr-defined]
-                return
-    except AZRError as error:
-        print(launcher.line_of_error(error), flush=True)
-        raise typer.Exit(1) from error
+            workflows.follow(
+                workflows.work(Workspace(workspace), workflows.TrainingPlan(model, tuple(book), wanted), ranks)
+            )
+            return
+        with _open(workspace) as opened:
+            plan = workflows.prepare_training(opened, model, tuple(book), wanted)
+            _show(workflows.train(opened, plan, ranks), anywhere=ranks.world_size == 1)
 
 
 def _show(run: Iterator[Event], *, anywhere: bool) -> None:
@@ -351,7 +322,7 @@ def generate(
     options |= {"stop": tuple(options["stop"])} if "stop" in options else {}
     sampling = SamplingConfig.model_validate(options)
     pieces = workflows.generate(
-        Workspace(workspace), model, prompt, sampling, snapshots=workflows.Snapshots(), version=version
+        Workspace(workspace), model, prompt, sampling, cache=workflows.ModelCache(), version=version
     )
     print(prompt, end="", flush=True)
     for piece in pieces:
@@ -425,5 +396,16 @@ def _row(t: i18n.Translator, parameter: Parameter, prefix: str) -> str:
     return f"| `{prefix}{parameter.name}` | {default} | {bounds} | {meaning} |"
 
 
+def main() -> None:
+    """Run a command; a rank of torchrun ends without taking Python down (machine/processes.py)."""
+    if "WORLD_SIZE" not in os.environ:
+        app()
+        return
+    import workflows
+
+    with workflows.ending_at_once():
+        app()
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -220,7 +220,7 @@ def _run(app: FastAPI, sockets: list[socket.socket], on_ready: Callable[[], None
 
 
 def _prepare_process(workspace: Workspace) -> None:
-    from memory import use_one_heap  # torch comes with it
+    from machine.memory import use_one_heap  # torch comes with it
 
     use_one_heap()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")

@@ -1,6 +1,7 @@
-"""What the product can do, one function each; the web, the command line and the tests call these and nothing beneath.
+"""What the product can do, one function each: the web and the command line call these and nothing beneath.
 
-Books are handled by `corpus.library` and trainings by `training_run`; their functions are offered here as they are.
+What needs nothing added is offered here as it stands in its room: books from `corpus.library`, trainings from
+`runs.training_run`, the cache of loaded models from `store.model_cache`.
 """
 
 from __future__ import annotations
@@ -13,38 +14,79 @@ from typing import Any, Literal
 import torch
 from pydantic import ValidationError
 
-import checkpoint_store
-import model_store
 from config import ModelConfig, SamplingConfig, TrainConfig
 from corpus import library
-from devices import choose_device, count_devices
+from corpus.library import (
+    DEFAULT_LIMIT_BYTES,
+    BookInfo,
+    add_book,
+    delete_book,
+    ensure_example,
+    get_book,
+    list_books,
+    preview_as,
+    reread_book,
+    same_text,
+)
+from corpus.readers.encoding import ENCODINGS
+from engine.generations import RETRY_AFTER_SECONDS, Generations
+from engine.stream import stream
+from engine.text import Piece, prompt_ids, text_pieces
 from errors import DoesNotFit, NoBooks, TooManyDevices, UnsupportedFormat
 from events import State, TrainingStatus
-from export import archive
-from forecast import Estimate, Forecast, estimate, forecast, pace
-from generation import Piece, prompt_ids, stream, text_pieces
+from formats import archive
+from machine.devices import choose_device, count_devices
+from machine.memory import use_one_heap
+from machine.processes import ending_at_once, joined
 from model import Transformer
-from model_store import ModelInfo, get_model, list_models
-from rehearsal import Pace
-from run_history import history
-from run_log import last_run_name, read_run, rollouts
-from training_run import TrainingPlan, can_resume, train, work
+from runs.forecast import Estimate, Forecast, estimate, forecast, pace
+from runs.forecast_cache import ForecastCache
+from runs.history import history
+from runs.jobs import JobRunner
+from runs.rehearsal import Pace
+from runs.run_log import last_run_name, read_run, rollouts
+from runs.training_run import TrainingPlan, can_resume, train, work
+from runs.worker import follow
+from store import checkpoint_store, model_store
+from store.model_cache import ModelCache
+from store.model_store import ModelInfo, get_model, list_models
 from workspace import Workspace, safe_name
 
 __all__ = [
+    "DEFAULT_LIMIT_BYTES",
+    "ENCODINGS",
+    "RETRY_AFTER_SECONDS",
+    "BookInfo",
     "Estimate",
     "Forecast",
+    "ForecastCache",
+    "Generations",
+    "JobRunner",
+    "ModelCache",
     "ModelInfo",
     "Pace",
     "TrainingPlan",
+    "add_book",
+    "delete_book",
+    "ending_at_once",
+    "ensure_example",
     "estimate",
+    "follow",
     "forecast",
+    "get_book",
     "get_model",
     "history",
+    "joined",
+    "list_books",
     "list_models",
+    "newest_iteration",
     "pace",
+    "preview_as",
+    "reread_book",
     "rollouts",
+    "same_text",
     "train",
+    "use_one_heap",
     "work",
 ]
 
@@ -120,6 +162,16 @@ def last_run(workspace: Workspace) -> TrainingStatus:
     return dataclasses.replace(status, state=state, books=tuple(status.books), config=config, eta_seconds=None)
 
 
+def newest_iteration(workspace: Workspace, model: str) -> int:
+    """The iteration of a model's newest checkpoint; 0 where there is none."""
+    return max(checkpoint_store.iterations(workspace, model), default=0)
+
+
+def last_config(workspace: Workspace, model: str) -> TrainConfig | None:
+    """The settings of a model's last training; None before the first and where another version wrote what this one does not know."""
+    return _known_config((read_run(workspace, model) or {}).get("config"))
+
+
 def _known_config(values: Any) -> TrainConfig | None:
     """The settings of a run, or None where another version wrote what this one does not know."""
     try:
@@ -131,27 +183,20 @@ def _known_config(values: Any) -> TrainConfig | None:
 # ---- writing text ------------------------------------------------------------------------------------------------------
 
 
-class Snapshots(model_store.Snapshots):
-    """Models ready to write text: the published ones, or ("last") those of the newest checkpoint."""
-
-    def __init__(self, capacity: int = 2) -> None:
-        super().__init__(capacity, last=checkpoint_store)
-
-
 def generate(
     workspace: Workspace,
     model: str,
     prompt: str,
     sampling: SamplingConfig,
     *,
-    snapshots: Snapshots,
+    cache: ModelCache,
     version: Literal["best", "last"] = "best",
 ) -> Iterator[Piece]:
     """Text after the prompt, piece by piece. Raises ModelNotFound, NoTokenizer, ModelDamaged.
 
     One row at a time is fastest on one thread, and leaves the others to a training.
     """
-    loaded = snapshots.get(workspace, model, version)
+    loaded = cache.get(workspace, model, version)
     assert loaded.tokenizer is not None
     torch.set_num_threads(1)
     tokenizer = loaded.tokenizer

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
-import memory
+from machine import memory
 
 Result = TypeVar("Result")
 

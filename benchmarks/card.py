@@ -22,16 +22,16 @@ from unittest import mock
 
 import torch
 
-import learner
 from azr_trainer import AZRTrainer
 from benchmarks.peak import operations_per_token, peak_gflops
 from benchmarks.peer import Peer
 from benchmarks.training import read
-from capture import Recorder
 from config import PRESETS, ModelConfig, TrainConfig
 from corpus.dataset import TokenDataset, split, tokenized
-from devices import describe
 from events import IterationDone
+from learning import learner
+from machine.cuda_graphs import Recorder
+from machine.devices import describe
 from model import Transformer
 from tokenizer import Tokenizer
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from charset_normalizer import from_bytes
 
-from corpus.encoding import ENCODINGS, detect
+from corpus.readers.encoding import ENCODINGS, detect
 from errors import NotText
 
 SINGLE_BYTE = ("cp1251", "koi8_r", "cp866", "mac_cyrillic", "iso8859_5")

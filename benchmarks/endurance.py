@@ -26,8 +26,8 @@ import workflows
 from benchmarks.first_experiment import EXAMPLE
 from config import PRESETS, TrainConfig
 from corpus import library
-from jobs import JobRunner
-from memory import forget_peak_bytes, peak_bytes, use_one_heap
+from machine.memory import forget_peak_bytes, peak_bytes, use_one_heap
+from runs.jobs import JobRunner
 from workspace import Workspace
 
 WARMING = 0.2  # of the time

@@ -23,7 +23,7 @@ from benchmarks.alone import alone, peak_bytes
 from config import PRESETS, SamplingConfig, TrainConfig
 from corpus import library
 from events import Evaluated, IterationDone, SelfPlayDone
-from memory import use_one_heap
+from machine.memory import use_one_heap
 from workspace import Workspace
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "books" / "example_book.txt"
@@ -92,7 +92,7 @@ def measure(chosen: argparse.Namespace, arm: str, workspace: Workspace) -> str:
     )
     print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
     sampling = SamplingConfig(max_new_tokens=120, seed=0)
-    pieces = workflows.generate(workspace, "first", PROMPT, sampling, snapshots=workflows.Snapshots())
+    pieces = workflows.generate(workspace, "first", PROMPT, sampling, cache=workflows.ModelCache())
     return PROMPT + "".join(piece.text for piece in pieces).replace("\n", " ")
 
 

@@ -19,7 +19,7 @@ from benchmarks.first_experiment import EXAMPLE
 from config import PRESETS, TrainConfig
 from corpus import library
 from events import RunMeasured
-from memory import use_one_heap
+from machine.memory import use_one_heap
 from workspace import Workspace
 
 

@@ -72,12 +72,12 @@ def main() -> None:
 
 
 def write_sheet(chosen: argparse.Namespace) -> None:
-    workspace, snapshots = Workspace(chosen.workspace), workflows.Snapshots()
+    workspace, cache = Workspace(chosen.workspace), workflows.ModelCache()
     found: list[Sentence] = []
     for arm, values in SETTINGS.items():
         for seed in range(chosen.texts):
             sampling = SamplingConfig.model_validate({"max_new_tokens": chosen.tokens, "seed": seed} | values)
-            pieces = workflows.generate(workspace, chosen.model, PROMPT, sampling, snapshots=snapshots)
+            pieces = workflows.generate(workspace, chosen.model, PROMPT, sampling, cache=cache)
             text = PROMPT + "".join(piece.text for piece in pieces)
             found += [Sentence(arm, part) for part in sentences(text)[:-1]]  # the last one is cut off by the limit
     rng = random.Random(0)

@@ -19,10 +19,10 @@ from torch import Tensor
 
 import kernels
 from config import PRESETS, ModelConfig
-from devices import autocast, choose_precision
-from generation import draw
+from engine.sampling import draw
+from learning.muon import Muon
+from machine.devices import autocast, choose_precision
 from model import Rotary
-from optimizers import Muon
 
 TIMES = 15
 BATCH_TOKENS, ROLLOUT_ROWS = 2048, 32

@@ -20,7 +20,7 @@ from benchmarks.alone import alone, peak_bytes
 from benchmarks.first_experiment import EXAMPLE
 from config import PRESETS, TrainConfig
 from corpus import library
-from memory import use_one_heap
+from machine.memory import use_one_heap
 from workspace import Workspace
 
 QUIET = {"self_play": {"enabled": False}}

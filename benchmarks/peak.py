@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.peer import CPU
 from config import ModelConfig
-from devices import choose_precision
+from machine.devices import choose_precision
 
 
 def operations_per_token(shape: ModelConfig, *, gated: bool) -> int:

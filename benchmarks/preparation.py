@@ -18,7 +18,7 @@ from benchmarks.first_experiment import EXAMPLE
 from config import PRESETS, TrainConfig
 from corpus import library
 from events import IterationDone, StageBegun
-from memory import forget_peak_bytes, peak_bytes, use_one_heap
+from machine.memory import forget_peak_bytes, peak_bytes, use_one_heap
 from workspace import Workspace
 
 WORTH_TELLING = 0.05  # seconds of a stage

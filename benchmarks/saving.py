@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import model_store
 import workflows
 from benchmarks.alone import alone
 from benchmarks.first_experiment import EXAMPLE
 from config import PRESETS, TrainConfig
 from corpus import library
 from events import CheckpointSaved, Evaluated, Event, IterationDone, StageBegun
+from store import model_store
 from workspace import Workspace
 
 TIMES = 5

@@ -21,7 +21,7 @@ from benchmarks.first_experiment import EXAMPLE
 from benchmarks.training import Bench
 from config import PRESETS, TrainConfig
 from events import IterationDone
-from optim import learning_rate_at
+from learning.schedules import learning_rate_at
 
 FALLING_SHARE, FLOOR = 0.6, 0.05
 Rate = Callable[[TrainConfig, int], float]

@@ -25,8 +25,8 @@ from benchmarks.peak import operations_per_token, peak_gflops
 from benchmarks.peer import Peer
 from config import PRESETS, TrainConfig
 from corpus.dataset import Sequences, TokenDataset
-from learner import Learner
-from memory import memory_kept, use_one_heap
+from learning.learner import Learner
+from machine.memory import memory_kept, use_one_heap
 from model import Transformer
 
 ARMS = ("llama", "gpt2", "peer bf16", "peer float32")

@@ -43,13 +43,13 @@ from benchmarks.first_experiment import parse
 from benchmarks.peak import operations_per_token, peak_gflops
 from benchmarks.peer import CPU, TOKENS_PER_ITERATION, Peer
 from benchmarks.plot import picture
-from bigram_start import start_from_bigrams
 from config import PRESETS, Architecture, ModelConfig, TrainConfig
 from corpus import library
 from corpus.dataset import evaluation_batches, split, tokenized
-from devices import choose_precision
 from events import Evaluated, IterationDone
-from memory import memory_kept
+from learning.bigram_start import start_from_bigrams
+from machine.devices import choose_precision
+from machine.memory import memory_kept
 from model import Transformer
 from tokenizer import Tokenizer
 from workspace import Workspace

@@ -17,7 +17,8 @@ import os
 import shutil
 from pathlib import Path
 
-from corpus import plain_text, shelf
+from corpus import shelf
+from corpus.readers import plain_text
 from corpus.shelf import BookInfo
 from errors import AZRError, BookUnreadable, EmptyBook, NotText
 from workspace import Workspace, safe_name, suggest_name

@@ -15,9 +15,10 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
-from corpus import adoption, plain_text, shelf
+from corpus import adoption, shelf
 from corpus.cleaning import clean
-from corpus.encoding import canonical
+from corpus.readers import plain_text
+from corpus.readers.encoding import canonical
 from corpus.shelf import LOCK, BookInfo
 from errors import AZRError, BookNotFound, BookTooLarge, UnsupportedFormat
 from workspace import Workspace, suggest_name, write_atomic

@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from corpus.plain_text import Reading
+from corpus.readers.plain_text import Reading
 from errors import BookNotFound, InvalidName, NameTaken
 from workspace import Workspace, commit_file, disk_errors, read_json, remove, safe_name, temporary_beside, write_json
 

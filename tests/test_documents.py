@@ -18,7 +18,6 @@ import config
 import start
 from i18n import LANGUAGES, translator
 from tests.server_process import ROOT, serving
-from tests.test_structure import LEVELS
 
 READMES = {"en": ROOT / "README.md", "ru": ROOT / "README.ru.md"}
 DOCUMENTS = [*READMES.values(), *sorted((ROOT / "docs").glob("*.md"))]
@@ -75,12 +74,6 @@ def test_every_parameter_has_label_and_help(language):
         for parameter in config.parameters(kind):
             label, text = told.field(prefix + parameter.name), told.field(prefix + parameter.name, "help")
             assert label and text and len(text) > 20, (language, prefix + parameter.name)
-
-
-def test_levels_in_architecture_are_the_enforced_ones():
-    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", text_of(ROOT / "docs/architecture.md"), re.MULTILINE)
-    assert {room: int(level) for level, room in rows} == LEVELS
-    assert len(rows) == len(LEVELS)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from config import PRESETS, Architecture, ModelConfig
-from export import huggingface
+from formats import huggingface
 from model import KVCache, Transformer, count_parameters
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,160 +1,155 @@
-"""The house: who may import whom. A module imports only from strictly lower levels, or from its own folder."""
+"""The house of docs/architecture.md: every file has a room, imports go downwards, and no two files import each other."""
+
+from __future__ import annotations
 
 import ast
+import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from circumstances import COMPUTING
-
 ROOT = Path(__file__).resolve().parent.parent
-
-LEVELS = {
-    "errors": 0,
-    "config": 1,
-    "workspace": 1,
-    "i18n": 1,
-    "kernels": 1,
-    "optimizers": 1,
-    "capture": 1,
-    "memory": 1,
-    "loss_guard": 1,
-    "events": 2,
-    "model": 2,
-    "tokenizer": 2,
-    "devices": 2,
-    "distributed": 2,
-    "optim": 3,
-    "bigram_start": 3,
-    "launcher": 3,
-    "generation": 3,
-    "corpus": 3,
-    "selfplay": 3,
-    "export": 3,
-    "learner": 4,
-    "circumstances": 5,
-    "policy_gradient": 4,
-    "model_store": 4,
-    "checkpoint_store": 4,
-    "run_digest": 3,
-    "run_log": 4,
-    "run_history": 5,
-    "azr_trainer": 5,
-    "training_run": 6,
-    "rehearsal": 6,
-    "forecast": 7,
-    "workflows": 8,
-    "jobs": 8,
-    "web": 9,
-    "server": 10,
-    "start": 10,
-    "cli": 11,
-}
-NO_TORCH = {
-    "errors",
-    "config",
-    "workspace",
-    "i18n",
-    "events",
-    "tokenizer",
-    "selfplay",
-    "run_digest",
-    "run_log",
-    "run_history",
-    "jobs",
-    "web",
-    "server",
-    "start",
-}
+NOT_THE_PRODUCT = {"tests", "benchmarks", "docs", "books", "models", "checkpoints"}
 DATA_FOLDERS = {"models", "books", "checkpoints"}
+FACADE = {"errors", "config", "workspace", "i18n", "events", "workflows"}  # all that web and command line may import
+NEITHER_TORCH_NOR_DISK = ("runs/digest.py", "runs/run_log.py", "runs/history.py", "runs/jobs.py")
 
 
-def modules() -> list[Path]:
-    files = list(ROOT.glob("*.py"))
-    for room in ("corpus", "selfplay", "export", "kernels", "web"):
-        files += (ROOT / room).glob("*.py")
-    return sorted(files)
+@dataclass(frozen=True)
+class Room:
+    level: int
+    name: str
+    files: tuple[str, ...]  # of a wing, in the order in which they may import one another
+    never: frozenset[str]
 
 
-def room_of(path: Path) -> str:
-    return path.stem if path.parent == ROOT else path.parent.name
+def rooms_of(table: str) -> dict[str, Room]:
+    """The rows of the table of rooms, by name."""
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|(.*?)\|.*\|(.*?)\|$", table, re.MULTILINE)
+    named = [(int(level), name, _quoted(files), _quoted(never)) for level, name, files, never in rows]
+    return {name: Room(level, name, files, frozenset(never)) for level, name, files, never in named}
+
+
+def _quoted(cell: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"`([\w/]+)`", cell))
+
+
+ROOMS = rooms_of((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+
+
+def product_files() -> list[Path]:
+    """Every Python file of the product, wherever it stands."""
+    found = [path.relative_to(ROOT) for path in ROOT.rglob("*.py")]
+    return sorted(path for path in found if not (path.parts[0] in NOT_THE_PRODUCT or path.parts[0].startswith(".")))
 
 
 def imported(source: str) -> set[str]:
-    """What a module imports, also inside functions; what stands under `if __name__ == "__main__"` is an entry point of its own."""
+    """The modules that a source imports, by their dotted names, wherever in the file.
+
+    "from a import b" -> {"a", "a.b"}
+    """
     names: set[str] = set()
-    tree = ast.parse(source)
-    tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "__main__" in ast.unparse(node.test))]
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module.split(".")[0])
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
-def too_high(room: str, source: str) -> list[str]:
-    return sorted(name for name in imported(source) if name in LEVELS and name != room and LEVELS[name] >= LEVELS[room])
+def room_of(path: Path) -> str:
+    return path.stem if len(path.parts) == 1 else path.parts[0]
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_module_imports_only_from_lower_levels(path):
-    room = room_of(path)
-    assert room in LEVELS, f"{room} has no level yet: give it one here and in docs/architecture.md"
-    assert too_high(room, path.read_text(encoding="utf-8")) == []
+def faults(path: Path, source: str) -> list[str]:
+    """What is wrong with a file's place or its imports."""
+    if (room := ROOMS.get(room_of(path))) is None:
+        return ["no room"]
+    names = imported(source)
+    found = [f"{name} is never imported here" for name in sorted({name.split(".")[0] for name in names} & room.never)]
+    found += [
+        f"{other} is not below"
+        for other in sorted({name.split(".")[0] for name in names} & set(ROOMS) - {room.name})
+        if ROOMS[other].level >= room.level
+    ]
+    if len(path.parts) > 1 and path.name != "__init__.py":
+        found += _faults_in_wing(room, path, names)
+    return found
 
 
-def test_level_check_sees_an_upward_import():
-    assert too_high("model", "def f():\n    from azr_trainer import AZRTrainer\n") == ["azr_trainer"]
+def _faults_in_wing(room: Room, path: Path, names: set[str]) -> list[str]:
+    own = "/".join(path.with_suffix("").parts[1:])
+    if own not in room.files:
+        return [f"{own} is not in the table"]
+    later = room.files[room.files.index(own) + 1 :]
+    return [f"{other} comes later" for other in later if f"{room.name}.{other.replace('/', '.')}" in names]
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_rooms_that_know_no_tensors_do_not_import_torch(path):
-    if room_of(path) in NO_TORCH:
-        assert "torch" not in imported(path.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("path", product_files(), ids=str)
+def test_file_has_a_room_and_imports_only_downwards(path: Path) -> None:
+    assert faults(path, (ROOT / path).read_text(encoding="utf-8")) == []
 
 
-def test_trainer_knows_neither_disk_nor_web():
-    names = imported((ROOT / "azr_trainer.py").read_text(encoding="utf-8"))
-    assert not names & {
-        "workspace",
-        "model_store",
-        "checkpoint_store",
-        "run_log",
-        "web",
-        "jobs",
-        "threading",
-        "pathlib",
-        "os",
-    }
+def test_table_lists_only_what_there_is() -> None:
+    there = {str(path.with_suffix("")).replace("\\", "/") for path in product_files()}
+    listed = {name for name, room in ROOMS.items() if not room.files}
+    listed |= {f"{name}/{file}" for name, room in ROOMS.items() for file in room.files}
+    assert listed - there == set()
+    assert len(ROOMS) == 22
 
 
-def test_code_that_computes_is_known_to_a_checkpoint():
+@pytest.mark.parametrize(
+    ("path", "source", "fault"),
+    [
+        ("stray.py", "", "no room"),
+        ("shed/tool.py", "", "no room"),
+        ("model.py", "def f():\n    from azr_trainer import AZRTrainer\n", "azr_trainer is not below"),
+        ("model.py", "if __name__ == '__main__':\n    import cli\n", "cli is not below"),
+        ("learning/unknown.py", "", "unknown is not in the table"),
+        ("learning/adamw.py", "from learning import muon\n", "muon comes later"),
+        ("corpus/cleaning.py", "from corpus.readers.plain_text import read\n", "readers/plain_text comes later"),
+        ("events.py", "import torch\n", "torch is never imported here"),
+        ("selfplay/text.py", "from torch.nn import functional\n", "torch is never imported here"),
+        ("learning/__init__.py", "import runs\n", "runs is not below"),
+    ],
+)
+def test_check_sees(path: str, source: str, fault: str) -> None:
+    assert fault in faults(Path(path), source)
+
+
+@pytest.mark.parametrize("path", [path for path in product_files() if room_of(path) in ("web", "cli")], ids=str)
+def test_web_and_command_line_call_nothing_beneath_the_workflows(path: Path) -> None:
+    names = {name.split(".")[0] for name in imported((ROOT / path).read_text(encoding="utf-8"))} & set(ROOMS)
+    assert names - FACADE - {room_of(path), "server"} == set()
+
+
+@pytest.mark.parametrize("path", NEITHER_TORCH_NOR_DISK)
+def test_record_of_a_run_is_read_without_torch(path: str) -> None:
+    assert "torch" not in imported((ROOT / path).read_text(encoding="utf-8"))
+
+
+def test_code_that_computes_is_known_to_a_checkpoint() -> None:
     """Everything that the trainer imports, directly or not, is in the digest or changes no number."""
-    found, waiting = set(), {"azr_trainer", "bigram_start", "selfplay", "corpus"}
+    from runs.reproducibility import COMPUTING
+
+    found, waiting = set(), {"azr_trainer"}
     while waiting:
-        name = waiting.pop()
-        found.add(name)
-        files = sorted((ROOT / name).glob("*.py")) or [ROOT / f"{name}.py"]
-        waiting |= {
-            room for file in files for room in imported(file.read_text(encoding="utf-8")) if room in LEVELS
-        } - found
-    told = {
-        "config",
-        "errors",
-        "events",
-        "memory",
-        "workspace",
-    }  # settings are compared themselves; the others only tell and keep
-    assert found - told == set(COMPUTING)
+        room = waiting.pop()
+        found.add(room)
+        files = [path for path in product_files() if room_of(path) == room]
+        names = {name.split(".")[0] for path in files for name in imported((ROOT / path).read_text(encoding="utf-8"))}
+        waiting |= names & set(ROOMS) - found
+    changes_no_number = {"config", "errors", "events", "workspace"}  # settings are compared themselves
+    assert found - changes_no_number == set(COMPUTING)
 
 
-def test_no_module_is_called_like_a_data_folder():
-    assert not DATA_FOLDERS & {path.stem for path in modules()}
+def test_no_module_is_called_like_a_data_folder() -> None:
+    assert not DATA_FOLDERS & {path.stem for path in product_files() if len(path.parts) == 1}
 
 
-def test_git_keeps_only_the_example_book():
+def test_git_keeps_only_the_example_book() -> None:
     listed = subprocess.run(
         ["git", "ls-files", *DATA_FOLDERS], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False
     )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import tokenizer as tokenizer_module
 from benchmarks.endurance import in_use_bytes
 from config import ModelConfig
-from export import huggingface
+from formats import huggingface
 from tokenizer import END_OF_TEXT, Tokenizer
 
 VOCAB_SIZE = 1500

@@ -14,6 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
+LONGEST_SHOWN = 80  # characters of a value from outside
+
 
 def plain(value: Any) -> Any:
     """Dataclasses, pydantic models, tuples and enums as dictionaries, lists, numbers and texts.
@@ -38,6 +40,20 @@ def to_json(value: Any) -> str:
     """One line of JSON; characters beyond ASCII stay themselves."""
     text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def shown(value: object) -> str:
+    """A value from outside as a short text that is always printable: containers are not opened, they may be deep."""
+    match value:
+        case str():
+            text = value
+        case None | bool():
+            text = {None: "null", True: "true", False: "false"}[value]
+        case int() | float():
+            text = str(value)
+        case _:
+            text = "[…]" if isinstance(value, list | tuple) else "{…}"
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
 
 
 class JSONAnswer(JSONResponse):

@@ -7,12 +7,11 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Response, UploadFile
 
-from corpus import library
+import workflows
 from web.answers import JSONAnswer, plain
-from web.api_models import refuse_in_use
 from web.bodies import ERROR_ANSWERS, FORM_BODY, JSON_BODY
 from web.schemas import ReadAs
-from web.services import ServicesDep
+from web.services import ServicesDep, refuse_in_use
 
 router = APIRouter(tags=["books"], responses=ERROR_ANSWERS)
 
@@ -32,27 +31,27 @@ def upload_book(
 ) -> Response:
     """Without `name` the book is called after its file; without `encoding` it is detected. `same_as` names a book of equal text."""
     limit_bytes = services.upload_limit_bytes
-    book = library.add_book(
+    book = workflows.add_book(
         services.workspace, file.filename or "", file.file, name=name, encoding=encoding, limit_bytes=limit_bytes
     )
-    answer = plain(book) | {"same_as": library.same_text(services.workspace, book)}
+    answer = plain(book) | {"same_as": workflows.same_text(services.workspace, book)}
     return JSONAnswer(answer, status_code=201, headers={"Location": f"/books/{quote(book.name)}"})
 
 
 @router.get("/books", summary="All books")
 def list_books(services: ServicesDep) -> Response:
-    return JSONAnswer({"books": library.list_books(services.workspace)})
+    return JSONAnswer({"books": workflows.list_books(services.workspace)})
 
 
 @router.get("/books/{name}", summary="One book")
 def get_book(name: str, services: ServicesDep) -> Response:
-    return JSONAnswer(library.get_book(services.workspace, name))
+    return JSONAnswer(workflows.get_book(services.workspace, name))
 
 
 @router.get("/books/{name}/preview", summary="How a book would begin in another encoding")
 def preview_book(name: str, encoding: Annotated[str, Query(max_length=40)], services: ServicesDep) -> Response:
     """`readable` is false where already the first bytes are no text in this encoding."""
-    preview, readable = library.preview_as(services.workspace, name, encoding)
+    preview, readable = workflows.preview_as(services.workspace, name, encoding)
     return JSONAnswer({"preview": preview, "encoding": encoding, "readable": readable})
 
 
@@ -61,12 +60,12 @@ def reread_book(name: str, body: ReadAs, services: ServicesDep) -> Response:
     """From the bytes as they were uploaded."""
     with services.changes:
         refuse_in_use(services, book=name)
-        return JSONAnswer(library.reread_book(services.workspace, name, body.encoding))
+        return JSONAnswer(workflows.reread_book(services.workspace, name, body.encoding))
 
 
 @router.delete("/books/{name}", status_code=204, summary="Delete a book")
 def delete_book(name: str, services: ServicesDep) -> Response:
     with services.changes:
         refuse_in_use(services, book=name)
-        library.delete_book(services.workspace, name)
+        workflows.delete_book(services.workspace, name)
     return Response(status_code=204)

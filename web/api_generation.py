@@ -24,7 +24,6 @@ from i18n import Translator
 from web.answers import JSONAnswer, to_json
 from web.bodies import ERROR_ANSWERS, EVENT_STREAM, EVENT_STREAM_TYPE, JSON_BODY
 from web.errors import error_json, unexpected
-from web.generations import RETRY_AFTER_SECONDS
 from web.schemas import Generate, narrowed
 from web.services import Services, ServicesDep, TranslatorDep
 
@@ -63,11 +62,11 @@ async def generate(body: Generate, request: Request, services: ServicesDep, tran
 def _write(services: Services, body: Generate) -> Generator[Written, None, None]:
     """Runs in a thread. The speed is counted from the first piece on: loading the model is not writing."""
     sampling = narrowed(body, SamplingConfig)
-    snapshots, version = services.snapshots, body.version
+    cache, version = services.cache, body.version
     started_at, before = 0.0, 0
     texts: list[str] = []
     for piece in workflows.generate(
-        services.workspace, body.model, body.prompt, sampling, snapshots=snapshots, version=version
+        services.workspace, body.model, body.prompt, sampling, cache=cache, version=version
     ):
         now = time.perf_counter()
         if not started_at:
@@ -82,7 +81,7 @@ def _write(services: Services, body: Generate) -> Generator[Written, None, None]
 async def _next(pieces: AsyncGenerator[Written, None]) -> Written:
     async for written in pieces:
         return written
-    raise Overloaded(seconds=RETRY_AFTER_SECONDS)  # ended before its time: the server is going down
+    raise Overloaded(seconds=workflows.RETRY_AFTER_SECONDS)  # ended before its time: the server is going down
 
 
 async def _last(pieces: AsyncGenerator[Written, None]) -> Written:

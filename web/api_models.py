@@ -13,15 +13,11 @@ from starlette.responses import StreamingResponse
 
 import workflows
 from config import DEFAULT_PRESET, PRESETS, Config, ModelConfig, SamplingConfig, SelfPlayConfig, TrainConfig, parameters
-from corpus.library import get_book
-from errors import InUse
-from events import ACTIVE_STATES
 from i18n import Translator
 from web.answers import JSONAnswer
 from web.bodies import ERROR_ANSWERS, JSON_BODY
 from web.schemas import CreateModel, EstimateShape, narrowed
-from web.services import Services, ServicesDep, TranslatorDep
-from workspace import name_key
+from web.services import ServicesDep, TranslatorDep, refuse_in_use
 
 router = APIRouter(tags=["models"], responses=ERROR_ANSWERS)
 
@@ -36,7 +32,9 @@ def create_model(body: CreateModel, services: ServicesDep) -> Response:
 @router.post("/estimate", dependencies=[JSON_BODY], summary="Parameters and memory of a model before it exists")
 def estimate(body: EstimateShape, services: ServicesDep) -> Response:
     """Nothing is allocated. With `books`, tokens per parameter as well."""
-    characters = sum(get_book(services.workspace, name).characters for name in body.books) if body.books else None
+    characters = (
+        sum(workflows.get_book(services.workspace, name).characters for name in body.books) if body.books else None
+    )
     return JSONAnswer(workflows.estimate(narrowed(body, ModelConfig), body.train, characters))
 
 
@@ -75,17 +73,6 @@ def get_parameters(translator: TranslatorDep) -> Response:
     described = {group: _described(config, translator) for group, config in configs.items()}
     described["self_play"] = _described(SelfPlayConfig, translator, "self_play.")
     return JSONAnswer(described | {"presets": PRESETS, "default_preset": DEFAULT_PRESET})
-
-
-def refuse_in_use(services: Services, *, model: str | None = None, book: str | None = None) -> None:
-    """Raises InUse when the running training works with this model or book."""
-    status = services.runner.status()
-    if status.state not in ACTIVE_STATES or status.model is None:
-        return
-    if model is not None and name_key(model) == name_key(status.model):
-        raise InUse(name=model, model=status.model)
-    if book is not None and name_key(book) in {name_key(used) for used in status.books}:
-        raise InUse(name=book, model=status.model)
 
 
 def _described(config: type[Config], translator: Translator, prefix: str = "") -> list[dict[str, Any]]:

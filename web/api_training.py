@@ -1,4 +1,4 @@
-"""Training over HTTP: start, stop, status, history, rollouts. The live stream is in `web/events.py`."""
+"""Training over HTTP: start, stop, status, history, rollouts. The live stream is in `web/event_stream.py`."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def train(body: Train, services: ServicesDep) -> Response:
         if running.state in ACTIVE_STATES:
             raise TrainingRuns(model=running.model or "")
         plan = workflows.prepare_training(workspace, body.model, body.books, narrowed(body, TrainConfig))
-        plan = workflows.expecting(plan, services.rehearsals.known(workspace, plan))
-        run = lambda: services.rehearsals.after(workflows.train(workspace, plan))  # noqa: E731
+        plan = workflows.expecting(plan, services.forecasts.known(workspace, plan))
+        run = lambda: services.forecasts.after(workflows.train(workspace, plan))  # noqa: E731
         job_id = services.runner.submit(body.model, body.books, run, plan.config)
     return JSONAnswer({"job_id": job_id, "model": body.model, "resumed": plan.resumed}, status_code=202)
 
@@ -38,7 +38,7 @@ def train(body: Train, services: ServicesDep) -> Response:
 def forecast(body: Train, services: ServicesDep) -> Response:
     """Rehearses the training for some seconds, once for such settings; 409 while one runs. Nothing is started or kept."""
     plan = workflows.prepare_training(services.workspace, body.model, body.books, narrowed(body, TrainConfig))
-    return JSONAnswer(services.rehearsals.forecast(services.workspace, plan, services.runner))
+    return JSONAnswer(services.forecasts.forecast(services.workspace, plan, services.runner))
 
 
 @router.post("/stop_training", status_code=202, summary="Stop after the running iteration and save")

@@ -22,13 +22,10 @@ from starlette.types import Scope
 
 import i18n
 import workflows
-from corpus.library import DEFAULT_LIMIT_BYTES, ensure_example
 from errors import BookTooLarge
-from jobs import JobRunner
-from web import api_books, api_generation, api_models, api_training, events, pages
+from web import api_books, api_generation, api_models, api_training, event_stream, pages
 from web.answers import JSONAnswer
 from web.errors import UnexpectedErrors, handlers
-from web.generations import Generations
 from web.guards import BodyLimit, KnownHost, SameOrigin, SecurityHeaders
 from web.services import Services
 from workspace import Workspace
@@ -43,7 +40,7 @@ def create_app(
     workspace: Workspace,
     *,
     port: int = 8000,
-    upload_limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    upload_limit_bytes: int = workflows.DEFAULT_LIMIT_BYTES,
     example_book: Path | None = None,
 ) -> FastAPI:
     """The application for one workspace, reachable under this machine's own names and `port` only."""
@@ -67,12 +64,12 @@ def create_app(
     )
     app.state.services = Services(
         workspace=workspace,
-        runner=JobRunner(first_id=_first_event_id()),
-        snapshots=workflows.Snapshots(),
-        generations=Generations(),
+        runner=workflows.JobRunner(first_id=_first_event_id()),
+        cache=workflows.ModelCache(),
+        generations=workflows.Generations(),
         upload_limit_bytes=upload_limit_bytes,
     )
-    for room in (api_models, api_books, api_training, events, api_generation, pages):
+    for room in (api_models, api_books, api_training, event_stream, api_generation, pages):
         app.include_router(room.router)
     app.add_api_route("/healthz", _healthz, tags=["server"], summary="Is the server alive?")
     app.mount("/static", _Static(directory=STATIC, check_dir=False), name="static")
@@ -108,7 +105,7 @@ def begin_closing(app: FastAPI) -> None:
 def _prepare(services: Services, example_book: Path | None) -> None:
     services.workspace.prepare()
     if example_book is not None:
-        ensure_example(services.workspace, example_book)
+        workflows.ensure_example(services.workspace, example_book)
     services.runner.restore(workflows.last_run(services.workspace))
     for language in i18n.LANGUAGES:
         i18n.translator(language)  # compiled once here, not in the first request

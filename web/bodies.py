@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import Depends, Request
 
 from errors import InvalidInput, UnsupportedFormat
-from web.errors import shown
+from web.answers import shown
 from web.schemas import ErrorAnswer
 
 JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data"

@@ -21,12 +21,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errors import AZRError, InternalError, InvalidInput, MethodNotAllowed, NotFound, Overloaded
 from i18n import Translator
-from web import pages
-from web.answers import JSONAnswer
+from web.answers import LONGEST_SHOWN, JSONAnswer, shown
 from web.services import translator_of
+from web.templating import error_page
 from workspace import disk_errors
 
-LONGEST_SHOWN = 80
 MOST_DETAILS = 20
 _PLACES = ("body", "query", "path", "header", "cookie")
 
@@ -39,7 +38,7 @@ def answer(connection: HTTPConnection, error: AZRError, *others: AZRError, statu
     headers = {"Retry-After": str(error.parameters["seconds"])} if isinstance(error, Overloaded) else None
     status = status or error.status
     if _wants_page(connection):
-        return pages.error_page(connection, status=status, code=error.code, message=_sendable(translator.error(error)))
+        return error_page(connection, status=status, code=error.code, message=_sendable(translator.error(error)))
     return JSONAnswer(error_json(translator, error, *others), status_code=status, headers=headers)
 
 
@@ -142,20 +141,6 @@ def field_of(location: Sequence[str | int]) -> str | None:
     inside = location[1:] if location and location[0] in _PLACES else location
     names = [part for part in inside if isinstance(part, str)]
     return ".".join(names)[:LONGEST_SHOWN] or None
-
-
-def shown(value: object) -> str:
-    """A value from outside as a short text that is always printable: containers are not opened, they may be deep."""
-    match value:
-        case str():
-            text = value
-        case None | bool():
-            text = {None: "null", True: "true", False: "false"}[value]
-        case int() | float():
-            text = str(value)
-        case _:
-            text = "[…]" if isinstance(value, list | tuple) else "{…}"
-    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
 
 
 def _from_http(request: Request, error: HTTPException) -> AZRError:

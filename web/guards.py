@@ -17,7 +17,8 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errors import AZRError, BodyTooLarge, HostRefused, OriginRefused
-from web.errors import answer, shown
+from web.answers import shown
+from web.errors import answer
 
 NAMES = ("127.0.0.1", "localhost", "[::1]")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

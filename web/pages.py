@@ -11,12 +11,10 @@ from functools import cache
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-import checkpoint_store
 import i18n
-import run_log
 import workflows
 from config import (
     DEFAULT_PRESET,
@@ -28,10 +26,7 @@ from config import (
     TrainConfig,
     parameters,
 )
-from corpus.encoding import ENCODINGS
-from corpus.library import BookInfo, list_books
 from events import ACTIVE_STATES, TrainingStatus
-from model_store import ModelInfo
 from web.services import LANGUAGE_COOKIE, Services, ServicesDep, translator_of
 from web.templating import render
 
@@ -57,7 +52,7 @@ class CreatePage:
     presets: tuple[PresetCard, ...]
     default_preset: str
     parameters: tuple[Parameter, ...]
-    books: tuple[BookInfo, ...]
+    books: tuple[workflows.BookInfo, ...]
     first_time: bool
 
     def script_data(self) -> dict[str, Any]:
@@ -68,13 +63,13 @@ class CreatePage:
 class TrainingPage:
     """The set-up of a training and its live view. `chosen` is the model in the form, `checked` its books."""
 
-    models: tuple[ModelInfo, ...]
+    models: tuple[workflows.ModelInfo, ...]
     chosen: str | None
     resumable: dict[str, int]  # by model, the iteration that a training goes on from; 0 is a fresh start
     settings: dict[
         str, TrainConfig | None
     ]  # by model, those of its last run: to resume with others is not the same run
-    books: tuple[BookInfo, ...]
+    books: tuple[workflows.BookInfo, ...]
     checked: frozenset[str]
     encodings: dict[str, str]  # canonical name -> name for people
     train: tuple[Parameter, ...]
@@ -85,7 +80,7 @@ class TrainingPage:
     def script_data(self) -> dict[str, Any]:
         return {"models": [self._facts(model) for model in self.models]}
 
-    def _facts(self, model: ModelInfo) -> dict[str, Any]:
+    def _facts(self, model: workflows.ModelInfo) -> dict[str, Any]:
         settings = self.settings[model.name]
         return {
             "name": model.name,
@@ -100,7 +95,7 @@ class TrainingPage:
 class GenerationPage:
     """A beginning, how to sample, and the text. `chosen` is the model in the form."""
 
-    models: tuple[ModelInfo, ...]
+    models: tuple[workflows.ModelInfo, ...]
     chosen: str | None
     prompt: str
     sampling: tuple[Parameter, ...]
@@ -113,14 +108,14 @@ class GenerationPage:
 class LibraryPage:
     """Everything there is. `training` is the model that is being trained, which cannot be deleted now."""
 
-    models: tuple[ModelInfo, ...]
+    models: tuple[workflows.ModelInfo, ...]
     reached: dict[str, int]  # by model, the newest saved iteration; the published best one may be older
-    books: tuple[BookInfo, ...]
+    books: tuple[workflows.BookInfo, ...]
     encodings: dict[str, str]
     training: str | None
     upload_limit_bytes: int
 
-    def titles(self, model: ModelInfo) -> list[str]:
+    def titles(self, model: workflows.ModelInfo) -> list[str]:
         """What the model learned from; a book that was deleted since is known by its name alone."""
         known = {book.name: book.title for book in self.books}
         return [known.get(name, name) for name in model.books]
@@ -129,15 +124,6 @@ class LibraryPage:
 @dataclass(frozen=True)
 class DocsPage:
     openapi: str  # address of the OpenAPI document
-
-
-@dataclass(frozen=True)
-class ErrorPage:
-    """`message` is the sentence in the person's language, `code` what the API calls the error."""
-
-    status: int
-    code: str
-    message: str
 
 
 # ---- routes ----------------------------------------------------------------------------------------------------------
@@ -149,7 +135,7 @@ def create(request: Request, services: ServicesDep) -> HTMLResponse:
         presets=_presets(),
         default_preset=DEFAULT_PRESET,
         parameters=tuple(parameters(ModelConfig)),
-        books=tuple(list_books(services.workspace)),
+        books=tuple(workflows.list_books(services.workspace)),
         first_time=not workflows.list_models(services.workspace),
     )
     return render(request, "create", page)
@@ -159,13 +145,13 @@ def create(request: Request, services: ServicesDep) -> HTMLResponse:
 def training(request: Request, services: ServicesDep, model: str | None = None) -> HTMLResponse:
     status = services.runner.status()
     models = tuple(workflows.list_models(services.workspace))
-    books = tuple(list_books(services.workspace))
+    books = tuple(workflows.list_books(services.workspace))
     chosen = _chosen(models, model, status)
     page = TrainingPage(
         models=models,
         chosen=chosen.name if chosen else None,
-        resumable=_newest_iterations(services, models),
-        settings={model.name: _last_settings(services, model) for model in models},
+        resumable={m.name: workflows.newest_iteration(services.workspace, m.name) for m in models},
+        settings={model.name: workflows.last_config(services.workspace, model.name) for model in models},
         books=books,
         checked=_checked(books, chosen, status),
         encodings=_encodings(request),
@@ -195,11 +181,11 @@ def generation(request: Request, services: ServicesDep, model: str | None = None
 @router.get("/library")
 def library(request: Request, services: ServicesDep) -> HTMLResponse:
     models = tuple(workflows.list_models(services.workspace))
-    newest = _newest_iterations(services, models)
+    newest = {m.name: workflows.newest_iteration(services.workspace, m.name) for m in models}
     page = LibraryPage(
         models=models,
         reached={model.name: max(model.iteration, newest[model.name]) for model in models},
-        books=tuple(list_books(services.workspace)),
+        books=tuple(workflows.list_books(services.workspace)),
         encodings=_encodings(request),
         training=_running_model(services),
         upload_limit_bytes=services.upload_limit_bytes,
@@ -221,11 +207,6 @@ def language(language: Literal["ru", "en"], next: str = "/") -> Response:
     return response
 
 
-def error_page(connection: HTTPConnection, *, status: int, code: str, message: str) -> HTMLResponse:
-    """What a browser that followed a link sees instead of the JSON error."""
-    return render(connection, "error", ErrorPage(status, code, message), status=status)
-
-
 # ---- what goes into them ---------------------------------------------------------------------------------------------
 
 
@@ -235,34 +216,24 @@ def _presets() -> tuple[PresetCard, ...]:
     return tuple(PresetCard(name, estimate.parameters) for name, estimate in counted)
 
 
-def _chosen(models: tuple[ModelInfo, ...], wished: str | None, status: TrainingStatus) -> ModelInfo | None:
+def _chosen(
+    models: tuple[workflows.ModelInfo, ...], wished: str | None, status: TrainingStatus
+) -> workflows.ModelInfo | None:
     """The model asked for, else the one that trained last, else the newest."""
     by_name = {model.name: model for model in models}
     newest = max(models, key=lambda model: model.created_at, default=None)
     return by_name.get(wished or "") or by_name.get(status.model or "") or newest
 
 
-def _checked(books: tuple[BookInfo, ...], model: ModelInfo | None, status: TrainingStatus) -> frozenset[str]:
+def _checked(
+    books: tuple[workflows.BookInfo, ...], model: workflows.ModelInfo | None, status: TrainingStatus
+) -> frozenset[str]:
     """The books that the model learned from so far; the only book there is needs no click."""
     known = set(model.books) if model else set()
     if model and model.name == status.model:
         known |= set(status.books)
     checked = known & {book.name for book in books}
     return frozenset(checked or ({books[0].name} if len(books) == 1 else ()))
-
-
-def _newest_iterations(services: Services, models: tuple[ModelInfo, ...]) -> dict[str, int]:
-    """By model, the iteration of its newest checkpoint; 0 where there is none."""
-    return {m.name: max(checkpoint_store.iterations(services.workspace, m.name), default=0) for m in models}
-
-
-def _last_settings(services: Services, model: ModelInfo) -> TrainConfig | None:
-    """How the model was trained last; None when it never was, or when an older version wrote what we no longer know."""
-    record = run_log.read_run(services.workspace, model.name) or {}
-    try:
-        return TrainConfig.model_validate(record["config"])
-    except (KeyError, ValueError):
-        return None
 
 
 def _running_model(services: Services) -> str | None:
@@ -272,7 +243,7 @@ def _running_model(services: Services) -> str | None:
 
 def _encodings(request: Request) -> dict[str, str]:
     translator = translator_of(request)
-    return {name: _encoding_name(translator, name) for name in ENCODINGS}
+    return {name: _encoding_name(translator, name) for name in workflows.ENCODINGS}
 
 
 def _encoding_name(translator: i18n.Translator, name: str) -> str:

@@ -14,11 +14,10 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 import i18n
-from jobs import JobRunner
-from web.generations import Generations
-from web.rehearsals import Rehearsals
-from workflows import Snapshots
-from workspace import Workspace
+import workflows
+from errors import InUse
+from events import ACTIVE_STATES
+from workspace import Workspace, name_key
 
 LANGUAGE_COOKIE = "azr_language"
 
@@ -26,11 +25,11 @@ LANGUAGE_COOKIE = "azr_language"
 @dataclass(frozen=True)
 class Services:
     workspace: Workspace
-    runner: JobRunner
-    snapshots: Snapshots
-    generations: Generations
+    runner: workflows.JobRunner
+    cache: workflows.ModelCache
+    generations: workflows.Generations
     upload_limit_bytes: int
-    rehearsals: Rehearsals = field(default_factory=Rehearsals)
+    forecasts: workflows.ForecastCache = field(default_factory=workflows.ForecastCache)
     changes: threading.Lock = field(default_factory=threading.Lock)  # "is it in use?" and the change are one step
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # set when the server goes down: streams end at once
 
@@ -45,6 +44,17 @@ def translator_of(connection: HTTPConnection) -> i18n.Translator:
     """The translator for the language that the cookie, else the browser, asks for."""
     cookie = connection.cookies.get(LANGUAGE_COOKIE)
     return i18n.translator(i18n.negotiate(cookie, connection.headers.get("accept-language")))
+
+
+def refuse_in_use(services: Services, *, model: str | None = None, book: str | None = None) -> None:
+    """Raises InUse when the running training works with this model or book."""
+    status = services.runner.status()
+    if status.state not in ACTIVE_STATES or status.model is None:
+        return
+    if model is not None and name_key(model) == name_key(status.model):
+        raise InUse(name=model, model=status.model)
+    if book is not None and name_key(book) in {name_key(used) for used in status.books}:
+        raise InUse(name=book, model=status.model)
 
 
 async def _translator(connection: HTTPConnection) -> i18n.Translator:

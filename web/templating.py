@@ -40,6 +40,15 @@ class Frame:
     tabs: tuple[tuple[str, str], ...] = TABS
 
 
+@dataclass(frozen=True)
+class ErrorPage:
+    """`message` is the sentence in the person's language, `code` what the API calls the error."""
+
+    status: int
+    code: str
+    message: str
+
+
 def render(connection: HTTPConnection, name: str, page: Any, *, status: int = 200) -> HTMLResponse:
     """The template `<name>.html` with its variables, in the language of the request."""
     translator = translator_of(connection)
@@ -47,6 +56,11 @@ def render(connection: HTTPConnection, name: str, page: Any, *, status: int = 20
     template = environment().get_template(f"{name}.html")
     headers = {"Content-Language": translator.language, "Vary": "Cookie, Accept-Language"}
     return HTMLResponse(template.render(page=page, frame=frame, t=translator, _=translator.gettext), status, headers)
+
+
+def error_page(connection: HTTPConnection, *, status: int, code: str, message: str) -> HTMLResponse:
+    """What a browser that followed a link sees instead of the JSON error."""
+    return render(connection, "error", ErrorPage(status, code, message), status=status)
 
 
 def _frame(connection: HTTPConnection, name: str, translator: Translator) -> Frame:

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 import workflows
 from config import ModelConfig
-from tests.engine.engine_kit import BOOK, MODEL, TEXT, fill, plan
+from tests.training_kit import BOOK, MODEL, TEXT, fill, plan
 from workspace import Workspace
 
 pytestmark = pytest.mark.timeout(300)

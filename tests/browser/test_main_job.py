@@ -269,7 +269,7 @@ def download_and_open(server: Any, page: Page, folder: Path, parameters: int) ->
     stock_model = AutoModelForCausalLM.from_pretrained(folder / "opened" / MODEL).eval()
     stock_tokenizer = AutoTokenizer.from_pretrained(folder / "opened" / MODEL)
 
-    own = workflows.Snapshots().get(Workspace(server.workspace), MODEL)
+    own = workflows.ModelCache().get(Workspace(server.workspace), MODEL)
     assert stock_model.num_parameters() == parameters
     for text in ("Старый маяк", "На рассвете капитан писал письмо, и 42 чайки — «кричали».", "Hello, sea!"):
         ids = own.tokenizer.encode(text)

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from corpus import plain_text
 from corpus.library import add_book, delete_book, get_book, list_books, preview_as, read_text, reread_book
+from corpus.readers import plain_text
 from errors import BookNotFound, NotText
 from workspace import Workspace
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.encoding import ENCODINGS, canonical, decoded, detect, sample_of
+from corpus.readers.encoding import ENCODINGS, canonical, decoded, detect, sample_of
 from errors import BookUnreadable, InvalidInput, NotText
 
 SHORT = (
@@ -199,7 +199,7 @@ def test_printable_utf8_is_utf8_whatever_it_says(text: str) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_decoding_in_chunks_gives_the_text(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("corpus.encoding._CHUNK_BYTES", 7)
+    monkeypatch.setattr("corpus.readers.encoding._CHUNK_BYTES", 7)
     text = "café 🙂" if encoding.startswith("utf") else "café" if encoding == "cp1252" else STORY
     assert "".join(decoded(io.BytesIO(text.encode(encoding)), encoding, field="file")) == text
 
@@ -218,7 +218,7 @@ def test_decoding_in_chunks_gives_the_text(encoding: str, monkeypatch: pytest.Mo
 def test_the_first_wrong_byte_is_told(
     data: bytes, encoding: str, position: int, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("corpus.encoding._CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr("corpus.readers.encoding._CHUNK_BYTES", chunk_bytes)
     with pytest.raises(BookUnreadable) as unreadable:
         list(decoded(io.BytesIO(data), encoding, field="encoding"))
     assert unreadable.value.parameters == {"encoding": encoding, "position": position}

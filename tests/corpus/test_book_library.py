@@ -143,7 +143,7 @@ def test_the_preview_is_the_first_600_clean_characters(ws: Workspace) -> None:
 def test_words_over_chunk_borders_are_counted_once(
     ws: Workspace, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("corpus.encoding._CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr("corpus.readers.encoding._CHUNK_BYTES", chunk_bytes)
     info = add(ws, TEXT)
     assert (info.words, info.characters) == (33, 208)
     assert read_text(ws, info.name) == TEXT

@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from config import SamplingConfig
-from generation import Piece, Token, draw, filter_logits, prompt_ids, stream, text_pieces, write_rollouts
-from tests.engine.engine_kit import SHAPE, changed, make_model, wild
+from engine.rollouts import write_rollouts
+from engine.sampling import draw, filter_logits
+from engine.stream import Token, stream
+from engine.text import Piece, prompt_ids, text_pieces
+from tests.training_kit import SHAPE, changed, make_model, wild
 from tokenizer import Tokenizer
 
 PLAIN = SamplingConfig(

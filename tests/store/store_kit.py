@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 
-import checkpoint_store
-import model_store
-from checkpoint_store import Checkpoint
 from config import ModelConfig
 from model import Transformer
-from model_store import TrainingSummary
+from store import checkpoint_store, model_store
+from store.checkpoint_store import Checkpoint
+from store.model_store import TrainingSummary
 from tokenizer import Tokenizer
 from workspace import TEMPORARY_PREFIX, Workspace
 

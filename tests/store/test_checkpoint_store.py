@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import checkpoint_store
-from checkpoint_store import Checkpoint
+from store import checkpoint_store
+from store.checkpoint_store import Checkpoint
 from tests.store.store_kit import NAME, a_checkpoint, equal_tensors
 from workspace import Workspace
 

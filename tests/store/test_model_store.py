@@ -11,17 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-import checkpoint_store
-import model_store
 from config import ModelConfig
-from errors import AZRError, InvalidName, ModelDamaged, ModelNotFound, NameTaken, NoTokenizer
-from export import tensor_file
+from errors import AZRError, InvalidName, ModelDamaged, ModelNotFound, NameTaken
 from model import Transformer
-from model_store import Snapshots
+from store import model_store, tensor_file
 from tests.store.store_kit import (
     CONFIG,
     NAME,
-    a_checkpoint,
     a_model,
     a_summary,
     a_tokenizer,
@@ -299,71 +295,3 @@ def test_lists_and_loads_during_deletes_raise_nothing_unexpected(ws: Workspace) 
         stop.set()
         for looker in lookers:
             looker.result()
-
-
-# ---- snapshots -------------------------------------------------------------------------------------------------------
-
-
-def test_version_changes_with_weights_and_tokenizer_only(ws: Workspace) -> None:
-    model_store.create(ws, NAME, CONFIG, a_model(), seed=0)
-    versions = [model_store.version(ws, NAME)]
-    model_store.set_tokenizer(ws, NAME, a_tokenizer())
-    versions.append(model_store.version(ws, NAME))
-    model_store.publish(ws, NAME, CONFIG, a_model(1).state_dict(), a_summary())
-    versions.append(model_store.version(ws, NAME))
-    assert len(set(versions)) == 3
-    (ws.model_folder(NAME) / "README.md").write_text("mine", encoding="utf-8")
-    assert model_store.version(ws, NAME) == versions[-1]
-
-
-def test_a_snapshot_is_kept_until_new_weights_are_published(trained: Workspace) -> None:
-    snapshots = Snapshots()
-    first = snapshots.get(trained, NAME, "best")
-    assert snapshots.get(trained, NAME, "best") is first
-    model_store.publish(trained, NAME, CONFIG, a_model(2).state_dict(), a_summary(200))
-    second = snapshots.get(trained, NAME, "best")
-    assert second is not first and second.summary == a_summary(200)
-
-
-def test_the_snapshot_used_longest_ago_goes_first(ws: Workspace) -> None:
-    for name in "abc":
-        create_trained(ws, name)
-    snapshots = Snapshots(capacity=2)
-    a, b = snapshots.get(ws, "a"), snapshots.get(ws, "b")
-    assert snapshots.get(ws, "a") is a
-    snapshots.get(ws, "c")
-    assert snapshots.get(ws, "a") is a and snapshots.get(ws, "b") is not b
-
-
-def test_last_is_the_newest_checkpoint_and_best_the_published_one(trained: Workspace) -> None:
-    snapshots = Snapshots(last=checkpoint_store)
-    best = snapshots.get(trained, NAME, "best")
-    unsaved = snapshots.get(trained, NAME, "last")
-    assert equal_tensors(dict(unsaved.model.state_dict()), dict(best.model.state_dict())), "no checkpoint yet"
-    for iteration in (1000, 2000):
-        checkpoint_store.save(trained, NAME, a_checkpoint(iteration), keep=2, budget_bytes=10**12)
-        last = snapshots.get(trained, NAME, "last")
-        assert equal_tensors(dict(last.model.state_dict()), a_checkpoint(iteration).weights)
-        assert snapshots.get(trained, NAME, "last") is last and last.summary is None and last.tokenizer
-    assert not equal_tensors(dict(best.model.state_dict()), a_checkpoint(2000).weights)
-
-
-def test_a_model_without_tokenizer_cannot_speak(ws: Workspace) -> None:
-    model_store.create(ws, NAME, CONFIG, a_model(), seed=0)
-    with pytest.raises(NoTokenizer):
-        Snapshots().get(ws, NAME, "best")
-
-
-def test_a_snapshot_of_a_deleted_model_is_not_found(trained: Workspace) -> None:
-    snapshots = Snapshots()
-    snapshots.get(trained, NAME, "best")
-    model_store.delete(trained, NAME)
-    with pytest.raises(ModelNotFound):
-        snapshots.get(trained, NAME, "best")
-
-
-def test_many_threads_share_one_snapshot(trained: Workspace) -> None:
-    snapshots = Snapshots()
-    with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(lambda _: id(snapshots.get(trained, NAME, "best")), range(64)))
-    assert len(set(found)) == 1

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pytest
 
-import checkpoint_store
-import model_store
-import run_log
 from errors import DiskFull
 from events import CheckpointSaved, Rollout, SelfPlayDone
-from export import tensor_file
+from runs import run_log
+from store import checkpoint_store, model_store, tensor_file
 from tests.store.faults import Faults, survive
 from tests.store.store_kit import (
     CONFIG,

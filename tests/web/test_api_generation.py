@@ -13,12 +13,12 @@ import pytest
 from starlette.testclient import TestClient
 
 import workflows
+from engine import generations
+from engine.generations import ROOM, Generations
+from engine.text import Piece
 from errors import AZRError, DiskFull, Overloaded
-from generation import Piece
 from tests.web.web_client import MODEL, assert_error, events_of, expect, status_when, train, wait_until_over
-from web import generations
 from web.app import create_app
-from web.generations import ROOM, Generations
 from workspace import Workspace
 
 PROMPT = "Все счастливые"

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from errors import Diverged
 from events import Notice, Rollout, SelfPlayDone, State, TrainingStatus
 from i18n import translator
-from run_log import RunLog
+from runs.run_log import RunLog
 from tests.web.web_client import (
     BOOK_NAME,
     MODEL,

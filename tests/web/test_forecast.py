@@ -11,7 +11,8 @@ import pytest
 from starlette.testclient import TestClient
 
 import workflows
-from rehearsal import Pace
+from runs import forecast
+from runs.rehearsal import Pace
 from tests.web.web_client import BOOK_NAME, MODEL, TINY_TRAINING, assert_error, expect, train, wait_until_over
 
 WISH = {"model": MODEL, "books": [BOOK_NAME], **TINY_TRAINING}
@@ -35,7 +36,7 @@ def ready(make_model: Callable[[str], Any], make_book: Callable[[str], Any]) -> 
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[workflows.TrainingPlan]:
     """What was rehearsed; each rehearsal gives PACE at once."""
     plans: list[workflows.TrainingPlan] = []
-    monkeypatch.setattr(workflows, "pace", lambda workspace, plan, go_on: plans.append(plan) or PACE)
+    monkeypatch.setattr(forecast, "pace", lambda workspace, plan, go_on: plans.append(plan) or PACE)
     return plans
 
 
@@ -76,7 +77,7 @@ def test_forecast_is_refused_beside_a_training_and_ended_by_one(
             go_on()
             time.sleep(0.01)
 
-    monkeypatch.setattr(workflows, "pace", endless)
+    monkeypatch.setattr(forecast, "pace", endless)
     asking = threading.Thread(target=lambda: answers.append(client.post("/forecast", json=WISH)))
     asking.start()
     assert began.wait(10)

@@ -14,9 +14,9 @@ from starlette.testclient import TestClient
 
 from events import Evaluated, Event, IterationDone, Notice, Rollout, SelfPlayDone, State
 from i18n import translator
-from jobs import JobRunner
+from runs.jobs import JobRunner
 from tests.web.web_client import ServerSent, events_of, expect, status_when, train
-from web import events as live
+from web import event_stream as live
 
 EVALUATED = Evaluated(2, 4.0, 2.0, 5.0, True, 1.0)
 ROLLOUT = Rollout("Однажды", "весной", 0.5, 0.5, 0.5, 0.0, 0.0, 0.0)

@@ -1,0 +1,1 @@
+"""Writing text: the one place where tokens are chosen."""

@@ -1,0 +1,48 @@
+"""Choosing one token: the person's sampling parameters applied to logits, and a draw by inversion for whole batches.
+
+Shapes: B rows, V vocab_size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from config import SamplingConfig
+
+LEAST = 1e-30  # a smaller temperature or top_p would be 0 in float32
+
+
+def filter_logits(logits: Tensor, sampling: SamplingConfig, seen: Tensor) -> Tensor:
+    """The logits (V,) that are drawn from: penalty, temperature, top-k, top-p (Holtzman et al. 2020), min-p (Nguyen et al. 2024).
+
+    `seen` (n,) are the ids of the context. What is ruled out becomes -inf; the likeliest token always stays.
+    """
+    logits = logits.float().clone()
+    if sampling.repetition_penalty != 1.0 and len(seen):  # Keskar et al. 2019, section 4.1
+        ids = seen.unique()
+        values = logits[ids]
+        logits[ids] = torch.where(
+            values > 0, values / sampling.repetition_penalty, values * sampling.repetition_penalty
+        )
+    if sampling.temperature == 0:
+        return torch.full_like(logits, -torch.inf).index_fill(0, logits.argmax(), 0.0)
+    logits = (logits - logits.max()) / max(sampling.temperature, LEAST)
+    if 0 < sampling.top_k < len(logits):
+        logits[logits < logits.topk(sampling.top_k).values[-1]] = -torch.inf
+    if sampling.top_p < 1:
+        ordered, order = logits.softmax(-1).sort(descending=True)
+        logits[order[ordered.cumsum(-1) - ordered >= max(sampling.top_p, LEAST)]] = -torch.inf
+    if sampling.min_p > 0:
+        probabilities = logits.softmax(-1)
+        logits[probabilities < sampling.min_p * probabilities.max()] = -torch.inf
+    return logits
+
+
+def draw(p: Tensor, chance: Tensor) -> Tensor:
+    """One id for each row of probabilities (B, V), by inversion: one random number a row, where torch.multinomial takes V.
+
+    `chance` (B, 1), float64, is uniform on [0, 1). An id of probability 0 is never drawn.
+    """
+    reached = p.double().cumsum(-1)  # (B, V)
+    return torch.searchsorted(reached, chance * reached[:, -1:], right=True)[:, 0].clamp_max(p.shape[1] - 1)

@@ -1,0 +1,1 @@
+"""Foreign formats, in and out. Foreign names live only here."""

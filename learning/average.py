@@ -1,0 +1,47 @@
+"""The average of a model's weights over the last tenth of its steps: what is evaluated, sampled from and published."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from model import Transformer
+
+AVERAGE_SHARE = 0.1  # of the steps so far
+
+
+class Average:
+    """The mean of a model's weights over about the last tenth of its steps; better than the weights of any one step.
+
+    A step's share in the mean falls with a power of its age (Karras et al. 2024, arXiv 2312.02696, section 3.1), so the
+    window grows with the training and nobody has to say how long that will be.
+    """
+
+    def __init__(self, model: Transformer) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        device = model.lm_head.weight.device
+        self._newest: float | Tensor = (
+            torch.ones((), device=device) if device.type == "cuda" else 1.0
+        )  # for CUDA graphs
+
+    def set_steps(self, steps: int) -> None:
+        """The next weights will be those after step number `steps`, counted from 1."""
+        newest = min(1.0, 1 / (AVERAGE_SHARE * steps))
+        if isinstance(self._newest, Tensor):
+            self._newest.fill_(newest)
+        else:
+            self._newest = newest
+
+    @torch.no_grad()
+    def update(self, model: Transformer) -> None:
+        """Take in the weights."""
+        own: list[Tensor] = list(self.model.parameters())
+        others: list[Tensor] = list(model.parameters())
+        if isinstance(self._newest, Tensor):
+            differences = torch._foreach_sub(others, own)
+            torch._foreach_mul_(differences, self._newest)
+            torch._foreach_add_(own, differences)
+        else:
+            torch._foreach_lerp_(own, others, self._newest)

@@ -1,0 +1,100 @@
+"""A start that knows which token follows which: embeddings and head from the pairs that the training text itself contains.
+
+An untrained model spends its first hundreds of iterations on learning pairs of tokens one batch after another, although they can
+be counted at once. Counted, they are log(1 + n_ij / (k q_j)): how much likelier j is after i than anywhere (n_ij counts, q_j the share
+of j, k pseudo-counts of chance). A truncated singular value decomposition of that matrix, rows and columns weighted by how
+frequent they are, gives each token a place among those that are followed alike, and the head what to read from it: word vectors
+as a factorised matrix of counts (Levy & Goldberg 2014, "Neural Word Embedding as Implicit Matrix Factorization").
+
+Because every block adds nothing before it has learned something, the model then predicts those pairs from its first iteration on.
+What it brings is measured in docs/benchmarks.md. The same text gives the same start, whatever the seed of the model.
+
+Pairs that stand in the training text alone must not be known by heart from the beginning: hence the low rank, which keeps what many
+tokens have in common. A high one is a little better at first and worse for good once a small book has been read four times.
+
+Not here: when a training begins so (runs/training_run.py).
+Shapes: V vocab_size, C d_model, N tokens, P pairs, R rank.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from model import EMBEDDING_STD, Transformer
+
+CHANCE = 100.0  # k: a pair counts when it is seen more often than by chance in so many sightings of its first token
+ROW_POWER, COLUMN_POWER = 0.4, 0.5  # weights of the decomposition: the frequency of a token to these powers
+CONSTANT = (
+    0.5  # what every embedding has in common, as a share of all else: the head reads from it how frequent a token is
+)
+MOST_TOKENS = 5_000_000  # are counted; more text changes the frequent pairs little
+MOST_RANK = 40  # of the decomposition; the other dimensions are left to the training
+OVERSAMPLING, POWER_ITERATIONS = 20, 2  # of the randomised decomposition (Halko et al. 2011, arXiv 0909.4061)
+
+
+def is_untrained(model: Transformer) -> bool:
+    """Whether the head is still as `Transformer.initialise` leaves it."""
+    return not bool(model.lm_head.weight.any())
+
+
+@torch.no_grad()
+def start_from_bigrams(model: Transformer, tokens: Tensor) -> None:
+    """Replace embeddings and head of a model by what the pairs in `tokens` (N,) tell."""
+    vocab_size, d_model = model.lm_head.weight.shape
+    tokens = tokens[:MOST_TOKENS].long()
+    counts = torch.bincount(tokens, minlength=vocab_size) + 0.5  # (V,): no token is impossible
+    share = counts / counts.sum()
+    rank = min(d_model - 3, vocab_size // 2, MOST_RANK)
+    before, after = _factors(_excess(tokens, share), counts.pow(ROW_POWER), share.pow(COLUMN_POWER), rank)
+    embeddings, head = _of_equal_norm(before, after, share.log())
+    rms = float(embeddings[0].norm()) / math.sqrt(d_model)  # the final norm divides by it
+    model.embed_tokens.weight.copy_(_spread(embeddings * (EMBEDDING_STD / rms), d_model))
+    model.lm_head.weight.copy_(_spread(head * rms, d_model))
+
+
+def _excess(tokens: Tensor, share: Tensor) -> Tensor:
+    """Sparse (V, V): log(1 + n_ij / (k q_j)) of the pairs that exist."""
+    vocab_size = len(share)
+    pairs, counts = torch.unique(tokens[:-1] * vocab_size + tokens[1:], return_counts=True)
+    rows, columns = pairs // vocab_size, pairs % vocab_size
+    values = torch.log1p(counts / (CHANCE * share[columns]))
+    return torch.sparse_coo_tensor(
+        torch.stack((rows, columns)), values, (vocab_size, vocab_size), is_coalesced=True, check_invariants=False
+    )
+
+
+def _factors(excess: Tensor, row_weights: Tensor, column_weights: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """(V, R) each: what stands before and what comes after; before @ after.T is about `excess`."""
+    rows, columns = excess.indices()
+    values = excess.values() * row_weights[rows] * column_weights[columns]
+    weighted = torch.sparse_coo_tensor(
+        excess.indices(), values, excess.shape, is_coalesced=True, check_invariants=False
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        u, s, v = torch.svd_lowrank(weighted, q=rank + OVERSAMPLING, niter=POWER_ITERATIONS)
+    scale = s[:rank].sqrt()
+    return u[:, :rank] * scale / row_weights[:, None], v[:, :rank] * scale / column_weights[:, None]
+
+
+def _of_equal_norm(before: Tensor, after: Tensor, log_share: Tensor) -> tuple[Tensor, Tensor]:
+    """(V, R + 2) each: with the frequencies, and every row of the first of one norm, which a norm then takes away alike."""
+    norms = before.norm(dim=1, keepdim=True)
+    most = norms[norms > 0].quantile(0.99)
+    before = before * (most / norms.clamp(min=1e-9)).clamp(max=1.0)
+    missing = (most.square() - before.square().sum(1, keepdim=True)).clamp(min=0.0).sqrt()
+    common = torch.full_like(missing, float(CONSTANT * most))
+    frequency = (log_share - log_share.mean())[:, None] / (CONSTANT * most)
+    return torch.cat((common, before, missing), dim=1), torch.cat((frequency, after, torch.zeros_like(missing)), dim=1)
+
+
+def _spread(rows: Tensor, d_model: int) -> Tensor:
+    """(V, C), turned so that each row's mean is zero, as LayerNorm makes it: a Householder reflection of a last empty column."""
+    rows = torch.nn.functional.pad(rows, (0, d_model - rows.shape[1]))
+    mirror = torch.full((d_model,), -1 / math.sqrt(d_model))
+    mirror[-1] += 1
+    mirror /= mirror.norm()
+    return rows - 2 * (rows @ mirror)[:, None] * mirror

@@ -1,0 +1,1 @@
+"""The machine below the training: its devices, its memory, its processes, and CUDA graphs."""

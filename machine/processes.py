@@ -1,0 +1,127 @@
+"""Several processes that train one model together: which of them this one is, and the few exchanges that they need.
+
+torchrun starts the processes and tells each its rank; `joined` makes them a group (gloo on CPUs, NCCL between GPUs). One process
+is the case of world_size 1, in which every exchange gives back what it was given.
+
+Particular: rank 0 alone talks to the person and the disk. The others follow it from iteration to iteration (`go_on`), so that
+whoever consumes rank 0's events stops all of them by stopping that one. Values travel as JSON, never as pickle.
+
+Not here: gradients of the book's batch (DistributedDataParallel sums those), starting processes (runs/launcher.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ranks:
+    rank: int = 0
+    world_size: int = 1
+    local_world_size: int = 1  # processes on this machine
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def share(self, count: int) -> range:
+        """This process's part of `count` rows; together the parts are all of them, in order, and differ by at most one."""
+        return range(count * self.rank // self.world_size, count * (self.rank + 1) // self.world_size)
+
+    def sum_(self, tensors: list[Tensor]) -> None:
+        """Replace tensors of one type and device by their sums over all processes."""
+        if self.world_size == 1:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        for tensor, summed in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(summed.view_as(tensor))
+
+    def total(self, *values: float) -> list[float]:
+        """The sum of each value over all processes."""
+        sums = torch.tensor(values, dtype=torch.float64)
+        self.sum_([sums])
+        return [float(value) for value in sums]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Each process's JSON value, by rank, for all of them."""
+        if self.world_size == 1:
+            return [value]
+        own = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world_size)]
+        dist.all_gather(sizes, torch.tensor([len(own)]))
+        longest = max(int(size) for size in sizes)
+        texts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.world_size)]
+        dist.all_gather(texts, torch.nn.functional.pad(own, (0, longest - len(own))))
+        return [json.loads(bytes(text[: int(size)].tolist())) for text, size in zip(texts, sizes, strict=True)]
+
+    def go_on(self, wish: bool = True) -> bool:
+        """Before each iteration: rank 0's wish, for all."""
+        if self.world_size == 1:
+            return wish
+        told = torch.tensor([int(wish)])
+        dist.broadcast(told, src=0)
+        return bool(told)
+
+    def wait(self) -> None:
+        """Until every process has come here."""
+        self.go_on()
+
+
+ALONE = Ranks()
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[Ranks]:
+    """The group that torchrun's environment tells of; alone where it tells of none."""
+    if (world_size := _world_size()) == 1:
+        yield ALONE
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), world_size, int(os.environ["LOCAL_WORLD_SIZE"]))
+    finally:
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Around all that a process of a group does: it ends afterwards, with the status it would have ended with. Alone it goes on.
+
+    A thread of gloo may hold the last exchange's tensors for a moment longer. If Python is being taken down when it lets go of
+    them, it can't get the interpreter's lock, and the process aborts (pytorch/pytorch#190489). So nothing is taken down here.
+    """
+    if _world_size() == 1:
+        yield
+        return
+    try:
+        yield
+        status = 0
+    except SystemExit as end:
+        status = (end.code or 0) if isinstance(end.code, int | None) else 1
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    with contextlib.suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+def _world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))

@@ -1,0 +1,151 @@
+"""Sums over a training's log, a hundred iterations at a time, so that the charts of a million need not read it whole.
+
+    checkpoints/<name>/metrics.digest.jsonl    a line for each hundred iterations of metrics.jsonl
+
+Particular: everything here follows from metrics.jsonl. A line says where its piece of the log ends, so the digest of a log that
+has none yet, or of one that was cut, goes on from there.
+
+Not here: writing (run_log.py), columns for the charts (history.py).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CHUNK = 100  # iterations
+MEANS = {
+    "Evaluated": ("val_loss", "bits_per_byte", "train_loss"),
+    "SelfPlayDone": ("reward", "diversity", "length", "kl", "kl_coef", "entropy", "copied", "skipped_share"),
+}
+
+_BLOCK_BYTES = 1 << 20
+_ITERATION_START = b'{"event": "IterationDone", '
+_ITERATION_LINE = re.compile(
+    rb'\{"event": "IterationDone", "iteration": (\d{1,18}), "loss": (null|-?\d+(?:\.\d+)?(?:e[-+]?\d+)?),'
+)
+_CHART_LINE = re.compile(rb'\{"event": "(?:Evaluated|SelfPlayDone)".*\n')
+
+
+@dataclass
+class Sums:
+    """Of some numbers that belong to neighbouring iterations: the last of them, how many, and each field's sum and count."""
+
+    iteration: int = 0
+    count: int = 0
+    fields: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+    def add(self, iteration: int, values: dict[str, float]) -> None:
+        self.iteration, self.count = iteration, self.count + 1
+        for name, value in values.items():
+            total, there = self.fields.get(name, (0.0, 0))
+            self.fields[name] = (total + value, there + 1) if math.isfinite(value) else (total, there)
+
+    def merge(self, later: Sums) -> None:
+        self.iteration, self.count = later.iteration, self.count + later.count
+        for name, (total, there) in later.fields.items():
+            own_total, own_there = self.fields.get(name, (0.0, 0))
+            self.fields[name] = (own_total + total, own_there + there)
+
+    def mean(self, name: str) -> float | None:
+        total, there = self.fields.get(name, (0.0, 0))
+        return total / there if there else None
+
+
+Chunk = dict[str, Sums]  # by event
+
+
+def pieces(metrics: Path, start: int) -> Iterator[tuple[int, bytes]]:
+    """The log from byte `start` in pieces that end with the line of every CHUNK-th iteration, and where each ends."""
+    lines: list[bytes] = []
+    iterations, end = 0, start
+    for block in blocks(metrics, start):
+        for line in block.splitlines(keepends=True):
+            lines.append(line)
+            end += len(line)
+            iterations += line.startswith(_ITERATION_START)
+            if iterations == CHUNK:
+                yield end, b"".join(lines)
+                lines, iterations = [], 0
+
+
+def to_line(end: int, piece: bytes) -> bytes:
+    """The digest's line for one of `pieces`."""
+    chunk = summed(piece)
+    told = {event: [sums.iteration, sums.count, sums.fields] for event, sums in chunk.items()}
+    return json.dumps({"iteration": chunk["IterationDone"].iteration, "end": end, "sums": told}).encode() + b"\n"
+
+
+def read(digest: Path, metrics: Path) -> tuple[list[Chunk], int]:
+    """All chunks and the byte of the log where the last of them ends; none and 0 where they are damaged or belong to another log."""
+    chunks: list[Chunk] = []
+    end = 0
+    for block in blocks(digest):
+        for line in block.splitlines():
+            record = parse(line)
+            if record is None:
+                return [], 0
+            end = record["end"]
+            chunks.append({event: Sums(*values) for event, values in record["sums"].items()})
+    return (chunks, end) if end <= file_size(metrics) else ([], 0)
+
+
+def file_size(path: Path) -> int:
+    """Bytes; 0 where there is no file."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def summed(piece: bytes) -> Chunk:
+    """The sums over whole lines of the log."""
+    chunk: Chunk = {}
+    for iteration, loss in iterations_of(piece):
+        chunk.setdefault("IterationDone", Sums()).add(iteration, {"loss": loss})
+    for record in chart_records(piece):
+        values = {name: _number(record.get(name)) for name in MEANS[record["event"]]}
+        chunk.setdefault(record["event"], Sums()).add(record["iteration"], values)
+    return chunk
+
+
+def iterations_of(piece: bytes) -> Iterator[tuple[int, float]]:
+    """Each iteration and its loss, NaN for null; picked by pattern, because JSON takes ten times as long."""
+    return (
+        (int(number), math.nan if loss == b"null" else float(loss)) for number, loss in _ITERATION_LINE.findall(piece)
+    )
+
+
+def chart_records(piece: bytes) -> Iterator[dict[str, Any]]:
+    """Evaluations and rounds of self-play; what is not readable is passed over."""
+    return (record for line in _CHART_LINE.findall(piece) if (record := parse(line)))
+
+
+def parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("iteration"), int) else None
+
+
+def blocks(path: Path, start: int = 0) -> Iterator[bytes]:
+    """A file from byte `start` in large blocks that end at line ends; a torn last line is left out."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        file.seek(start)
+        rest = b""
+        while block := file.read(_BLOCK_BYTES):
+            head, newline, tail = block.rpartition(b"\n")
+            if newline:
+                yield rest + head + newline
+                rest = tail
+            else:
+                rest += block
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan

@@ -1,0 +1,140 @@
+"""What a model and its training will take, before anything of it exists: counted at once, or measured by a rehearsal.
+
+`estimate` counts parameters and memory on torch's meta device, whatever the size. `forecast` adds what only this machine can tell:
+it rehearses the training for a few seconds and says how long an epoch and the whole of it will be.
+
+Not here: the rehearsal itself (rehearsal.py), refusing what does not fit (workflows.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from config import ModelConfig, TrainConfig
+from corpus import library
+from corpus.dataset import split
+from kernels import native, native_attention
+from kernels.attention import LONGEST_KEPT, QUERIES_AT_ONCE
+from kernels.head import rows_at_once
+from learning.policy_gradient import ROWS_AT_ONCE as SELF_PLAY_ROWS
+from machine.devices import choose_device, choose_precision
+from machine.memory import available_bytes
+from model import count_parameters
+from runs.rehearsal import Pace, rehearse
+from runs.training_run import TrainingPlan
+from store import checkpoint_store, model_store
+from tokenizer import Tokenizer
+from workspace import Workspace
+
+CHARACTERS_PER_TOKEN = 3.5  # of Russian and English prose with vocabularies of 5,000 to 15,000; a first guess only
+PROCESS_BYTES = 485_000_000  # Python, torch and its buffers while it computes, what a rehearsal leaves behind, and a book of a million characters
+RESTING_BYTES = 230_000_000  # of them this process holds already
+SAMPLE_CHARACTERS = 400_000  # of the books are rehearsed on
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a model will be and what its training will take, before anything is allocated."""
+
+    parameters: int
+    training_bytes: int
+    available_bytes: int | None
+    fits: bool
+    tokens: int | None  # in the chosen books, roughly
+    tokens_per_parameter: float | None
+
+
+def estimate(config: ModelConfig, train: TrainConfig | None = None, books_characters: int | None = None) -> Estimate:
+    """Counted on torch's meta device, whatever the size. Raises DeviceMissing."""
+    train = train or TrainConfig()
+    parameters = count_parameters(config)
+    needed, available = training_bytes(config, train, parameters), available_bytes(choose_device(train.device))
+    tokens = None if books_characters is None else round(books_characters / CHARACTERS_PER_TOKEN)
+    return Estimate(
+        parameters=parameters,
+        training_bytes=needed,
+        available_bytes=available,
+        fits=available is None or needed - RESTING_BYTES <= available,
+        tokens=tokens,
+        tokens_per_parameter=None if tokens is None else tokens / parameters,
+    )
+
+
+def training_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int:
+    """Memory at the peak of a training, this process with it: what is kept, and either the largest batch or a snapshot of what is kept."""
+    rows = max(train.batch_size, SELF_PLAY_ROWS if train.self_play.enabled else 0)
+    rows = -(-rows // train.devices)
+    logits = 10 * min(rows * config.max_seq_len, rows_at_once(choose_device(train.device))) * config.vocab_size
+    learning = (
+        4 * parameters + logits + rows * config.max_seq_len * _bytes_per_token(config, train)
+    )  # with the gradients
+    kept = _kept_bytes(config, train, parameters)
+    process = PROCESS_BYTES + kept + max(learning, kept)  # a snapshot is taken when nothing is being learned
+    return process * (train.devices if choose_device(train.device).type == "cpu" else 1)
+
+
+def _kept_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int:
+    """From one iteration to the next: weights, their average, the optimizer's moments, self-play's reference."""
+    matrices = parameters - 2 * config.vocab_size * config.d_model
+    moments = 8 * parameters - (4 * matrices if train.optimizer == "muon" else 0)
+    return 8 * parameters + moments + (4 * parameters if train.self_play.enabled else 0)
+
+
+def _bytes_per_token(config: ModelConfig, train: TrainConfig) -> int:
+    """What the backward pass keeps of a token; the factors were fitted to measured peaks (docs/benchmarks.md)."""
+    device = choose_device(train.device)
+    precision = choose_precision(train.precision, device)
+    size = precision.itemsize
+    casts = 8 * config.d_model if size == 2 else 0
+    keeps = config.max_seq_len <= LONGEST_KEPT and not native_attention.serves(device, precision, config.head_dim)
+    attention = config.num_heads * (config.max_seq_len + QUERIES_AT_ONCE) // 2 if keeps else 0
+    inner = 3 if native.serves(device, precision) else 4  # as wide as the feed-forward layer
+    return config.num_layers * (size * (14 * config.d_model + inner * config.d_ff + attention) + casts)
+
+
+# ---- measured --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a training will come to on this machine."""
+
+    tokens_per_second: float  # on the book alone, as the page shows them
+    epoch_seconds: float  # reading all books once
+    total_seconds: float | None  # of the chosen iterations, with self-play and evaluations; None when endless
+    epochs: float | None  # how often the books will be read
+    train_tokens: int
+    tokens_per_parameter: float
+    parameters: int
+    training_bytes: int
+    available_bytes: int | None
+
+
+def pace(workspace: Workspace, plan: TrainingPlan, go_on: Callable[[], None] = lambda: None) -> Pace:
+    """Rehearse a plan on a sample of its books. Raises ModelNotFound, ModelDamaged, BookNotFound, OutOfMemory, and what `go_on` does."""
+    loaded = model_store.load(workspace, plan.model)
+    texts = [library.read_text(workspace, book) for book in plan.books]
+    share = min(1.0, SAMPLE_CHARACTERS / max(1, sum(map(len, texts))))
+    sample = split("\n".join(text[: round(len(text) * share)] for text in texts), plan.config.val_fraction)
+    tokenizer = loaded.tokenizer or Tokenizer.fit([sample.train], loaded.config.vocab_size)
+    return rehearse(loaded.model, tokenizer, sample, share, plan.config, go_on)
+
+
+def forecast(workspace: Workspace, plan: TrainingPlan, found: Pace) -> Forecast:
+    """What `found` means for this plan; quick, so the number of iterations may change without a new rehearsal."""
+    config, iterations = plan.config, plan.config.iterations
+    counted = estimate(model_store.get_model(workspace, plan.model).config, config)
+    first = max(checkpoint_store.iterations(workspace, plan.model), default=0)
+    total = None if iterations is None else found.seconds(config, first, first + iterations)
+    return Forecast(
+        tokens_per_second=found.tokens_per_second,
+        epoch_seconds=found.epoch_seconds(),
+        total_seconds=total,
+        epochs=None if iterations is None else iterations * found.tokens_per_iteration / found.train_tokens,
+        train_tokens=found.train_tokens,
+        tokens_per_parameter=found.train_tokens / counted.parameters,
+        parameters=counted.parameters,
+        training_bytes=counted.training_bytes,
+        available_bytes=counted.available_bytes,
+    )

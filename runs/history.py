@@ -1,0 +1,141 @@
+"""A training's log as the charts draw it: columns of a bounded number of points, whatever the length of the training.
+
+Up to some tens of thousands of iterations the log itself is read. Longer ones come from its digest (digest.py), so a
+million iterations open in a fraction of a second.
+
+Not here: drawing.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from pathlib import Path
+from typing import Any
+
+from runs.digest import CHUNK, MEANS, Chunk, Sums, blocks, chart_records, iterations_of, parse, read, summed
+from runs.run_log import DIGEST, METRICS, SAMPLES, iteration_of
+from workspace import Workspace
+
+MOST_SAMPLES = 200
+SMOOTHING = 0.9
+
+
+def history(ws: Workspace, name: str, points: int = 1000) -> dict[str, Any]:
+    """What the charts draw, as JSON; columns of at most `points` numbers.
+
+    Where there is more, each number is the mean of a run of neighbours and stands at the last iteration of that run.
+    `loss_smooth` is the exponential mean of those points, corrected for its start (Kingma and Ba 2014, section 3).
+    Of samples, at most MOST_SAMPLES are picked evenly, the first and the newest among them.
+    """
+    folder = ws.checkpoint_folder(name)
+    columns = _of_digest(folder, points) or _of_log(folder / METRICS, points)
+    return {
+        "model": name,
+        **columns,
+        "loss_smooth": smooth(columns["loss"]),
+        "samples": _samples(folder / SAMPLES),
+        "downsampling": {"method": "mean", "iterations_per_point": columns.pop("step"), "smoothing": SMOOTHING},
+    }
+
+
+def smooth(values: list[float | None], factor: float = SMOOTHING) -> list[float | None]:
+    """Exponential moving mean without the pull towards zero at its start; None passes through.
+
+    >>> smooth([4.0, 2.0], factor=0.5)
+    [4.0, 2.6666666666666665]
+    """
+    total = weight = 0.0
+    smoothed: list[float | None] = []
+    for value in values:
+        if value is not None:
+            total = factor * total + (1 - factor) * value
+            weight = factor * weight + (1 - factor)
+        smoothed.append(None if value is None else total / weight)
+    return smoothed
+
+
+# ---- short trainings: the log itself -----------------------------------------------------------------------------------
+
+
+def _of_log(metrics: Path, points: int) -> dict[str, Any]:
+    """Of one iteration told twice, as after a power cut, the later counts for evaluations and rounds."""
+    iterations, losses = array("q"), array("d")
+    rare: dict[str, dict[int, Sums]] = {event: {} for event in MEANS}
+    for block in blocks(metrics):
+        for iteration, loss in iterations_of(block):
+            iterations.append(iteration)
+            losses.append(loss)
+        for record in chart_records(block):
+            event, iteration = record["event"], record["iteration"]
+            rare[event][iteration] = Sums(iteration, 1, _fields(record))
+    step = max(1, -(-len(losses) // points))
+    return {
+        "step": step,
+        "iterations": [iterations[min(start + step, len(losses)) - 1] for start in range(0, len(losses), step)],
+        "loss": [_mean(losses[start : start + step]) for start in range(0, len(losses), step)],
+        "evaluations": _columns(list(rare["Evaluated"].values()), "Evaluated", points),
+        "self_play": _columns(list(rare["SelfPlayDone"].values()), "SelfPlayDone", points),
+    }
+
+
+def _fields(record: dict[str, Any]) -> dict[str, tuple[float, int]]:
+    numbers = {name: record.get(name) for name in MEANS[record["event"]]}
+    return {name: (float(value), 1) for name, value in numbers.items() if isinstance(value, int | float)}
+
+
+def _mean(values: array[float]) -> float | None:
+    """The mean of the finite values. One value stays exactly what it is."""
+    there = [value for value in values if value == value]
+    return math.fsum(there) / len(there) if there else None
+
+
+# ---- long ones: its digest ---------------------------------------------------------------------------------------------
+
+
+def _of_digest(folder: Path, points: int) -> dict[str, Any] | None:
+    """None where the log itself is quick to read or has no digest."""
+    chunks, end = read(folder / DIGEST, folder / METRICS)
+    if len(chunks) < points:
+        return None
+    chunks.append(summed(b"".join(blocks(folder / METRICS, end))))
+    step = -(-len(chunks) // points)
+    losses = _merged(_of_event(chunks, "IterationDone"), points)
+    return {
+        "step": step * CHUNK,
+        "iterations": [sums.iteration for sums in losses],
+        "loss": [sums.mean("loss") for sums in losses],
+        "evaluations": _columns(_of_event(chunks, "Evaluated"), "Evaluated", points),
+        "self_play": _columns(_of_event(chunks, "SelfPlayDone"), "SelfPlayDone", points),
+    }
+
+
+def _of_event(chunks: list[Chunk], event: str) -> list[Sums]:
+    return [chunk[event] for chunk in chunks if event in chunk]
+
+
+def _merged(sums: list[Sums], points: int) -> list[Sums]:
+    """Runs of neighbours as one, so that at most `points` are left."""
+    step = max(1, -(-len(sums) // points))
+    groups = [sums[start : start + step] for start in range(0, len(sums), step)]
+    for group in groups:
+        for later in group[1:]:
+            group[0].merge(later)
+    return [group[0] for group in groups]
+
+
+def _columns(sums: list[Sums], event: str, points: int) -> dict[str, list[float | None]]:
+    merged = _merged(sums, points)
+    columns = {name: [one.mean(name) for one in merged] for name in MEANS[event]}
+    return {"iteration": [one.iteration for one in merged], **columns}
+
+
+def _samples(path: Path) -> list[dict[str, Any]]:
+    lines: dict[int, bytes] = {}
+    for block in blocks(path):
+        lines |= {number: line for line in block.splitlines() if (number := iteration_of(line)) is not None}
+    kept = list(lines.values())
+    if len(kept) > MOST_SAMPLES:
+        kept = [kept[round(index * (len(kept) - 1) / (MOST_SAMPLES - 1))] for index in range(MOST_SAMPLES)]
+    records = (parse(line) for line in kept)
+    return [{key: record[key] for key in ("iteration", "prompt", "text")} for record in records if record]

@@ -1,0 +1,215 @@
+"""A few seconds of the very training that was asked for, to tell beforehand how long it will take on this machine.
+
+The real trainer reads a sample of the real books with the real settings; what would take too long at full size (many sequences,
+long rollouts, all held-out text) is measured at smaller sizes and continued in a straight line. Nothing of it is kept.
+
+Not here: memory (forecast.py), where models and books come from.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from azr_trainer import MOST_VAL_TOKENS, SAMPLE_SECONDS, AZRTrainer, TrainerState
+from config import TrainConfig
+from corpus.dataset import SplitBook, TokenDataset, tokenized
+from events import IterationDone
+from learning.policy_gradient import SelfPlay, SelfPlayState, max_new_tokens
+from learning.schedules import dropout_at
+from machine.devices import choose_device
+from machine.memory import memory_kept
+from model import Transformer
+from selfplay.leash import MIN_ITERATIONS, Starter
+from selfplay.text import TextEnvironment
+from tokenizer import Tokenizer
+
+ITERATION_SECONDS, SELF_PLAY_SECONDS = 12.0, 4.0  # what measuring each of them may take
+REPEATED = 3  # iterations of a size beside its first, which warms up; their median counts
+QUICK_SECONDS, SLOW_SECONDS = 0.5, 4.0  # what takes longer than the one is repeated once, than the other not at all
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What the parts of a training take, in seconds."""
+
+    iteration_seconds: float  # on the book alone
+    round_seconds: float  # of self-play; 0 when it is off
+    evaluation_seconds: float  # without its sample
+    sample_seconds: float
+    tokens_per_iteration: int
+    train_tokens: int  # of all books, told from the sample
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens_per_iteration / self.iteration_seconds
+
+    def seconds(self, config: TrainConfig, first: int, last: int) -> float:
+        """Of the iterations from `first` (exclusive) to `last`; self-play is counted from where it may begin at the earliest."""
+        playing = config.self_play.every if config.self_play.enabled else 0
+        rounds = (last - max(first, min(last, MIN_ITERATIONS))) // playing if playing else 0
+        evaluations = 1 + (last - first) // config.eval_every
+        seconds = (
+            (last - first) * self.iteration_seconds
+            + rounds * self.round_seconds
+            + evaluations * self.evaluation_seconds
+        )
+        samples = min(evaluations, 1 + seconds / SAMPLE_SECONDS)
+        return seconds + samples * self.sample_seconds
+
+    def epoch_seconds(self) -> float:
+        """Of reading all books once, on the book alone."""
+        return self.train_tokens / self.tokens_per_second
+
+
+@memory_kept()
+def rehearse(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    sample: SplitBook,
+    share: float,
+    config: TrainConfig,
+    go_on: Callable[[], None] = lambda: None,
+) -> Pace:
+    """Train `model` a little on `sample`, which is `share` (0 to 1] of the books' characters.
+
+    `go_on` is called at every event and ends the rehearsal by raising. Raises OutOfMemory.
+    """
+    dataset = tokenized([sample], tokenizer)
+    config = config.model_copy(
+        update={"dropout": dropout_at(config, readings=2.0)}
+    )  # any costs alike, and most iterations have it
+    rehearsal = _Rehearsal(model, tokenizer, dataset, sample, config, go_on)
+    rows = config.batch_size * config.grad_accum_steps
+    on_card = choose_device(config.device).type == "cuda"  # quick, and each size would be recorded anew
+    if on_card:  # what the gradients of several cards take on their way is not counted
+        iteration = rehearsal.iteration(-(-rows // config.devices))
+    else:  # several processes share the cores, so that together they take about as long as one
+        iteration = straight_line(rehearsal.iteration, rows, ITERATION_SECONDS)
+    round_ = 0.0
+    if config.self_play.enabled:
+        longest = max_new_tokens(config.self_play, model.config)
+        round_ = straight_line(rehearsal.round, longest, SELF_PLAY_SECONDS)
+    sample_seconds, evaluation_seconds = rehearsal.evaluation(min(MOST_VAL_TOKENS, round(len(dataset.val) / share)))
+    return Pace(
+        iteration_seconds=iteration,
+        round_seconds=round_,
+        evaluation_seconds=evaluation_seconds,
+        sample_seconds=sample_seconds,
+        tokens_per_iteration=rows * model.config.max_seq_len,
+        train_tokens=round(len(dataset.train) / share),
+    )
+
+
+def straight_line(measure: Callable[[int], float], size: int, budget_seconds: float) -> float:
+    """The seconds of `measure(size)`: measured where the budget reaches that far, else continued from a quarter and a sixteenth of it.
+
+    What is continued comes out too long: a row among many costs less than one among few.
+    """
+    began_at, quarter, few = time.perf_counter(), max(1, size >> 2), max(1, size >> 4)
+    seconds = measure(quarter)
+    if quarter == size:
+        return seconds
+    left = budget_seconds - (time.perf_counter() - began_at)
+    if few == quarter or 2 * seconds * size / quarter <= left:  # twice: the first iteration warms up
+        return measure(size)
+    return seconds + max(0.0, seconds - measure(few)) / (quarter - few) * (size - quarter)
+
+
+def is_enough(taken: Sequence[float]) -> bool:
+    """Whether a size has been measured; `taken` are the seconds of its iterations so far."""
+    if taken[-1] > SLOW_SECONDS:
+        return True
+    return len(taken) > (1 if taken[-1] > QUICK_SECONDS else REPEATED)
+
+
+class _Rehearsal:
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        dataset: TokenDataset,
+        sample: SplitBook,
+        config: TrainConfig,
+        go_on: Callable[[], None],
+    ) -> None:
+        self._go_on = go_on
+        self._model, self._tokenizer, self._dataset, self._config = model, tokenizer, dataset, config
+        self._one_row: float | None = None  # seconds of an iteration of one sequence
+        play = config.self_play
+        self._environment = TextEnvironment(
+            [sample.train],
+            play.prompts,
+            play,
+            tokenizer.encode,
+            tokenizer.decode,
+            config.seed,
+            max_prompt_tokens=model.config.max_seq_len - max_new_tokens(play, model.config),
+        )
+
+    def iteration(self, rows: int) -> float:
+        """Seconds of one iteration of `rows` sequences."""
+        return self._iteration(self._trainer(_micro_batches(self._config, rows), None))
+
+    def round(self, tokens: int) -> float:
+        """Seconds of a round of self-play whose rollouts have at most `tokens` tokens."""
+        play = self._config.self_play.model_copy(update={"max_new_tokens": tokens, "every": 1})
+        changes = {
+            "iterations": 1,
+            "batch_size": 1,
+            "grad_accum_steps": 1,
+            "self_play": play,
+        }  # too short to be compiled
+        config = self._config.model_copy(update=changes)
+        if self._one_row is None:
+            self._one_row = self._iteration(self._trainer(config, None))
+        trainer = self._trainer(
+            config, SelfPlay(self._environment, play, self._tokenizer, self._model.config, config.seed)
+        )
+        return max(0.0, self._iteration(trainer) - self._one_row)
+
+    def evaluation(self, val_tokens: int) -> tuple[float, float]:
+        """Seconds of a sample, and of an evaluation on `val_tokens` held-out tokens."""
+        on_card = (
+            choose_device(self._config.device).type == "cuda"
+        )  # a batch takes as long as its launches, whatever its rows
+        rows = self._config.batch_size if on_card else max(1, self._config.batch_size // 4)
+        trainer = self._trainer(self._config.model_copy(update={"batch_size": rows}), None)
+        if on_card:  # the first of each loads what it computes with
+            trainer.sample()
+            trainer.validate(most_batches=1)
+        started_at = time.perf_counter()
+        trainer.sample()
+        sampled_at = time.perf_counter()
+        trainer.validate(most_batches=1)
+        seen = min(rows * self._model.config.max_seq_len, len(self._dataset.val))
+        return sampled_at - started_at, (time.perf_counter() - sampled_at) * val_tokens / seen
+
+    def _iteration(self, trainer: AZRTrainer) -> float:
+        """The median seconds of a few iterations, the first left out where there are others."""
+        before, taken = 0.0, []
+        for event in trainer.run():
+            self._go_on()
+            if isinstance(event, IterationDone):
+                taken.append(event.elapsed_seconds - before)
+                before = event.elapsed_seconds
+                if len(taken) > REPEATED or (is_enough(taken) and not trainer.learner.warms_up):
+                    break
+        return statistics.median(taken[1:] or taken)
+
+    def _trainer(self, config: TrainConfig, self_play: SelfPlay | None) -> AZRTrainer:
+        iterations = config.iterations and max(config.iterations, REPEATED + 2)  # never to its end
+        config = config.model_copy(update={"iterations": iterations, "eval_every": 10**6})
+        state = TrainerState(evaluated_iteration=0)  # the evaluation before the first iteration is not waited for
+        if self_play is not None:
+            begun = SelfPlayState(starter=Starter(first_val_loss=1.0, started=True))
+            state.self_play, _ = self_play.after_evaluation(begun, self._model, 0, 1.0, 1.0, 1.0)
+        return AZRTrainer(self._model, self._tokenizer, self._dataset, config, self_play=self_play, state=state)
+
+
+def _micro_batches(config: TrainConfig, rows: int) -> TrainConfig:
+    """The configuration for `rows` sequences in micro-batches no larger than the person's."""
+    size = min(config.batch_size, rows)
+    return config.model_copy(update={"batch_size": size, "grad_accum_steps": max(1, rows // size)})

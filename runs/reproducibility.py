@@ -1,0 +1,69 @@
+"""What must be equal for a training that goes on to reach the same bits as one without a break."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from config import ModelConfig, TrainConfig
+from kernels import native
+from learning.learner import pays_to_compile
+from machine.devices import choose_device, choose_num_threads, choose_precision, describe
+from machine.processes import Ranks
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPUTING = (  # the modules and folders on which the numbers of a training depend
+    "azr_trainer", "corpus", "engine", "kernels", "learning", "machine", "model", "selfplay", "tokenizer",
+)  # fmt: skip
+SOURCES = {".py", ".c", ".h"}
+FREE = frozenset({  # settings that may change without changing any number
+    "iterations", "eval_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes",
+    "sample_prompt", "early_stopping_patience", "device", "devices", "precision", "num_threads",
+})  # fmt: skip
+
+
+def circumstances(model: ModelConfig, config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
+    """The versions, the machine, the settings; those that are chosen by themselves as they are chosen here."""
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    settings = config.model_dump(mode="json")
+    self_play = {f"self_play.{key}": str(value) for key, value in settings.pop("self_play").items()}
+    return {
+        "torch": torch.__version__,
+        "code": code(),
+        "machine": platform.machine(),
+        "device": describe(device),
+        "precision": str(precision).removeprefix("torch."),
+        "kernels": native.description() if device.type == "cpu" and precision == torch.bfloat16 else "torch",
+        "compiled": pays_to_compile(model, config, device),
+        "num_threads": choose_num_threads(config.num_threads, ranks.local_world_size),
+        "devices": ranks.world_size,
+        **{key: value for key, value in settings.items() if key not in FREE},
+        **self_play,
+    }
+
+
+def differences(now: dict[str, Any], then: dict[str, Any]) -> str:
+    """For a person: each name with the value before and the one after, or nothing.
+
+    >>> differences({"torch": "2", "seed": 1}, {"torch": "1", "seed": 1})
+    'torch: 1 → 2'
+    """
+    return ", ".join(f"{name}: {then.get(name)} → {value}" for name, value in now.items() if then.get(name) != value)
+
+
+@functools.cache
+def code() -> str:
+    """The beginning of the digest of the source that computes, whatever its line ends."""
+    digest = hashlib.sha256()
+    for name in COMPUTING:
+        for file in sorted(path for path in (ROOT / name).rglob("*") if path.suffix in SOURCES) or [
+            ROOT / f"{name}.py"
+        ]:
+            digest.update(file.read_text(encoding="utf-8").encode())
+    return digest.hexdigest()[:8]

@@ -1,0 +1,271 @@
+"""What a training told, kept as lines of JSON beside its checkpoints.
+
+    checkpoints/<name>/metrics.jsonl           every event but stages, samples' texts and rollouts
+                       metrics.digest.jsonl    sums over it, which it can be made from again (digest.py)
+                       samples.jsonl           SampleWritten
+                       rollouts.jsonl          SelfPlayDone with all its rollouts; the newest 50 MB
+                       run.json                what the last run was asked for and came to
+
+Particular: lines are only ever appended, and each is handed to the system whole, so a killed process loses nothing it
+had told and leaves at most one torn line, which readers pass over and the next writer cuts off. Non-finite numbers
+become null. `rollouts` and `truncate_after` read from the end and never the whole file.
+
+Not here: which events there are (events), reading them back for the charts (history.py).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from events import Event, IterationDone, SampleWritten, SelfPlayDone, StageBegun, to_json
+from runs.digest import CHUNK, file_size, parse, pieces, to_line
+from workspace import TEMPORARY_PREFIX, Workspace, disk_errors, read_json, replace_atomic, sync, write_json
+
+METRICS, SAMPLES, ROLLOUTS, RUN = "metrics.jsonl", "samples.jsonl", "rollouts.jsonl", "run.json"
+DIGEST = "metrics.digest.jsonl"
+ROLLOUTS_LIMIT_BYTES = 50_000_000
+
+_BLOCK_BYTES = 1 << 20
+_ITERATION = re.compile(rb'"iteration": (\d+)')
+_ROUND = re.compile(rb'"round": (\d+)')
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+class RunLog:
+    """The open log of one model's training; one writer at a time, any number of readers."""
+
+    def __init__(self, ws: Workspace, name: str, *, rollouts_limit_bytes: int = ROLLOUTS_LIMIT_BYTES) -> None:
+        self._folder = ws.checkpoint_folder(name)
+        self._limit_bytes = rollouts_limit_bytes
+        self._files: dict[str, BinaryIO] = {}
+        self._undigested = 0  # iterations told since a line was added to the digest
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def append(self, event: Event) -> None:
+        """Write the event to the file or files it belongs to; they are opened when first needed. Raises DiskFull."""
+        for file, record in _routes(event):
+            self._append(file, json.dumps(finite(record), ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        self._undigested += isinstance(event, IterationDone)
+        if self._undigested >= CHUNK:
+            self._undigested = 0
+            self._digest()
+
+    def _digest(self) -> None:
+        """Add what the digest lacks: in a log that has none yet, or ends within a hundred, not only the newest."""
+        start = _digested(self._folder / DIGEST)
+        if start > file_size(self._folder / METRICS):  # it belongs to a log that is gone
+            os.truncate(self._folder / DIGEST, 0)  # in place, because it may be open
+            start = 0
+        for end, piece in pieces(self._folder / METRICS, start):
+            self._append(DIGEST, to_line(end, piece))
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def _append(self, name: str, line: bytes) -> None:
+        path = self._folder / name
+        with disk_errors(path):
+            if name not in self._files:
+                self._files[name] = _open_at_line_start(path)
+            size = _write_whole(self._files[name], line)
+        if name == ROLLOUTS and size > self._limit_bytes:
+            self._files.pop(name).close()
+            _keep_newest(path, self._limit_bytes * 3 // 4)
+
+
+def _routes(event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(event, StageBegun):
+        return
+    record = to_json(event)
+    if isinstance(event, SampleWritten):
+        yield SAMPLES, record
+        return
+    if isinstance(event, SelfPlayDone):
+        yield ROLLOUTS, record
+        record = {key: value for key, value in record.items() if key != "rollouts"}
+    yield METRICS, record
+
+
+def finite(value: Any) -> Any:
+    """The same JSON value with every NaN and infinity as None.
+
+    >>> finite({"loss": float("nan"), "lengths": [1.0, float("inf")]})
+    {'loss': None, 'lengths': [1.0, None]}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return value
+
+
+def _open_at_line_start(path: Path) -> BinaryIO:
+    """Open for appending, unbuffered; a torn last line is cut off first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("ab", buffering=0)
+    with path.open("rb") as reader:
+        whole = next((end for _, end, _ in _lines_backwards(reader)), 0)
+    if whole < file.seek(0, os.SEEK_END):
+        file.truncate(whole)
+    return file
+
+
+def _write_whole(file: BinaryIO, line: bytes) -> int:
+    """Append a line or, when the disk refuses, nothing. Returns the file's size."""
+    start = file.seek(0, os.SEEK_END)
+    try:
+        done = 0
+        while done < len(line):
+            done += file.write(line[done:])
+    except BaseException:
+        file.truncate(start)
+        raise
+    return start + len(line)
+
+
+def _digested(digest: Path) -> int:
+    """The byte of the log where the digest ends."""
+    if not digest.exists():
+        return 0
+    with digest.open("rb") as file:
+        record = next((record for _, _, line in _lines_backwards(file) if (record := parse(line))), {})
+    return int(record.get("end", 0))
+
+
+def _keep_newest(path: Path, size: int) -> None:
+    """Drop the oldest lines until at most `size` bytes are left, but always keep one; atomic."""
+    with path.open("rb") as reader:
+        total = reader.seek(0, os.SEEK_END)
+        first = total
+        for start, _, _ in _lines_backwards(reader):
+            if first != total and total - start > size:
+                break
+            first = start
+        reader.seek(first)
+        replace_atomic(path, lambda temporary: _copy(reader, temporary))
+
+
+def _copy(reader: BinaryIO, target: Path) -> None:
+    with target.open("wb") as file:
+        while block := reader.read(_BLOCK_BYTES):
+            file.write(block)
+
+
+def truncate_after(ws: Workspace, name: str, iteration: int) -> None:
+    """Drop what was told after `iteration`, which a resumed training is about to tell again. Raises DiskFull."""
+    for name_ in (DIGEST, METRICS, SAMPLES, ROLLOUTS):
+        path = ws.checkpoint_folder(name) / name_
+        if path.exists():
+            with disk_errors(path):
+                _truncate(path, iteration)
+
+
+def _truncate(path: Path, iteration: int) -> None:
+    """Shorten the file in place: one step for the file system, and an open log goes on at the new end."""
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        keep = 0
+        for _, line_end, line in _lines_backwards(file):
+            told = iteration_of(line)
+            if told is not None and told <= iteration:
+                keep = line_end
+                break
+        if keep < end:
+            file.truncate(keep)
+            os.fsync(file.fileno())
+
+
+def iteration_of(line: bytes) -> int | None:
+    """The iteration that a line of any of the logs tells of, without parsing it."""
+    found = _ITERATION.search(line)
+    return int(found[1]) if found else None
+
+
+def _lines_backwards(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+    """Every whole line with its start and end in the file, the last one first; a torn one at the end is passed over."""
+    start = end = file.seek(0, os.SEEK_END)
+    blocks: list[bytes] = []  # of the line whose beginning is not found yet, the last first
+    while start > 0:
+        size = min(_BLOCK_BYTES, start)
+        start -= size
+        file.seek(start)
+        block = file.read(size)
+        cut = len(block)
+        while (newline := block.rfind(b"\n", 0, cut)) >= 0:
+            line = b"".join([block[newline + 1 : cut], *reversed(blocks)])
+            if line.endswith(b"\n"):
+                yield start + newline + 1, end, line
+            end, cut, blocks = start + newline + 1, newline, [b"\n"]
+        blocks.append(block[:cut])
+    line = b"".join(reversed(blocks))
+    if line.endswith(b"\n"):
+        yield 0, end, line
+
+
+# ---- the newest rounds -------------------------------------------------------------------------------------------------
+
+
+def rollouts(ws: Workspace, name: str, before: int | None = None, limit: int = 5) -> list[dict[str, Any]]:
+    """SelfPlayDone events as JSON, the newest rounds first, only those before round `before`."""
+    path = ws.checkpoint_folder(name) / ROLLOUTS
+    found: list[dict[str, Any]] = []
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        for _, _, line in _lines_backwards(file):
+            if len(found) >= limit:
+                break
+            number = _ROUND.search(line)
+            if number and (before is None or int(number[1]) < before) and (record := parse(line)):
+                before = int(number[1])
+                found.append(record)
+    return found
+
+
+# ---- the last run ----------------------------------------------------------------------------------------------------
+
+
+def write_run(ws: Workspace, name: str, record: Mapping[str, Any]) -> None:
+    """Remember what a run was asked for and where it stands, atomically. Raises DiskFull."""
+    folder = ws.checkpoint_folder(name)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        sync(folder.parent)
+    write_json(folder / RUN, finite(record))
+
+
+def read_run(ws: Workspace, name: str) -> dict[str, Any] | None:
+    """What `write_run` wrote, or None when nothing readable is there."""
+    try:
+        record = read_json(ws.checkpoint_folder(name) / RUN)
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def last_run_name(ws: Workspace) -> str | None:
+    """The model whose run was written last."""
+    if not ws.checkpoints.is_dir():
+        return None
+    runs = [(path.stat().st_mtime_ns, path.parent.name) for path in ws.checkpoints.glob(f"*/{RUN}")]
+    return max(((at, name) for at, name in runs if not name.startswith(TEMPORARY_PREFIX)), default=(0, None))[1]

@@ -1,0 +1,219 @@
+"""Checkpoints: everything a training needs to go on, each one a folder that stands whole or not at all.
+
+    checkpoints/<name>/step-00001000/{model.safetensors, optimizer.safetensors, state.json, manifest.json}
+
+Particular: a folder is built under a temporary name and renamed; manifest.json holds the size and sha256 of each file,
+and a reader believes the newest folder that verifies to the last bit. A folder is never overwritten: the same
+iteration saved again stands beside the first as step-00001000-2 before the first is removed. What is saved is the
+present: folders of later iterations (of a future that was rolled back) go, then those beyond `keep` or the budget; the
+one just saved never does.
+
+Checkpoints keep our own parameter names. Not here: when to save, the published model (model_store).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from store import tensor_file
+from workspace import Workspace, disk_errors, new_folder, remove, sync
+
+FORMAT_VERSION = 1
+WEIGHTS, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+FILES = (WEIGHTS, OPTIMIZER, STATE)
+
+_STEP = re.compile(r"step-(\d{8,})(?:-(\d+))?", re.ASCII)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    iteration: int
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]  # may hold more than the optimizer, such as "reference/..." of self-play
+    state: dict[str, Any]  # JSON
+
+
+@dataclass(frozen=True, order=True)
+class _Step:
+    """One folder; the newest is the greatest."""
+
+    iteration: int
+    revision: int  # counts how often this iteration was saved
+    folder: Path = field(compare=False)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    size: int
+    sha256: str
+
+
+class _Damaged(Exception):
+    pass
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+def save(ws: Workspace, name: str, checkpoint: Checkpoint, *, keep: int, budget_bytes: int) -> int:
+    """Add a checkpoint, then drop old ones. Returns its bytes. Raises DiskFull; the one before it then stands."""
+    home = ws.checkpoint_folder(name)
+    with disk_errors(home):
+        home.mkdir(parents=True, exist_ok=True)
+        sync(home.parent)
+    step = _next_step(home, checkpoint.iteration)
+    with new_folder(step.folder) as folder:
+        tensor_file.write(folder / WEIGHTS, checkpoint.weights)
+        tensor_file.write(folder / OPTIMIZER, checkpoint.optimizer)
+        (folder / STATE).write_bytes(json.dumps(checkpoint.state, ensure_ascii=False, allow_nan=False).encode("utf-8"))
+        entries = {file: _measure(folder / file) for file in FILES}
+        (folder / MANIFEST).write_bytes(_manifest(checkpoint.iteration, entries).encode("utf-8"))
+    _prune(home, step, keep, budget_bytes)
+    return _size(step)
+
+
+def delete_all(ws: Workspace, name: str) -> None:
+    """Remove a model's checkpoints and its logs. Raises DiskFull."""
+    home = ws.checkpoint_folder(name)
+    if home.exists():
+        with disk_errors(home):
+            remove(home)
+
+
+def _next_step(home: Path, iteration: int) -> _Step:
+    revision = 1 + max((step.revision for step in _steps(home) if step.iteration == iteration), default=0)
+    suffix = "" if revision == 1 else f"-{revision}"
+    return _Step(iteration, revision, home / f"step-{iteration:08d}{suffix}")
+
+
+def _prune(home: Path, saved: _Step, keep: int, budget_bytes: int) -> None:
+    """Remove what `saved` makes superfluous. A folder that cannot be removed now is left for the next time."""
+    older, kept_iterations, used_bytes = [], {saved.iteration}, _size(saved)
+    for step in reversed(_steps(home)):
+        if step == saved:
+            continue
+        is_superfluous = step > saved or step.iteration == saved.iteration or not _stands(step)
+        if is_superfluous or len(kept_iterations) >= keep or used_bytes + _size(step) > budget_bytes:
+            older.append(step)
+        else:
+            kept_iterations.add(step.iteration)
+            used_bytes += _size(step)
+    for step in sorted(older, key=lambda step: (step < saved, step)):  # abandoned futures first, then the oldest
+        try:
+            remove(step.folder)
+        except OSError as error:
+            _log.warning("%s stays for now: %s", step.folder, error)
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def latest(ws: Workspace, name: str) -> tuple[Checkpoint | None, list[int]]:
+    """The newest checkpoint that verifies, and the iterations of the damaged ones passed over on the way to it."""
+    damaged: list[int] = []
+    for step in reversed(_steps(ws.checkpoint_folder(name))):
+        try:
+            entries = _entries(step)
+            state = json.loads(_content(step, entries, STATE))
+            weights, _ = tensor_file.read(_content(step, entries, WEIGHTS))
+            optimizer, _ = tensor_file.read(_content(step, entries, OPTIMIZER))
+            return Checkpoint(step.iteration, weights, optimizer, state), damaged
+        except (_Damaged, tensor_file.DamagedTensorFile, ValueError) as error:
+            _log.warning("%s is damaged: %s", step.folder, error)
+            damaged.append(step.iteration)
+    return None, damaged
+
+
+def last_weights(ws: Workspace, name: str) -> dict[str, Tensor] | None:
+    """The weights of the newest checkpoint whose weights verify; a training may be saving and removing meanwhile."""
+    home, seen = ws.checkpoint_folder(name), None
+    while (steps := _steps(home)) != seen:
+        for step in reversed(steps):
+            try:
+                return tensor_file.read(_content(step, _entries(step), WEIGHTS))[0]
+            except (_Damaged, tensor_file.DamagedTensorFile) as error:
+                _log.warning("%s cannot be read: %s", step.folder, error)
+        seen = steps
+    return None
+
+
+def iterations(ws: Workspace, name: str) -> tuple[int, ...]:
+    """The iterations of all checkpoints whose files are there in full size, the oldest first."""
+    return tuple(sorted({step.iteration for step in _steps(ws.checkpoint_folder(name)) if _stands(step)}))
+
+
+def version(ws: Workspace, name: str) -> str | None:
+    """Changes whenever a checkpoint is saved; cheap."""
+    steps = _steps(ws.checkpoint_folder(name))
+    if not steps:
+        return None
+    try:
+        return f"{steps[-1].folder.name}.{(steps[-1].folder / MANIFEST).stat().st_mtime_ns}"
+    except OSError:
+        return steps[-1].folder.name
+
+
+def _steps(home: Path) -> list[_Step]:
+    """All folders that bear a checkpoint's name, the newest last."""
+    if not home.is_dir():
+        return []
+    found = [(_STEP.fullmatch(folder.name), folder) for folder in home.iterdir()]
+    return sorted(_Step(int(match[1]), int(match[2] or 1), folder) for match, folder in found if match)
+
+
+def _size(step: _Step) -> int:
+    return sum(file.stat().st_size for file in step.folder.iterdir())
+
+
+# ---- manifest --------------------------------------------------------------------------------------------------------
+
+
+def _manifest(iteration: int, entries: dict[str, _Entry]) -> str:
+    files = {file: {"size": entry.size, "sha256": entry.sha256} for file, entry in entries.items()}
+    return json.dumps({"format_version": FORMAT_VERSION, "iteration": iteration, "files": files}, indent=2) + "\n"
+
+
+def _entries(step: _Step) -> dict[str, _Entry]:
+    """What the manifest says. It must read exactly as we write it, so that no flipped bit in it goes unseen."""
+    try:
+        text = (step.folder / MANIFEST).read_bytes().decode("utf-8")
+        files = json.loads(text)["files"]
+        entries = {file: _Entry(int(files[file]["size"]), str(files[file]["sha256"])) for file in FILES}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _Damaged(f"{MANIFEST}: {error}") from error
+    if text != _manifest(step.iteration, entries):
+        raise _Damaged(MANIFEST)
+    return entries
+
+
+def _content(step: _Step, entries: dict[str, _Entry], file: str) -> bytes:
+    try:
+        content = (step.folder / file).read_bytes()
+    except OSError as error:
+        raise _Damaged(f"{file}: {error}") from error
+    if len(content) != entries[file].size or hashlib.sha256(content).hexdigest() != entries[file].sha256:
+        raise _Damaged(file)
+    return content
+
+
+def _stands(step: _Step) -> bool:
+    """Every file is there in the size of the manifest; contents are not read."""
+    try:
+        entries = _entries(step)
+        return all((step.folder / file).stat().st_size == entry.size for file, entry in entries.items())
+    except (_Damaged, OSError):
+        return False
+
+
+def _measure(path: Path) -> _Entry:
+    with path.open("rb") as file:
+        return _Entry(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())

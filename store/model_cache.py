@@ -1,0 +1,54 @@
+"""Models ready to write text, kept in memory until newer weights are there; any thread may ask."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import OrderedDict
+from typing import Literal
+
+from errors import NoTokenizer
+from store import checkpoint_store, model_store
+from store.model_store import LoadedModel
+from workspace import Workspace
+
+Version = Literal["best", "last"]
+
+
+class ModelCache:
+    """Keeps the `capacity` models that were asked for last."""
+
+    def __init__(self, capacity: int = 2) -> None:
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, str], tuple[str, LoadedModel]] = OrderedDict()
+
+    def get(self, ws: Workspace, name: str, version: Version = "best") -> LoadedModel:
+        """Return the published weights, or the newest checkpoint's (the published ones while there is none).
+
+        Raises ModelNotFound, ModelDamaged, NoTokenizer.
+        """
+        key, now = (str(model_store.folder_of(ws, name)), version), _stamps(ws, name, version)
+        with self._lock:
+            kept = self._kept.pop(key, None)
+            if kept is None or kept[0] != now:
+                kept = None  # the old model may go before the new one comes
+                while len(self._kept) >= self._capacity:
+                    self._kept.popitem(last=False)
+                kept = (now, _load(ws, name, version))
+            self._kept[key] = kept
+        return kept[1]
+
+
+def _stamps(ws: Workspace, name: str, version: Version) -> str:
+    return f"{model_store.version(ws, name)} {checkpoint_store.version(ws, name) if version == 'last' else None}"
+
+
+def _load(ws: Workspace, name: str, version: Version) -> LoadedModel:
+    loaded = model_store.load(ws, name)
+    if loaded.tokenizer is None:
+        raise NoTokenizer(name=name, field="model")
+    if (weights := checkpoint_store.last_weights(ws, name) if version == "last" else None) is None:
+        return loaded
+    with model_store.damage_named(model_store.folder_of(ws, name), "checkpoint"):
+        return dataclasses.replace(loaded, model=model_store.assemble(loaded.config, weights), summary=None)

@@ -1,0 +1,167 @@
+"""Held-out text that training never sees, an order that depends on nothing but the seed, and every token counted once."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from corpus.dataset import Sequences, TokenDataset, evaluation_batches, require_size, split, tokenize
+from errors import BookTooSmall
+from events import StageBegun
+from tests.training_kit import TEXT, finish
+from tokenizer import PIECE, Tokenizer
+
+LENGTH = 8
+TOKENS = torch.arange(8 * 20 + 5, dtype=torch.int32)  # each token is its own place
+
+
+def _order(sequences: Sequences, first: int, count: int) -> list[int]:
+    return sequences.batch(first, count)[0][:, 0].tolist()
+
+
+# ---- the split -------------------------------------------------------------------------------------------------------
+
+
+def test_split_holds_out_the_last_share_of_the_characters() -> None:
+    book = split("а" * 900 + "б" * 100, 0.1)
+    assert (book.train, book.val) == ("а" * 900, "б" * 100)
+
+
+def test_split_moves_back_to_the_line_end_before_the_cut() -> None:
+    book = split("а" * 879 + "\n" + "б" * 120, 0.1)
+    assert (book.train, book.val) == ("а" * 879 + "\n", "б" * 120)
+
+
+def test_split_of_a_book_with_a_title_and_one_long_paragraph_trains_on_the_paragraph() -> None:
+    book = split("Глава первая\n" + "а" * 1987, 0.1)
+    assert len(book.train) == 1800
+
+
+def test_split_loses_no_character() -> None:
+    book = split(TEXT, 0.1)
+    assert book.train + book.val == TEXT
+    assert 0.1 * len(TEXT) <= len(book.val) <= 0.15 * len(TEXT)
+
+
+def test_split_keeps_held_out_text_out_of_training_and_tokenizer_alike(tokenizer: Tokenizer) -> None:
+    """A book whose end is in another script: not one of its tokens stands in the training part."""
+    book = split("мама мыла раму " * 60 + "ΑΒΓΔΕ" * 20, 0.1)
+    data = finish(tokenize([book], tokenizer))
+    own = set(data.val.tolist()) - {tokenizer.end_of_text}
+    greek = {t for t in own if tokenizer.token_bytes(t)[:1] in (b"\xce", b"\xcf")}
+    assert greek
+    assert not greek & set(data.train.tolist())
+
+
+# ---- tokens ----------------------------------------------------------------------------------------------------------
+
+
+def test_tokens_of_each_book_end_with_end_of_text(tokenizer: Tokenizer) -> None:
+    data = finish(tokenize([split("мама мыла раму\n" * 10, 0.2), split("рама мыла маму\n" * 10, 0.2)], tokenizer))
+    assert data.train.tolist().count(tokenizer.end_of_text) == 2
+    assert data.val.tolist().count(tokenizer.end_of_text) == 2
+    assert data.val_bytes == len(("мама мыла раму\n" * 2 + "рама мыла маму\n" * 2).encode())
+
+
+def test_tokenizing_tells_how_far_it_is(tokenizer: Tokenizer) -> None:
+    told = list(tokenize([split(TEXT, 0.1)], tokenizer))
+    assert all(isinstance(event, StageBegun) for event in told)
+    assert (told[0].done, told[-1].done, told[-1].total) == (0, len(TEXT), len(TEXT))
+
+
+def test_tokenizing_one_long_book_tells_each_piece(tokenizer: Tokenizer) -> None:
+    book = split("Мама мыла раму.\n" * (4 * PIECE // 16), 0.1)
+    told = [event.done for event in tokenize([book], tokenizer)]
+    assert len(told) == len(set(told)) > 4
+    assert told == sorted(told)
+
+
+def test_fingerprint_changes_with_the_books_and_with_the_split(tokenizer: Tokenizer, dataset: TokenDataset) -> None:
+    again = finish(tokenize([split(TEXT, 0.1)], tokenizer))
+    other_split = finish(tokenize([split(TEXT, 0.2)], tokenizer))
+    other_text = finish(tokenize([split(TEXT + "И всё.", 0.1)], tokenizer))
+    assert again.fingerprint == dataset.fingerprint
+    assert len({dataset.fingerprint, other_split.fingerprint, other_text.fingerprint}) == 3
+
+
+@pytest.mark.parametrize(("train", "val", "fits"), [(33, 16, True), (32, 16, False), (33, 15, False)])
+def test_size_of_one_sequence_and_sixteen_held_out_tokens_is_the_least(train: int, val: int, fits: bool) -> None:
+    data = TokenDataset(torch.zeros(train, dtype=torch.int32), torch.zeros(val, dtype=torch.int32), 1, "")
+    if fits:
+        require_size(data, 32)
+        assert Sequences(data.train, 32, 0).batch(0, 3)[0].shape == (3, 32)
+        return
+    with pytest.raises(BookTooSmall) as error:
+        require_size(data, 32)
+    assert error.value.field == "books"
+
+
+# ---- the order -------------------------------------------------------------------------------------------------------
+
+
+def test_targets_are_the_inputs_one_later() -> None:
+    inputs, targets = Sequences(TOKENS, LENGTH, 0).batch(0, 5)
+    assert inputs.dtype == targets.dtype == torch.int64
+    assert torch.equal(targets, inputs + 1)  # tokens are their own places
+    assert not torch.equal(targets, inputs)
+
+
+def test_epoch_visits_each_of_its_sequences_once() -> None:
+    sequences = Sequences(TOKENS, LENGTH, 0)
+    for epoch in range(5):
+        starts = sorted(_order(sequences, epoch * sequences.per_epoch, sequences.per_epoch))
+        assert [b - a for a, b in itertools.pairwise(starts)] == [LENGTH] * (sequences.per_epoch - 1)
+        assert 0 <= starts[0] <= LENGTH
+    across = _order(sequences, 5, sequences.per_epoch)  # the control: from the middle of one into the next
+    assert len({start % LENGTH for start in across}) == 2 or len(set(across)) < len(across)
+
+
+def test_epochs_shift_the_cut() -> None:
+    sequences = Sequences(TOKENS, LENGTH, 0)
+    offsets = {_order(sequences, epoch * sequences.per_epoch, 1)[0] % LENGTH for epoch in range(12)}
+    assert len(offsets) > 3
+
+
+@pytest.mark.parametrize("size", range(LENGTH + 1, 4 * LENGTH + 2))
+def test_sequences_of_every_small_size_stay_inside(size: int) -> None:
+    for seed in range(5):
+        inputs, targets = Sequences(TOKENS[:size], LENGTH, seed).batch(0, 6)
+        assert inputs.shape == targets.shape == (6, LENGTH)
+        assert int(targets.max()) < size
+
+
+def test_order_depends_on_the_seed_alone() -> None:
+    first, again, other = (_order(Sequences(TOKENS, LENGTH, seed), 0, 60) for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+def test_order_does_not_depend_on_how_it_is_grouped_or_where_one_begins() -> None:
+    whole = _order(Sequences(TOKENS, LENGTH, 0), 0, 60)
+    pieces = Sequences(TOKENS, LENGTH, 0)
+    assert [start for first in range(0, 60, 4) for start in _order(pieces, first, 4)] == whole
+    assert _order(Sequences(TOKENS, LENGTH, 0), 37, 10) == whole[37:47]
+    assert _order(Sequences(TOKENS, LENGTH, 0), 36, 10) != whole[37:47]
+
+
+# ---- evaluation ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [2, 8, 9, 10, 16, 17, 100])
+def test_evaluation_counts_each_held_out_target_once(size: int) -> None:
+    batches = evaluation_batches(torch.arange(size, dtype=torch.int32), LENGTH, 3, 10**6)
+    targets = [int(t) for _, ys in batches for t in ys.flatten() if t >= 0]
+    assert sorted(targets) == list(range(1, size))
+    for xs, ys in batches:
+        counted = ys >= 0
+        assert torch.equal(ys[counted], xs[counted] + 1)
+
+
+def test_evaluation_of_a_large_book_is_spread_over_all_of_it() -> None:
+    batches = evaluation_batches(torch.arange(10_000, dtype=torch.int32), LENGTH, 4, 80)
+    starts = [int(row[0]) for xs, _ in batches for row in xs]
+    assert len(starts) == 10
+    assert (starts[0], starts[-1]) == (0, 9992)
+    assert max(b - a for a, b in itertools.pairwise(starts)) < 1200
