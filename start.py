@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Sets the product up and runs it: `python start.py` starts the server, `python start.py test` runs the tests.
+"""Set the product up and run it.
+
+`python start.py` starts the server, `python start.py check` runs the static checks, `python start.py test` the tests.
 
 Needs nothing but a Python: it makes `.venv` beside itself, installs the pinned requirements with the torch build that
 fits this machine, and hands over to the Python in `.venv`. What was installed stands in a note, `.venv/azr-setup.json`,
@@ -10,7 +12,7 @@ note, and `.venv` is made anew, because pip may take a half-written package for 
 Written so that Python 3.6 can still read it, and tell in a sentence that it is too old. The port, the browser window
 and the workspace are server.py's business.
 """
-# ruff: noqa: UP006, UP022, UP033, UP035, UP045
+# ruff: noqa: UP022 (capture_output came with Python 3.7)
 
 import contextlib
 import ctypes
@@ -58,11 +60,14 @@ BROWSER_DOWNLOAD_SECONDS = 600.0
 SENTENCES: Dict[str, Tuple[str, str]] = {
     "help": (
         "python start.py [options]       sets up .venv on the first start, then runs the server\n"
-        "python start.py test [options]  sets up what the tests need as well, then runs them with pytest\n"
+        "python start.py check           sets up what the tests need as well, then runs ruff, mypy and the test of the"
+        " structure\n"
+        "python start.py test [options]  the same set-up, then all tests with pytest\n"
         "The options go to server.py (--host, --port, --workspace, --no-browser) or to pytest.\n"
         "To choose the torch build anew, for example for a new graphics card, delete the folder .venv and start again.",
         "python start.py [параметры]       при первом запуске готовит .venv, затем запускает сервер\n"
-        "python start.py test [параметры]  готовит и всё нужное тестам, затем запускает их через pytest\n"
+        "python start.py check             доустанавливает нужное тестам, затем запускает ruff, mypy и тест структуры\n"
+        "python start.py test [параметры]  доустанавливает то же, затем запускает все тесты через pytest\n"
         "Параметры передаются server.py (--host, --port, --workspace, --no-browser) или pytest.\n"
         "Чтобы выбрать сборку torch заново, например для новой видеокарты, удалите папку .venv и запустите снова.",
     ),
@@ -152,6 +157,12 @@ SENTENCES: Dict[str, Tuple[str, str]] = {
     "system_error": (
         "{path}: {reason}. Can this folder be written to, and does no other program use it?",
         "{path}: {reason}. Можно ли писать в эту папку и не занята ли она другой программой?",
+    ),
+    "checking": ("Checking: {name} ...", "Проверяю: {name} ..."),
+    "checks_passed": ("All checks passed.", "Все проверки пройдены."),
+    "checks_failed": (
+        "Failed: {names}. What is wrong stands above; `ruff check --fix` and `ruff format` mend some of it.",
+        "Не пройдено: {names}. Причины указаны выше; часть исправят `ruff check --fix` и `ruff format`.",
     ),
     "getting_browser": (
         "Getting a browser for the tests: {source} ...",
@@ -644,6 +655,29 @@ def install_debian_browser() -> Optional[str]:
     return installed_browser()
 
 
+# The checks.
+
+CHECKS = [
+    ("ruff check", ["-m", "ruff", "check", "."]),
+    ("ruff format --check", ["-m", "ruff", "format", "--check", "."]),
+    ("mypy", ["-m", "mypy", "."]),
+    ("tests/test_structure.py", ["-m", "pytest", "tests/test_structure.py"]),
+]
+
+
+def run_checks() -> int:
+    """Run every check, also after one that failed; raise SetupError with the names of those that failed."""
+    failed = []
+    for name, arguments in CHECKS:
+        say("checking", name=name)
+        if subprocess.call([str(VENV_PYTHON), *arguments], cwd=str(ROOT), env=child_environment()):
+            failed.append(name)
+    if failed:
+        raise SetupError("checks_failed", names=", ".join(failed))
+    say("checks_passed")
+    return 0
+
+
 # The whole.
 
 
@@ -672,9 +706,13 @@ def run_tests(arguments: List[str]) -> int:
 
 
 def run(arguments: List[str]) -> int:
-    testing = arguments[:1] == ["test"]
-    set_up(testing)
-    return run_tests(arguments[1:]) if testing else hand_over([str(ROOT / "server.py"), *arguments])
+    command = arguments[0] if arguments else None
+    set_up(testing=command in ("check", "test"))
+    if command == "check":
+        return run_checks()
+    if command == "test":
+        return run_tests(arguments[1:])
+    return hand_over([str(ROOT / "server.py"), *arguments])
 
 
 def main(arguments: List[str]) -> int:

@@ -49,5 +49,7 @@ def test_its_training_goes_on_from_the_checkpoint(old: Workspace) -> None:
     (resumed,) = (event for event in events if isinstance(event, Notice) and event.code.startswith("resumed"))
     assert resumed.code == "resumed_not_exact"  # other code computes now
     assert [event.iteration for event in events if isinstance(event, IterationDone)] == [13, 14, 15]
-    assert all(event.val_loss < 5.7 for event in events if isinstance(event, Evaluated))  # ln(300): better than guessing
+    assert all(
+        event.val_loss < 5.7 for event in events if isinstance(event, Evaluated)
+    )  # ln(300): better than guessing
     assert any(isinstance(event, CheckpointSaved) and event.iteration == 15 for event in events)

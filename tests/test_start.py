@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -540,6 +541,56 @@ def test_ctrl_c_ends_pip_and_start_without_a_traceback(project: Project) -> None
     assert project.set_up() == [["torch==2.13.0"], ["torch==2.13.0"], project.install_product()]
 
 
+# The checks.
+
+TOOL = """
+import sys
+print("tool|" + NAME, *sys.argv[1:], sep="|", flush=True)
+sys.exit(NAME == FAILS)
+"""
+
+
+def check(project: Project, fails: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `start.py check` among tools that only say how they were called; the one called `fails` fails."""
+    for name in ("ruff", "mypy", "pytest"):
+        text = TOOL.replace("NAME", repr(name)).replace("FAILS", repr(fails))
+        (project.stand_ins / f"{name}.py").write_text(text, encoding="utf-8")
+    command = [*project.command, "check"]
+    return subprocess.run(command, cwd="/", capture_output=True, encoding="utf-8", timeout=60, check=False)
+
+
+@posix_only
+def test_check_sets_up_the_tools_and_runs_each_by_its_name(project: Project) -> None:
+    done = check(project)
+    assert project.pip_calls()[-1] == ["-r", str(project.folder / "requirements-dev.txt")]
+    lines = done.stdout.splitlines()
+    assert lines[-9:] == [
+        "Checking: ruff check ...",
+        "tool|ruff|check|.",
+        "Checking: ruff format --check ...",
+        "tool|ruff|format|--check|.",
+        "Checking: mypy ...",
+        "tool|mypy|.",
+        "Checking: tests/test_structure.py ...",
+        "tool|pytest|tests/test_structure.py",
+        "All checks passed.",
+    ]
+    assert done.returncode == 0
+
+
+@posix_only
+@pytest.mark.parametrize(
+    ("fails", "names"),
+    [("ruff", "ruff check, ruff format --check"), ("mypy", "mypy"), ("pytest", "tests/test_structure.py")],
+)
+def test_check_that_fails_is_named_after_all_have_run(project: Project, fails: str, names: str) -> None:
+    done = check(project, fails)
+    assert done.returncode == 1
+    assert done.stdout.count("tool|") == 4
+    assert done.stderr.startswith(f"Failed: {names}. ")
+    assert "All checks passed" not in done.stdout
+
+
 # Tests and their browser.
 
 
@@ -650,10 +701,11 @@ def test_path_that_the_terminal_cannot_show_is_no_error(start: ModuleType) -> No
     assert "\\u043a" in stream.read()
 
 
-def test_help_names_both_commands(start: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_every_command(start: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert start.main(["--help"]) == 0
     said = capsys.readouterr().out
     assert "python start.py [" in said
+    assert "python start.py check" in said
     assert "python start.py test [" in said
 
 
@@ -679,11 +731,31 @@ def test_no_package_is_pinned_twice() -> None:
     assert not pins("requirements.txt").keys() & pins("requirements-dev.txt").keys()
 
 
+STATUSES = """
+import sys
+status = {"check": CHECK, "test": TEST}[" ".join(sys.argv[1:])]
+print(f"{sys.argv[1]} ends with {status}")
+sys.exit(status)
+"""
+
+
+def test_tools_check_for_the_oldest_python_that_start_accepts(start: ModuleType) -> None:
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    oldest = start.version_text(start.OLDEST_PYTHON)
+    assert settings["project"]["requires-python"] == f">={oldest}"
+    assert settings["tool"]["mypy"]["python_version"] == oldest
+    assert "target-version" not in settings["tool"]["ruff"]  # ruff takes requires-python
+
+
 @posix_only
-def test_ci_passes_the_status_of_the_tests_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("checked", "tested", "status"), [(0, 0, 0), (0, 3, 3), (1, 0, 1), (1, 3, 1)])
+def test_ci_runs_checks_and_tests_and_fails_with_either(tmp_path: Path, checked: int, tested: int, status: int) -> None:
     shutil.copytree(PROJECT / ".ci", tmp_path / ".ci")
-    (tmp_path / "start.py").write_text("import sys; sys.exit(3 if sys.argv[1:] == ['test'] else 4)")
-    assert subprocess.run([tmp_path / ".ci" / "run"], cwd="/", check=False).returncode == 3
+    text = STATUSES.replace("CHECK", str(checked)).replace("TEST", str(tested))
+    (tmp_path / "start.py").write_text(text, encoding="utf-8")
+    done = subprocess.run([tmp_path / ".ci" / "run"], cwd="/", capture_output=True, encoding="utf-8", check=False)
+    assert done.stdout.splitlines() == [f"check ends with {checked}", f"test ends with {tested}"]
+    assert done.returncode == status
 
 
 @pytest.fixture(scope="module")
