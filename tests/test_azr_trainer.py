@@ -107,6 +107,7 @@ def _resumed(make: Make, snapshot: Snapshot, **options: Any) -> AZRTrainer:
     return make(model, state=state, optimizer_state=snapshot.optimizer, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_average")
 @pytest.mark.parametrize("self_play", [False, True], ids=["supervised", "self-play"])
 def test_trainer_stopped_at_any_event_goes_on_bit_for_bit(make_trainer: Make, self_play: bool) -> None:

@@ -44,6 +44,7 @@ def run(workspace: Path, *arguments: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_command_line_does_the_whole_job(tmp_path):
     book = tmp_path / "книга.txt"
     book.write_bytes(TEXT.encode("cp1251"))
@@ -79,12 +80,14 @@ def test_command_line_does_the_whole_job(tmp_path):
         assert json.loads(archive.read("poet/config.json"))["vocab_size"] == 300
 
 
+@pytest.mark.slow
 def test_command_line_names_a_mistake_in_one_sentence(tmp_path):
     refused = run(tmp_path, "create", "poet", "--num-heads", "7")
     assert refused.returncode == 1
     assert "Traceback" not in refused.stderr and "7" in refused.stderr
 
 
+@pytest.mark.slow
 def test_command_line_is_refused_while_the_workspace_is_held(tmp_path):
     with Workspace(tmp_path).lock("http://localhost:8000"):
         refused = run(tmp_path, "create", "poet", *SIZES)

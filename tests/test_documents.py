@@ -118,6 +118,7 @@ def test_both_readmes_show_the_same_commands():
 # ---- the job by curl -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_job_by_curl_runs_line_by_line(tmp_path):
     """In a folder with nothing but the example book, against a server of its own on another port."""
@@ -182,6 +183,7 @@ def assert_formats_are_documented(workspace: Path) -> None:
         assert f"`{named}`" in text, f"{file} is not described as `{named}`"
 
 
+@pytest.mark.slow
 def test_a_call_that_is_refused_fails_under_curl(tmp_path):
     """The negative control: with the settings above a refusal is a failure, not a text."""
     bash = require_program("bash")

@@ -228,6 +228,7 @@ def test_an_absurd_size_is_counted_at_once(architecture: Architecture) -> None:
     assert time.perf_counter() - started_at < 2
 
 
+@pytest.mark.slow
 def test_counting_loads_no_compiler() -> None:
     """What torch needs for arithmetic on its meta device takes 80 MB and seconds: too much for a form's estimate."""
     code = (

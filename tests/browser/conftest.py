@@ -29,6 +29,14 @@ addEventListener("securitypolicyviolation", (event) =>
 """
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every browser test as slow."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="module")  # Playwright holds an event loop: it must be gone before other tests want theirs
 def browser() -> Iterator[Browser]:
     path = os.environ.get("AZR_TEST_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)

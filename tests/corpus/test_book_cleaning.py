@@ -107,6 +107,7 @@ def test_only_white_space_changes_in_ordinary_text(text: str) -> None:
     assert clean(text).split() == text.split()
 
 
+@pytest.mark.slow
 def test_every_character_of_unicode_between_letters_is_cleaned_once_and_for_all() -> None:
     result = clean("".join(f"a{chr(code)}b\n" for code in range(0x110000)))
     assert clean(result) == result

@@ -188,6 +188,7 @@ def test_any_bytes_are_given_an_encoding_or_refused(data: bytes) -> None:
         pass
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1).filter(lambda text: text.isprintable()))
 def test_printable_utf8_is_utf8_whatever_it_says(text: str) -> None:
     data = text.encode()

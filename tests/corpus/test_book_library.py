@@ -164,6 +164,7 @@ def test_damaged_utf8_outside_the_sample_is_told_and_not_taken_for_something_els
     assert files(ws) == set()
 
 
+@pytest.mark.slow
 def test_a_book_without_any_newline_is_taken_in_with_little_memory(ws: Workspace) -> None:
     size = 24 << 20
     stream = Endless(size, ("слово" * 500 + " ").encode("cp1251"))  # few words: tracing each takes long

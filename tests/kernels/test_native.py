@@ -287,6 +287,7 @@ def test_compiler_that_fails_is_told_and_done_without(
     assert list((tmp_path / "built").glob("*")) == []
 
 
+@pytest.mark.slow
 @here
 def test_library_is_built_once_and_anew_for_another_source(
     tmp_path: Path, anew: None, monkeypatch: pytest.MonkeyPatch

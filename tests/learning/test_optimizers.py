@@ -144,6 +144,7 @@ print(sorted(name for name in ("torch._dynamo", "torch._inductor", "sympy") if n
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a card compiles")
 def test_training_on_a_processor_never_loads_torchs_compiler() -> None:
     told = subprocess.run([sys.executable, "-c", TRAINING], cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -52,6 +52,7 @@ def _round(player: SelfPlay, model: Transformer, state: SelfPlayState = STARTED)
 # ---- learning --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learning_rate", [20.0, 0.0], ids=["learning", "control"])
 def test_policy_gradient_raises_a_toy_reward(tokenizer: Tokenizer, learning_rate: float) -> None:
     model = wild(make_model(), std=0.1)

@@ -32,6 +32,7 @@ def test_peak_of_memory_is_counted_anew_when_it_is_forgotten() -> None:
     assert low < high - 100_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU's C library")
 def test_thread_takes_its_memory_from_the_one_heap() -> None:
     """In a process of its own, because the setting is the whole process's. The thread before it, still alive, has its own heap."""
@@ -60,6 +61,7 @@ print(*(first <= address < last for address in taken))
     assert told.stdout.split() == ["False", "True"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU's C library")
 def test_freed_memory_is_kept_for_a_while_and_then_given_back() -> None:
     """In a process of its own, because the setting is the whole process's."""

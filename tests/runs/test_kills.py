@@ -22,6 +22,8 @@ from store.checkpoint_store import Checkpoint
 from tests.training_kit import BOOK, MODEL, fill, plan, same
 from workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 KILLS = 20
 

@@ -39,6 +39,8 @@ from store import checkpoint_store
 from tests.training_kit import MODEL, SELF_PLAY, TEXT, changed, plan
 from workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the processes are found by /proc")
 

@@ -251,6 +251,7 @@ def line_of(event: Event) -> str:
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
+@pytest.mark.slow
 def test_a_million_iterations_open_in_under_a_second(ws: Workspace) -> None:
     """A tenth of them here. The first hundred iterations that are told make the digest of all that it lacks."""
     count, points = 100_000, 1000

@@ -139,6 +139,7 @@ def test_training_on_a_book_that_is_too_small_changes_nothing(workspace: Workspa
 # ---- stop and go on --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_average")
 def test_stopping_saves_and_the_next_training_goes_on_bit_for_bit(workspace: Workspace, tmp_path: Path) -> None:
     options = {"iterations": 6, "self_play": SELF_PLAY}
@@ -356,6 +357,7 @@ def test_error_in_training_saves_nothing(workspace: Workspace, monkeypatch: pyte
     assert _started(_train(workspace)).iteration == 2
 
 
+@pytest.mark.slow
 def test_run_that_diverges_goes_back_to_its_checkpoint_with_half_the_rate(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,6 +407,7 @@ def test_run_that_diverges_before_any_checkpoint_begins_again(
     assert workflows.history(workspace, MODEL)["iterations"] == [*range(1, 13)]  # what was undone is told no more
 
 
+@pytest.mark.slow
 def test_rate_that_is_hundreds_of_times_too_high_leaves_nothing_on_disk_that_is_not_finite(
     workspace: Workspace,
 ) -> None:

@@ -139,6 +139,7 @@ def latest_of(ws: Workspace) -> tuple[int | None, list[int]]:
     return found and found.iteration, damaged
 
 
+@pytest.mark.slow
 def test_every_one_of_1000_flipped_bits_is_seen_and_the_one_before_is_used(ws: Workspace) -> None:
     save(ws, 1000, 2000)
     draw = random.Random(0)

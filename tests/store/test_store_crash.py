@@ -48,6 +48,7 @@ def save_1000_and_2000(ws: Workspace) -> None:
 # ---- every operation -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_create_stands_or_falls_as_a_whole(memory_folder: Path) -> None:
     assert survive(memory_folder, lambda ws: create_trained(ws, "другой"), create, model_state) > 50
 
@@ -59,6 +60,7 @@ def test_publish_is_old_or_new(memory_folder: Path) -> None:
     assert survive(memory_folder, lambda ws: create_trained(ws, NAME), publish, model_state) >= 24
 
 
+@pytest.mark.slow
 def test_set_tokenizer_is_old_or_new(memory_folder: Path) -> None:
     assert (
         survive(memory_folder, create, lambda ws: model_store.set_tokenizer(ws, NAME, a_tokenizer()), model_state) >= 60

@@ -91,6 +91,7 @@ def test_upload_over_the_limit_is_answered_before_it_is_read(client: TestClient,
     assert nothing_is_left(workspace)
 
 
+@pytest.mark.slow
 def test_upload_of_unknown_length_is_cut_while_it_arrives(client: TestClient, workspace: Workspace) -> None:
     sent = 0
 

@@ -95,6 +95,7 @@ def assert_no_mistake(answer: Any) -> None:
     assert answer.status_code < 500, answer.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE_BODIES)
 def test_no_body_is_a_mistake_of_ours(direct: Direct, name: str) -> None:
     for call in every_call(direct.app):

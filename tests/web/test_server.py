@@ -130,6 +130,7 @@ def start_training(process: Process) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @posix
 def test_server_with_fifty_streams_saves_when_it_is_terminated_and_knows_when_it_was_killed(tmp_path: Path) -> None:
     with serving(tmp_path / "рабочая папка", "--port", "0") as process:

@@ -131,6 +131,7 @@ def test_heartbeat_and_changes_come_while_nothing_and_something_happens(monkeypa
     runner.close(10)
 
 
+@pytest.mark.slow
 def test_status_is_sent_at_most_twice_a_second() -> None:
     runner, over = JobRunner(), threading.Event()
 
