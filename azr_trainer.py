@@ -28,7 +28,7 @@ from config import SamplingConfig, TrainConfig
 from corpus.dataset import Sequences, TokenDataset, evaluation_batches
 from engine.stream import stream
 from engine.text import prompt_ids, text_pieces
-from errors import Diverged, OutOfMemory
+from errors import Diverged, NumbersOutOfRange, OutOfMemory
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, Stage, StageBegun
 from learning.average import Average
 from learning.learner import Learner
@@ -62,6 +62,7 @@ class TrainerState:
     best_val_loss: float | None = None
     best_iteration: int = 0
     evaluations_since_best: int = 0
+    starts_untrained: bool = False  # a new model: its weights before the first step are no version to keep
     told_memorising: bool = False
     evaluated_iteration: int = -1
     train_loss: float = 0.0  # mean of the batches before the last evaluation
@@ -71,6 +72,11 @@ class TrainerState:
     rate_factor: float = 1.0  # of the learning rate; halved each time that a run had to go back
     guard: LossGuard = field(default_factory=LossGuard)
     self_play: SelfPlayState = field(default_factory=SelfPlayState)
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether these books have changed the weights: some iteration on them was not skipped."""
+        return self.guard.count > 0
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"self_play": self.self_play.to_json()}
@@ -289,7 +295,8 @@ class AZRTrainer:
         self.learner.forget_gradient()
         self._bad_in_a_row += 1
         if self._bad_in_a_row >= MOST_BAD:
-            raise Diverged(iteration=self.state.iteration + 1, times=self._bad_in_a_row)
+            kind = NumbersOutOfRange if verdict == "non_finite" else Diverged
+            raise kind(iteration=self.state.iteration + 1, times=self._bad_in_a_row)
         return Notice(self.state.iteration + 1, f"{verdict}_skipped", {"times": self._bad_in_a_row})
 
     # ---- looking at it -------------------------------------------------------------------------------------------------
@@ -303,7 +310,9 @@ class AZRTrainer:
         state.recent_loss_sum, state.recent_losses = 0.0, 0
         is_best = math.isfinite(val_loss) and (state.best_val_loss is None or val_loss < state.best_val_loss)
         notices: list[Event] = []
-        if is_best:
+        if state.starts_untrained and not state.has_learned:
+            is_best = False
+        elif is_best:
             state.best_val_loss, state.best_iteration = val_loss, state.iteration
             state.evaluations_since_best, state.told_memorising = 0, False
         else:

@@ -207,10 +207,16 @@ class DiskFull(AZRError):
 
 
 class Diverged(AZRError):
-    """The loss ran away or stopped being a number at `iteration`, `times` in a row; nothing of it was saved."""
+    """The loss ran away at `iteration`, `times` in a row, also after the learning rate was halved; nothing of it was saved."""
 
     code = "diverged"
     status = 500
+
+
+class NumbersOutOfRange(Diverged):
+    """The loss or its gradient was not finite at `iteration`, `times` in a row: the weights or the number format are to blame."""
+
+    code = "numbers_out_of_range"
 
 
 class OutOfMemory(AZRError):

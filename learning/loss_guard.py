@@ -1,9 +1,10 @@
-"""When a loss says that something is wrong: not a number, worse than guessing, or far above what it has been.
+"""Decide whether a step may be taken: not when its loss is not a number, or far above what this run has seen so far.
 
-A small state machine of plain numbers, so that a checkpoint holds it and a resumed training judges alike. Its measure is the running
-mean of the losses so far and their spread (exponential, as in Welford's method); what is judged wrong never enters it.
+A small state machine of plain numbers, so that a checkpoint holds it and a resumed training judges alike. Its two measures are the
+mean of the run's first losses, which tells how hard the text is for the weights it began with, and the running mean and spread of
+all losses (exponential, as in Welford's method). A loss that was judged bad never enters them.
 
-Not here: what to do about it. The trainer leaves such a step out, and after some in a row the run goes back to its checkpoint.
+Not here: what to do about a bad loss. The trainer skips the step, and after several in a row the run goes back to its checkpoint.
 """
 
 from __future__ import annotations
@@ -16,28 +17,42 @@ Verdict = Literal["good", "spike", "non_finite"]
 
 FACTOR = 0.98  # of the running mean: about the last fifty losses
 WARM_UP = 50  # losses before the spread is trusted
-SPREADS, LEAST_NATS = 8.0, 1.0  # above the mean by as many standard deviations and at least so much
-WORSE_THAN_GUESSING = 1.5  # times ln(vocab_size), which uniform guessing costs
+SPREADS, LEAST_NATS = 8.0, 1.0  # allowed above the mean: as many standard deviations, and at least so many nats
+FIRST_LOSSES = 10
+WORSE_THAN_FIRST = 1.5  # times the mean of the first losses, or times ln(vocab_size), which uniform guessing costs
 
 
 @dataclass(frozen=True)
 class LossGuard:
+    """The losses of one run on the same books, summed up; `count` of them were good."""
+
     mean: float = 0.0
     variance: float = 0.0
     count: int = 0
+    first: float = 0.0  # mean of the first FIRST_LOSSES losses
 
     def judge(self, loss: float, vocab_size: int) -> Verdict:
+        """Return the verdict on the next loss, in nats per token.
+
+        The first loss of a run is good whenever it is finite: no step has been taken yet, so it says something about the text and
+        nothing about the training. A model that goes on with a book in another language begins far above ln(vocab_size).
+        """
         if not math.isfinite(loss):
             return "non_finite"
-        if loss > WORSE_THAN_GUESSING * math.log(vocab_size):
+        if self.count == 0:
+            return "good"
+        if loss > WORSE_THAN_FIRST * max(self.first, math.log(vocab_size)):
             return "spike"
         limit = self.mean + max(LEAST_NATS, SPREADS * math.sqrt(self.variance))
         return "spike" if self.count >= WARM_UP and loss > limit else "good"
 
     def after(self, loss: float) -> LossGuard:
-        """With one more good loss."""
+        """Return the guard with one more good loss."""
         if self.count == 0:
-            return LossGuard(loss, 0.0, 1)
+            return LossGuard(loss, 0.0, 1, loss)
         difference = loss - self.mean
         variance = FACTOR * (self.variance + (1 - FACTOR) * difference**2)
-        return LossGuard(self.mean + (1 - FACTOR) * difference, variance, self.count + 1)
+        first = self.first
+        if self.count < FIRST_LOSSES:
+            first += (loss - first) / (self.count + 1)
+        return LossGuard(self.mean + (1 - FACTOR) * difference, variance, self.count + 1, first)

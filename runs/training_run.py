@@ -179,10 +179,8 @@ class _Run:
         try:
             for event in run:
                 published: ModelPublished | None = None
-                if (
-                    isinstance(event, Evaluated) and event.is_best and self.ranks.is_main
-                ):  # before telling: the state counts it already
-                    published = self._publish(trainer, event)
+                if isinstance(event, Evaluated) and self._is_worth_publishing(trainer, event):
+                    published = self._publish(trainer, event)  # before the event goes out: the state counts it already
                 yield event
                 if isinstance(event, RunStarted):
                     yield from notices
@@ -218,12 +216,14 @@ class _Run:
         self.books_key = hashlib.sha256(f"{dataset.fingerprint}/{self.config.optimizer}".encode()).hexdigest()
         notices: list[Event] = []
         checkpoint = self._newest_checkpoint(notices)
-        if self.config.bigram_start and checkpoint is None and is_untrained(loaded.model):
+        new = checkpoint is None and is_untrained(loaded.model)
+        if self.config.bigram_start and new:
             yield StageBegun(Stage.COUNTING_PAIRS)
             start_from_bigrams(loaded.model, dataset.train)
         if self.config.self_play.enabled:
             yield StageBegun(Stage.MEASURING_BOOKS)
         trainer = self._trainer(loaded, tokenizer, dataset, books, checkpoint, notices)
+        trainer.state.starts_untrained |= new
         self._slow_down(trainer.state, checkpoint, notices)
         if tokenizer.size < loaded.config.vocab_size:
             values: dict[str, str | int | float] = {"tokens": tokenizer.size, "vocab_size": loaded.config.vocab_size}
@@ -340,6 +340,10 @@ class _Run:
         self.saved_at, self.saved_state = time.monotonic(), snapshot.state
         give_back_unused()
         return CheckpointSaved(snapshot.iteration, size)
+
+    def _is_worth_publishing(self, trainer: AZRTrainer, event: Evaluated) -> bool:
+        """Whether this is the best version so far, and these books have been learned from at all."""
+        return event.is_best and trainer.state.has_learned and self.ranks.is_main
 
     def _publish(self, trainer: AZRTrainer, event: Evaluated) -> ModelPublished:
         summary = TrainingSummary(

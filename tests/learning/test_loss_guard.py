@@ -25,8 +25,26 @@ def after(losses: list[float]) -> LossGuard:
     ("loss", "verdict"),
     [(6.9, "good"), (10.3, "good"), (10.4, "spike"), (math.inf, "non_finite"), (math.nan, "non_finite")],
 )
-def test_guard_judges_from_the_first_loss_on(loss: float, verdict: str) -> None:
+def test_guard_judges_from_the_second_loss_on(loss: float, verdict: str) -> None:
+    assert after([6.9]).judge(loss, VOCAB) == verdict
+
+
+@pytest.mark.parametrize(("loss", "verdict"), [(15.9, "good"), (math.inf, "non_finite"), (math.nan, "non_finite")])
+def test_guard_takes_a_first_loss_for_the_text_and_not_for_the_step(loss: float, verdict: str) -> None:
     assert LossGuard().judge(loss, VOCAB) == verdict
+
+
+def test_guard_of_a_hard_text_judges_by_its_first_losses() -> None:
+    guard = after([16.0, 15.0, 17.0])
+    assert guard.first == pytest.approx(16.0)
+    assert (guard.judge(23.9, VOCAB), guard.judge(24.1, VOCAB)) == ("good", "spike")
+    assert after([16.0] * 10 + [4.0] * 30).first == 16.0  # later losses do not move it
+
+
+def test_guard_without_its_first_losses_judges_by_the_vocabulary() -> None:
+    """As a checkpoint of an earlier version holds it."""
+    guard = LossGuard(mean=5.0, variance=0.1, count=20)
+    assert (guard.judge(10.3, VOCAB), guard.judge(10.4, VOCAB)) == ("good", "spike")
 
 
 @pytest.mark.parametrize(("loss", "verdict"), [(3.99, "good"), (4.01, "spike")])

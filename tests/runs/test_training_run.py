@@ -100,6 +100,16 @@ def test_training_publishes_the_best_and_saves_at_the_end(workspace: Workspace) 
     assert (info.trained, info.iteration, info.val_loss, info.books) == (True, last.iteration, last.val_loss, (BOOK,))
 
 
+def test_new_model_is_published_after_its_first_steps_even_where_it_was_better_before(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([4.0, 5.0, 5.5])
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "validate", lambda self: next(values))
+    told = _train(workspace)
+    assert [event.iteration for event in told if isinstance(event, ModelPublished)] == [3]
+    assert [event.is_best for event in told if isinstance(event, Evaluated)] == [False, True, False]
+
+
 @pytest.mark.usefixtures("quick_average")
 def test_published_weights_are_those_of_the_best_evaluation(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
@@ -260,7 +270,7 @@ def test_training_again_after_early_stopping_trains(workspace: Workspace, monkey
     first, again = _train(workspace, **options), _train(workspace, **options)
     assert [_codes(told)[-1] for told in (first, again)] == ["early_stopped"] * 2
     done = [sum(isinstance(event, IterationDone) for event in told) for told in (first, again)]
-    assert done == [2, 2]  # patience begins anew
+    assert done == [3, 2]  # patience begins anew; an untrained model is no best that could be missed
 
 
 def test_rounds_go_on_counting_in_a_new_run() -> None:

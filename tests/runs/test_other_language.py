@@ -1,0 +1,98 @@
+"""A model that learned Russian goes on with an English book: hard for it at first, and no reason to stop."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import workflows
+from config import ModelConfig, TrainConfig
+from corpus import library
+from errors import Diverged
+from events import Evaluated, IterationDone, ModelPublished, Notice
+from store import model_store
+from tests.training_kit import MODEL, QUIET
+from workspace import Workspace
+
+BOOKS = Path(__file__).parent.parent / "data" / "other_language"
+RUSSIAN, ENGLISH = "first_ru", "second_en"
+VOCAB_SIZE = 1000
+SETTINGS = TrainConfig(iterations=300, eval_every=50, device="cpu", precision="float32", num_threads=1, self_play=QUIET)
+
+
+def _workspace(folder: Path, architecture: str) -> Workspace:
+    workspace = Workspace(folder)
+    workspace.prepare()
+    shape = ModelConfig(
+        vocab_size=VOCAB_SIZE,
+        d_model=64,
+        num_layers=2,
+        num_heads=2,
+        d_ff=128,
+        max_seq_len=64,
+        architecture=architecture,
+    )
+    workflows.create_model(workspace, MODEL, shape)
+    for name in (RUSSIAN, ENGLISH):
+        library.add_book(workspace, f"{name}.txt", io.BytesIO((BOOKS / f"{name}.txt").read_bytes()))
+    return workspace
+
+
+def _train(workspace: Workspace, book: str, into: list[Any] | None = None, **changes: Any) -> list[Any]:
+    config = SETTINGS.model_copy(update=changes)
+    told = [] if into is None else into
+    for event in workflows.train(workspace, workflows.prepare_training(workspace, MODEL, (book,), config)):
+        told.append(event)
+    return told
+
+
+def _losses(told: list[Any]) -> list[float]:
+    return [event.loss for event in told if isinstance(event, IterationDone)]
+
+
+def _codes(told: list[Any]) -> set[str]:
+    return {event.code for event in told if isinstance(event, Notice)}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_training_goes_on_with_a_book_in_another_language(tmp_path: Path, architecture: str, optimizer: str) -> None:
+    workspace = _workspace(tmp_path, architecture)
+    _train(workspace, RUSSIAN, optimizer=optimizer)
+    told = _train(workspace, ENGLISH, iterations=100, optimizer=optimizer)
+    losses = _losses(told)
+    assert losses[0] > 1.5 * math.log(VOCAB_SIZE)  # hopeless at first
+    assert len(losses) == 100
+    assert losses[-1] < 0.5 * losses[0]
+    assert not _codes(told) & {"spike_skipped", "non_finite_skipped", "went_back"}
+    assert model_store.get_model(workspace, MODEL).books == (ENGLISH,)
+    published = [event.iteration for event in told if isinstance(event, ModelPublished)]
+    assert published == [350, 400]  # never at 300, before the first step
+
+
+def test_rate_that_is_far_too_high_is_caught_in_another_language_too(tmp_path: Path) -> None:
+    workspace = _workspace(tmp_path, "llama")
+    _train(workspace, RUSSIAN, iterations=120)
+    told: list[Any] = []
+    with pytest.raises(Diverged):
+        _train(workspace, ENGLISH, told, iterations=100, learning_rate=4.0, warmup_iterations=20)
+    assert {"spike_skipped", "went_back"} <= _codes(told)
+
+
+def test_run_that_takes_no_step_publishes_nothing_and_names_no_book(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = _workspace(tmp_path, "llama")
+    _train(workspace, RUSSIAN, iterations=20, eval_every=10)
+    before = model_store.get_model(workspace, MODEL)
+    monkeypatch.setattr("learning.loss_guard.LossGuard.judge", lambda *_: "spike")
+    told: list[Any] = []
+    with pytest.raises(Diverged):
+        _train(workspace, ENGLISH, told, iterations=20, eval_every=1)
+    assert any(isinstance(event, Evaluated) for event in told)
+    assert not any(isinstance(event, ModelPublished) for event in told)
+    assert model_store.get_model(workspace, MODEL) == before
