@@ -185,7 +185,7 @@ class AZRTrainer:
                 yield from self._evaluate()
                 yield StageBegun(Stage.SUPERVISED)
             if self._out_of_patience():
-                yield Notice(self.state.iteration, "early_stopped", {"best_iteration": self.state.best_iteration})
+                yield Notice(self.state.iteration, "early_stopped", self._patience_spent())
                 return
             if self._finished():
                 return
@@ -435,8 +435,11 @@ class AZRTrainer:
         return iterations is not None and self.state.iteration >= self.state.run_start + iterations
 
     def _out_of_patience(self) -> bool:
-        patience = self.config.early_stopping_patience
+        patience = self.config.patience
         return patience is not None and self.state.evaluations_since_best >= patience
+
+    def _patience_spent(self) -> dict[str, str | int | float]:
+        return {"best_iteration": self.state.best_iteration, "evaluations": self.state.evaluations_since_best}
 
 
 def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -33,7 +33,6 @@ from rich.table import Table
 
 import i18n
 from config import (
-    DEFAULT_PRESET,
     PRESETS,
     Config,
     ModelConfig,
@@ -162,13 +161,16 @@ def _open(path: Path) -> Iterator[Workspace]:
 def create(
     name: str,
     workspace: WorkspaceOption = ROOT,
-    preset: Annotated[Literal["small", "medium", "large"], typer.Option()] = DEFAULT_PRESET,  # type: ignore[assignment]
+    preset: Annotated[
+        Optional[Literal["small", "medium", "large"]],  # noqa: UP045
+        typer.Option(help=translate.gettext("cli.option.preset")),
+    ] = None,
     seed: Annotated[int, typer.Option()] = 0,
     **sizes: Any,
 ) -> None:
     import workflows
 
-    config = ModelConfig.model_validate(PRESETS[preset].model_dump() | sizes)
+    config = ModelConfig.model_validate(PRESETS[preset or workflows.default_preset()].model_dump() | sizes)
     with _open(workspace) as opened:
         info = workflows.create_model(opened, name, config, seed)
     console.print(translate.gettext("cli.created", name=info.name, parameters=info.parameters), markup=False)

@@ -2,6 +2,8 @@
 
 The form, the JSON API, the command line and the table in the README are all derived from `parameters(...)`; labels and help
 stand in the catalogues under `field.<name>.label` and `field.<name>.help`. The objects are frozen and refuse unknown fields.
+Each setting of a training also says what it decides (`Decides`); which settings make a resume exact and which make a forecast
+valid follows from that (`names_of`).
 Sizes carry the same names everywhere: vocab_size, d_model, num_layers, num_heads, d_ff, max_seq_len.
 
 Not here: what can only be known from the machine (memory, devices) or from the books.
@@ -10,6 +12,7 @@ Not here: what can only be known from the machine (memory, devices) or from the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Flag
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import annotated_types
@@ -24,10 +27,27 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Optimizer = Literal["muon", "adamw"]
 
 SEED_LIMIT = 2**32 - 1
+# Past its best a held-out loss does not come back (docs/benchmarks.md), but self-play may lift it for a while: its gate needs three
+# evaluations to close (selfplay/leash.py) and the model some more to recover. Five are the first number above that.
+PATIENCE_EVALUATIONS = 5
+PATIENCE_ITERATIONS = 300  # at least: evaluations that follow each other closely differ by chance
+
+
+class Decides(Flag):
+    """What a setting of a training decides beside its own subject."""
+
+    NOTHING = 0
+    NUMBERS = 1  # the weights: a resumed run is exact only while the setting is unchanged
+    PACE = 2  # how long an iteration, a self-play round or an evaluation takes: a forecast holds while it is unchanged
+    BOTH = NUMBERS | PACE
 
 
 def _field(default: Any, *, unit: str = "", advanced: bool = False, **bounds: Any) -> Any:
     return Field(default, json_schema_extra={"unit": unit, "advanced": advanced}, **bounds)
+
+
+def _setting(default: Any, decides: Decides, *, unit: str = "", advanced: bool = False, **bounds: Any) -> Any:
+    return Field(default, json_schema_extra={"unit": unit, "advanced": advanced, "decides": decides.value}, **bounds)
 
 
 class Config(BaseModel):
@@ -80,56 +100,76 @@ PRESETS: dict[str, ModelConfig] = {
     "medium": _sizes(8000, 256, 6, 8, 1024, 256),
     "large": _sizes(15000, 512, 12, 16, 2048, 512),
 }
-DEFAULT_PRESET = "medium"
+PRESET_ON_A_CARD: Literal["medium"] = "medium"
+PRESET_WITHOUT_ONE: Literal["small"] = "small"  # a processor needs minutes for it, and hours for medium
 
 
 class SelfPlayConfig(Config):
     """Text self-play: the model writes, is paid for diversity and length, and learns from the pay (see docs/self_play.md)."""
 
-    enabled: bool = _field(True)
-    environment: Literal["text"] = _field("text", advanced=True)
-    every: int = _field(10, unit="iterations", ge=1, le=100_000)
-    prompts: tuple[Annotated[str, StringConstraints(min_length=1, max_length=2000)], ...] = _field(
-        (), max_length=64, strict=False
+    enabled: bool = _setting(True, Decides.BOTH)
+    environment: Literal["text"] = _setting("text", Decides.BOTH, advanced=True)
+    every: int = _setting(10, Decides.NUMBERS, unit="iterations", ge=1, le=100_000)
+    prompts: tuple[Annotated[str, StringConstraints(min_length=1, max_length=2000)], ...] = _setting(
+        (), Decides.BOTH, max_length=64, strict=False
     )
-    num_prompts: int = _field(8, unit="prompts", ge=1, le=256, advanced=True)
-    group_size: int = _field(4, unit="rollouts", ge=2, le=64, advanced=True)
-    max_new_tokens: int = _field(96, unit="tokens", ge=8, le=4096, advanced=True)
-    diversity_weight: float = _field(0.5, ge=0, le=10, advanced=True)
-    length_weight: float = _field(0.5, ge=0, le=10, advanced=True)
-    kl_coef: float = _field(0.05, unit="reward/nat", ge=0, le=10, advanced=True)
-    kl_target: float = _field(0.3, unit="nat/token", gt=0, le=10, advanced=True)
-    copy_penalty: float = _field(0.5, ge=0, le=10, advanced=True)
-    max_grad_share: float = _field(0.2, ge=0, le=1, advanced=True)
+    num_prompts: int = _setting(8, Decides.BOTH, unit="prompts", ge=1, le=256, advanced=True)
+    group_size: int = _setting(4, Decides.BOTH, unit="rollouts", ge=2, le=64, advanced=True)
+    max_new_tokens: int = _setting(96, Decides.BOTH, unit="tokens", ge=8, le=4096, advanced=True)
+    diversity_weight: float = _setting(0.5, Decides.NUMBERS, ge=0, le=10, advanced=True)
+    length_weight: float = _setting(0.5, Decides.NUMBERS, ge=0, le=10, advanced=True)
+    kl_coef: float = _setting(0.05, Decides.NUMBERS, unit="reward/nat", ge=0, le=10, advanced=True)
+    kl_target: float = _setting(0.3, Decides.NUMBERS, unit="nat/token", gt=0, le=10, advanced=True)
+    copy_penalty: float = _setting(0.5, Decides.NUMBERS, ge=0, le=10, advanced=True)
+    max_grad_share: float = _setting(0.2, Decides.NUMBERS, ge=0, le=1, advanced=True)
 
 
 class TrainConfig(Config):
     """One training. `iterations=None` is endless; an iteration is one optimizer step on book text."""
 
-    iterations: int | None = _field(1000, unit="iterations", ge=1, le=10**9)
-    batch_size: int = _field(16, unit="sequences", ge=1, le=4096)
-    grad_accum_steps: int = _field(1, unit="micro-batches", ge=1, le=1024, advanced=True)
-    optimizer: Optimizer = _field("muon", advanced=True)
-    bigram_start: bool = _field(True, advanced=True)
-    learning_rate: float = _field(2e-3, gt=0, le=1)
-    warmup_iterations: int = _field(10, unit="iterations", ge=0, le=10**6, advanced=True)
-    weight_decay: float = _field(0.1, ge=0, le=10, advanced=True)
-    max_grad_norm: float = _field(1.0, gt=0, le=1e6, advanced=True)
-    dropout: float | None = _field(None, ge=0, lt=1)
-    precision: Precision = _field("auto", advanced=True)
-    device: Device = _field("auto", advanced=True)
-    devices: int = _field(1, unit="devices", ge=1, le=64, advanced=True)
-    num_threads: int | None = _field(None, unit="threads", ge=1, le=1024, advanced=True)
-    seed: int = _field(0, ge=0, le=SEED_LIMIT, advanced=True)
-    val_fraction: float = _field(0.1, ge=0.01, le=0.5, advanced=True)
-    eval_every: int = _field(100, unit="iterations", ge=1, le=10**6)
-    sample_prompt: Annotated[str, StringConstraints(max_length=2000)] = _field("Искусственный интеллект")
-    checkpoint_every: int = _field(500, unit="iterations", ge=1, le=10**6, advanced=True)
-    checkpoint_minutes: float = _field(5.0, unit="minutes", gt=0, le=10_080, advanced=True)
-    keep_checkpoints: int = _field(2, unit="checkpoints", ge=1, le=1000, advanced=True)
-    disk_budget_bytes: int = _field(20_000_000_000, unit="bytes", ge=10_000_000, le=10**15, advanced=True)
-    early_stopping_patience: int | None = _field(None, unit="evaluations", ge=1, le=10**6, advanced=True)
+    iterations: int | None = _setting(1000, Decides.NOTHING, unit="iterations", ge=1, le=10**9)
+    batch_size: int = _setting(16, Decides.BOTH, unit="sequences", ge=1, le=4096)
+    grad_accum_steps: int = _setting(1, Decides.BOTH, unit="micro-batches", ge=1, le=1024, advanced=True)
+    optimizer: Optimizer = _setting("muon", Decides.BOTH, advanced=True)
+    bigram_start: bool = _setting(True, Decides.NUMBERS, advanced=True)
+    learning_rate: float = _setting(2e-3, Decides.NUMBERS, gt=0, le=1)
+    warmup_iterations: int = _setting(10, Decides.NUMBERS, unit="iterations", ge=0, le=10**6, advanced=True)
+    weight_decay: float = _setting(0.1, Decides.NUMBERS, ge=0, le=10, advanced=True)
+    max_grad_norm: float = _setting(1.0, Decides.NUMBERS, gt=0, le=1e6, advanced=True)
+    dropout: float | None = _setting(None, Decides.BOTH, ge=0, lt=1)
+    precision: Precision = _setting("auto", Decides.PACE, advanced=True)
+    device: Device = _setting("auto", Decides.PACE, advanced=True)
+    devices: int = _setting(1, Decides.PACE, unit="devices", ge=1, le=64, advanced=True)
+    num_threads: int | None = _setting(None, Decides.PACE, unit="threads", ge=1, le=1024, advanced=True)
+    seed: int = _setting(0, Decides.NUMBERS, ge=0, le=SEED_LIMIT, advanced=True)
+    val_fraction: float = _setting(0.1, Decides.BOTH, ge=0.01, le=0.5, advanced=True)
+    eval_every: int = _setting(100, Decides.NOTHING, unit="iterations", ge=1, le=10**6)
+    sample_prompt: Annotated[str, StringConstraints(max_length=2000)] = _setting(
+        "Искусственный интеллект", Decides.NOTHING
+    )
+    checkpoint_every: int = _setting(500, Decides.NOTHING, unit="iterations", ge=1, le=10**6, advanced=True)
+    checkpoint_minutes: float = _setting(5.0, Decides.NOTHING, unit="minutes", gt=0, le=10_080, advanced=True)
+    keep_checkpoints: int = _setting(2, Decides.NOTHING, unit="checkpoints", ge=1, le=1000, advanced=True)
+    disk_budget_bytes: int = _setting(
+        20_000_000_000, Decides.NOTHING, unit="bytes", ge=10_000_000, le=10**15, advanced=True
+    )
+    early_stopping_patience: int | None = _setting(
+        None, Decides.NOTHING, unit="evaluations", ge=0, le=10**6, advanced=True
+    )
     self_play: SelfPlayConfig = SelfPlayConfig()
+
+    @property
+    def patience(self) -> int | None:
+        """Evaluations without a better held-out loss after which the training ends; None where it never ends early.
+
+        Not given, it follows from the training: none in an endless one, else PATIENCE_EVALUATIONS, or as many as
+        PATIENCE_ITERATIONS have where evaluations are more frequent. 0 is never.
+        """
+        if self.early_stopping_patience is not None:
+            return self.early_stopping_patience or None
+        if self.iterations is None:
+            return None
+        return max(PATIENCE_EVALUATIONS, -(-PATIENCE_ITERATIONS // self.eval_every))
 
 
 class SamplingConfig(Config):
@@ -171,6 +211,19 @@ def parameters(config: type[Config]) -> list[Parameter]:
     """The fields of a configuration in the order of the class, nested configurations left out."""
     fields = config.model_fields.items()
     return [_describe(name, field) for name, field in fields if not isinstance(field.default, Config)]
+
+
+def names_of(config: type[Config], decides: Decides) -> frozenset[str]:
+    """Return the names of the settings that decide `decides`, nested configurations left out."""
+    fields = config.model_fields.items()
+    return frozenset(name for name, field in fields if (found := decides_of(field)) and decides in found)
+
+
+def decides_of(field: FieldInfo) -> Decides | None:
+    """Return what a field decides; None where its configuration is no training's."""
+    extra = field.json_schema_extra
+    value = extra.get("decides") if isinstance(extra, dict) else None
+    return Decides(value) if isinstance(value, int) else None
 
 
 def _describe(name: str, field: FieldInfo) -> Parameter:

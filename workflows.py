@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from pydantic import ValidationError
 
-from config import ModelConfig, SamplingConfig, TrainConfig
+from config import PRESET_ON_A_CARD, PRESET_WITHOUT_ONE, ModelConfig, SamplingConfig, TrainConfig
 from corpus import library
 from corpus.library import (
     DEFAULT_LIMIT_BYTES,
@@ -35,7 +35,7 @@ from engine.text import Piece, prompt_ids, text_pieces
 from errors import DoesNotFit, NoBooks, TooManyDevices, UnsupportedFormat
 from events import State, TrainingStatus
 from formats import archive
-from machine.devices import choose_device, count_devices
+from machine.devices import choose_device, count_devices, has_graphics_card
 from machine.memory import use_one_heap
 from machine.processes import ending_at_once, joined
 from model import Transformer
@@ -96,6 +96,11 @@ EXPORT_FORMATS = ("hf",)
 # ---- models ----------------------------------------------------------------------------------------------------------
 
 
+def default_preset() -> Literal["small", "medium"]:
+    """Return the preset to preselect: medium where there is a graphics card, small where there is none."""
+    return PRESET_ON_A_CARD if has_graphics_card() else PRESET_WITHOUT_ONE
+
+
 def create_model(workspace: Workspace, name: str, config: ModelConfig, seed: int = 0) -> ModelInfo:
     """Raises InvalidName, NameTaken, DoesNotFit, DiskFull."""
     name = safe_name(name)
@@ -130,6 +135,16 @@ def prepare_training(workspace: Workspace, model: str, books: tuple[str, ...], c
     _require_work_for_all(config)
     _require_fit(estimate(info.config, config), field="batch_size")
     return TrainingPlan(info.name, names, config, resumed=can_resume(workspace, info.name, names))
+
+
+def suggest_iterations(workspace: Workspace, model: str, books: tuple[str, ...], config: TrainConfig) -> int:
+    """Return about as many iterations as pay for these books, counted from their characters. Raises ModelNotFound, BookNotFound, NoBooks."""
+    if not books:
+        raise NoBooks(field="books")
+    characters = sum(library.get_book(workspace, book).characters for book in books)
+    suggested = estimate(get_model(workspace, model).config, config, characters).suggested_iterations
+    assert suggested is not None
+    return suggested
 
 
 def expecting(plan: TrainingPlan, promised: Forecast | None) -> TrainingPlan:

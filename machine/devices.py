@@ -66,6 +66,11 @@ def choose_num_threads(wanted: int | None, processes: int = 1) -> int:
     return wanted or max(1, _cores() // processes)
 
 
+def has_graphics_card() -> bool:
+    """Return whether PyTorch can train on a graphics card of this machine."""
+    return choose_device("auto").type != "cpu"
+
+
 def count_devices(device: torch.device) -> int:
     """How many processes can train side by side: graphics cards, or cores."""
     return {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type) or _cores()

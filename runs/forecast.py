@@ -22,6 +22,7 @@ from machine.devices import choose_device, choose_precision
 from machine.memory import available_bytes
 from model import count_parameters
 from runs.rehearsal import Pace, rehearse
+from runs.suggestion import suggested_iterations, tokens_per_iteration
 from runs.training_run import TrainingPlan
 from store import checkpoint_store, model_store
 from tokenizer import Tokenizer
@@ -43,6 +44,7 @@ class Estimate:
     fits: bool
     tokens: int | None  # in the chosen books, roughly
     tokens_per_parameter: float | None
+    suggested_iterations: int | None  # about as many as pay for the chosen books
 
 
 def estimate(config: ModelConfig, train: TrainConfig | None = None, books_characters: int | None = None) -> Estimate:
@@ -58,7 +60,13 @@ def estimate(config: ModelConfig, train: TrainConfig | None = None, books_charac
         fits=available is None or needed - RESTING_BYTES <= available,
         tokens=tokens,
         tokens_per_parameter=None if tokens is None else tokens / parameters,
+        suggested_iterations=None if tokens is None else _suggested(config, train, parameters, tokens),
     )
+
+
+def _suggested(config: ModelConfig, train: TrainConfig, parameters: int, tokens: int) -> int:
+    read = round(tokens * (1 - train.val_fraction))
+    return suggested_iterations(read, parameters, tokens_per_iteration(train, config.max_seq_len))
 
 
 def training_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int:
@@ -109,6 +117,8 @@ class Forecast:
     parameters: int
     training_bytes: int
     available_bytes: int | None
+    suggested_iterations: int  # about as many as pay for these books
+    suggested_seconds: float  # what they will take
 
 
 def pace(workspace: Workspace, plan: TrainingPlan, go_on: Callable[[], None] = lambda: None) -> Pace:
@@ -126,6 +136,7 @@ def forecast(workspace: Workspace, plan: TrainingPlan, found: Pace) -> Forecast:
     config, iterations = plan.config, plan.config.iterations
     counted = estimate(model_store.get_model(workspace, plan.model).config, config)
     first = max(checkpoint_store.iterations(workspace, plan.model), default=0)
+    suggested = suggested_iterations(found.train_tokens, counted.parameters, found.tokens_per_iteration)
     total = None if iterations is None else found.seconds(config, first, first + iterations)
     return Forecast(
         tokens_per_second=found.tokens_per_second,
@@ -137,4 +148,6 @@ def forecast(workspace: Workspace, plan: TrainingPlan, found: Pace) -> Forecast:
         parameters=counted.parameters,
         training_bytes=counted.training_bytes,
         available_bytes=counted.available_bytes,
+        suggested_iterations=suggested,
+        suggested_seconds=found.seconds(config, first, first + suggested),
     )

@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Generator, Hashable
 
+from config import Decides, SelfPlayConfig, TrainConfig, names_of
 from errors import TrainingRuns
 from events import ACTIVE_STATES, Event
 from runs import forecast
@@ -23,18 +24,6 @@ from store import model_store
 from workspace import Workspace
 
 REMEMBERED = 32
-TIMED = {
-    "batch_size",
-    "grad_accum_steps",
-    "optimizer",
-    "dropout",
-    "precision",
-    "device",
-    "devices",
-    "num_threads",
-    "val_fraction",
-}
-TIMED_OF_SELF_PLAY = {"enabled", "environment", "num_prompts", "group_size", "max_new_tokens", "prompts"}
 
 
 class ForecastCache:
@@ -72,7 +61,7 @@ def _require_idle(runner: JobRunner) -> None:
 
 def _key(workspace: Workspace, plan: TrainingPlan) -> Hashable:
     timed = (
-        plan.config.model_dump_json(include=TIMED),
-        plan.config.self_play.model_dump_json(include=TIMED_OF_SELF_PLAY),
+        plan.config.model_dump_json(include=set(names_of(TrainConfig, Decides.PACE))),
+        plan.config.self_play.model_dump_json(include=set(names_of(SelfPlayConfig, Decides.PACE))),
     )
     return model_store.get_model(workspace, plan.model), plan.books, timed

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from config import ModelConfig, TrainConfig
+from config import Decides, ModelConfig, SelfPlayConfig, TrainConfig, names_of
 from kernels import native
 from learning.learner import pays_to_compile
 from machine.devices import choose_device, choose_num_threads, choose_precision, describe
@@ -21,18 +21,15 @@ COMPUTING = (  # the modules and folders on which the numbers of a training depe
     "azr_trainer", "corpus", "engine", "kernels", "learning", "machine", "model", "selfplay", "tokenizer",
 )  # fmt: skip
 SOURCES = {".py", ".c", ".h"}
-FREE = frozenset({  # settings that may change without changing any number
-    "iterations", "eval_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes",
-    "sample_prompt", "early_stopping_patience", "device", "devices", "precision", "num_threads",
-})  # fmt: skip
 
 
 def circumstances(model: ModelConfig, config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
     """The versions, the machine, the settings; those that are chosen by themselves as they are chosen here."""
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
-    settings = config.model_dump(mode="json")
-    self_play = {f"self_play.{key}": str(value) for key, value in settings.pop("self_play").items()}
+    settings = config.model_dump(mode="json", include=set(names_of(TrainConfig, Decides.NUMBERS)))
+    played = config.self_play.model_dump(mode="json", include=set(names_of(SelfPlayConfig, Decides.NUMBERS)))
+    self_play = {f"self_play.{key}": str(value) for key, value in played.items()}
     return {
         "torch": torch.__version__,
         "code": code(),
@@ -43,7 +40,7 @@ def circumstances(model: ModelConfig, config: TrainConfig, ranks: Ranks) -> dict
         "compiled": pays_to_compile(model, config, device),
         "num_threads": choose_num_threads(config.num_threads, ranks.local_world_size),
         "devices": ranks.world_size,
-        **{key: value for key, value in settings.items() if key not in FREE},
+        **settings,
         **self_play,
     }
 

@@ -261,9 +261,8 @@ class _Run:
                 model.load_state_dict(checkpoint.weights)
                 optimizer = checkpoint.optimizer
                 exact = self._told_exactness(loaded.config, checkpoint, notices)
-                told = checkpoint.state["config"]  # perhaps of another version: only what is needed is read
-                ended = _is_finished(state, told["iterations"], told["early_stopping_patience"])
-                if ended or _is_finished(state, self.config.iterations, self.config.early_stopping_patience):
+                then = TrainConfig.model_construct(**checkpoint.state["config"])  # perhaps of another version
+                if _is_finished(state, then) or _is_finished(state, self.config):
                     state = state.longer()
             else:
                 state = state.next_run()
@@ -359,7 +358,7 @@ class _Run:
         return ModelPublished(event.iteration, event.val_loss)
 
 
-def _is_finished(state: TrainerState, iterations: int | None, patience: int | None) -> bool:
-    if patience is not None and state.evaluations_since_best >= patience:
+def _is_finished(state: TrainerState, config: TrainConfig) -> bool:
+    if config.patience is not None and state.evaluations_since_best >= config.patience:
         return True
-    return iterations is not None and state.iteration >= state.run_start + iterations
+    return config.iterations is not None and state.iteration >= state.run_start + config.iterations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ import torch
 import azr_trainer
 from azr_trainer import WEIGHTS_PREFIX, AZRTrainer, Snapshot, TrainerState
 from errors import Diverged, OutOfMemory
-from events import Evaluated, IterationDone, Notice, RunStarted, SampleWritten, SelfPlayDone, StageBegun
+from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, SelfPlayDone, StageBegun
 from learning import policy_gradient
 from tests.training_kit import SELF_PLAY, SHAPE, changed, make_model, same, wild
 
@@ -366,7 +366,27 @@ def test_early_stopping_ends_after_that_many_evaluations_without_a_best(
     assert [event.is_best for event in told if isinstance(event, Evaluated)] == [True, True, False, True, False, False]
     assert _codes(told) == ["early_stopped"]
     assert trainer.state.iteration == 10
-    assert told[-1].parameters == {"best_iteration": 6}
+    assert told[-1].parameters == {"best_iteration": 6, "evaluations": 2}
+
+
+def test_finite_training_stops_early_by_itself_and_an_endless_one_goes_on(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("config.PATIENCE_ITERATIONS", 10)
+    finite = make_trainer(iterations=100, eval_every=2)
+    _validates(finite, monkeypatch, 5.0, 4.0, *[4.1] * 50)
+    notices = [event for event in finite.run() if isinstance(event, Notice)]
+    assert (notices[-1].code, finite.state.iteration) == ("early_stopped", 2 + 5 * 2)
+    endless = make_trainer(iterations=None, eval_every=2)
+    _validates(endless, monkeypatch, 5.0, 4.0, *[4.1] * 50)
+    assert max(event.iteration for event in _until(endless, 40) if isinstance(event, IterationDone)) == 40
+
+
+def _until(trainer: AZRTrainer, iteration: int) -> Iterator[Event]:
+    for event in trainer.run():
+        yield event
+        if isinstance(event, IterationDone) and event.iteration == iteration:
+            return
 
 
 def test_val_loss_that_is_not_finite_is_never_the_best(make_trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:

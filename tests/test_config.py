@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from config import PRESETS, Config, ModelConfig, SamplingConfig, SelfPlayConfig, TrainConfig, parameters
+from config import (
+    PRESETS,
+    Config,
+    Decides,
+    ModelConfig,
+    SamplingConfig,
+    SelfPlayConfig,
+    TrainConfig,
+    decides_of,
+    names_of,
+    parameters,
+)
 from errors import HeadsDoNotDivide
 from model import count_parameters
 
@@ -117,3 +129,47 @@ def test_heads_divide_the_width_into_even_parts(d_model: int, num_heads: int, fi
 def test_preset_has_as_many_parameters_as_promised(preset: str, parameters_: int, least: float, most: float) -> None:
     assert count_parameters(PRESETS[preset]) == parameters_
     assert least <= parameters_ <= most
+
+
+# ---- what settings decide ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", [TrainConfig, SelfPlayConfig])
+def test_every_setting_of_a_training_declares_what_it_decides(config: type[Config]) -> None:
+    own = {name: field for name, field in config.model_fields.items() if not isinstance(field.default, Config)}
+    assert [name for name, field in own.items() if decides_of(field) is None] == []
+
+
+def test_setting_that_declares_nothing_is_noticed() -> None:
+    assert decides_of(ModelConfig.model_fields["d_model"]) is None
+
+
+def test_settings_that_change_the_weights_and_those_that_change_the_pace() -> None:
+    free = set(TrainConfig.model_fields) - {"self_play"} - names_of(TrainConfig, Decides.NUMBERS)
+    assert free == {
+        "iterations", "eval_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes",
+        "sample_prompt", "early_stopping_patience", "device", "devices", "precision", "num_threads",
+    }  # fmt: skip
+    assert names_of(SelfPlayConfig, Decides.NUMBERS) == set(SelfPlayConfig.model_fields)
+    assert names_of(TrainConfig, Decides.PACE) == {
+        "batch_size", "grad_accum_steps", "optimizer", "dropout", "precision", "device", "devices", "num_threads",
+        "val_fraction",
+    }  # fmt: skip
+    assert names_of(SelfPlayConfig, Decides.PACE) == {
+        "enabled", "environment", "num_prompts", "group_size", "max_new_tokens", "prompts",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "patience"),
+    [
+        ({}, 5),
+        ({"eval_every": 10}, 30),
+        ({"iterations": None}, None),
+        ({"early_stopping_patience": 0}, None),
+        ({"early_stopping_patience": 2}, 2),
+        ({"iterations": None, "early_stopping_patience": 2}, 2),
+    ],
+)
+def test_patience_follows_from_the_training_unless_it_is_given(settings: dict[str, Any], patience: int | None) -> None:
+    assert TrainConfig(**settings).patience == patience

@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 import workflows
-from config import DEFAULT_PRESET, PRESETS, Config, ModelConfig, SamplingConfig, SelfPlayConfig, TrainConfig, parameters
+from config import PRESETS, Config, ModelConfig, SamplingConfig, SelfPlayConfig, TrainConfig, parameters
 from i18n import Translator
 from web.answers import JSONAnswer
 from web.bodies import ERROR_ANSWERS, JSON_BODY
@@ -31,11 +31,12 @@ def create_model(body: CreateModel, services: ServicesDep) -> Response:
 
 @router.post("/estimate", dependencies=[JSON_BODY], summary="Parameters and memory of a model before it exists")
 def estimate(body: EstimateShape, services: ServicesDep) -> Response:
-    """Nothing is allocated. With `books`, tokens per parameter as well."""
+    """Nothing is allocated. With `books`, tokens per parameter and how many iterations pay as well; with `model`, its shape."""
     characters = (
         sum(workflows.get_book(services.workspace, name).characters for name in body.books) if body.books else None
     )
-    return JSONAnswer(workflows.estimate(narrowed(body, ModelConfig), body.train, characters))
+    shape = workflows.get_model(services.workspace, body.model).config if body.model else narrowed(body, ModelConfig)
+    return JSONAnswer(workflows.estimate(shape, body.train, characters))
 
 
 @router.get("/models", summary="All models")
@@ -72,7 +73,7 @@ def get_parameters(translator: TranslatorDep) -> Response:
     configs: dict[str, type[Config]] = {"model": ModelConfig, "train": TrainConfig, "sampling": SamplingConfig}
     described = {group: _described(config, translator) for group, config in configs.items()}
     described["self_play"] = _described(SelfPlayConfig, translator, "self_play.")
-    return JSONAnswer(described | {"presets": PRESETS, "default_preset": DEFAULT_PRESET})
+    return JSONAnswer(described | {"presets": PRESETS, "default_preset": workflows.default_preset()})
 
 
 def _described(config: type[Config], translator: Translator, prefix: str = "") -> list[dict[str, Any]]:

@@ -17,7 +17,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 import i18n
 import workflows
 from config import (
-    DEFAULT_PRESET,
     PRESETS,
     ModelConfig,
     Parameter,
@@ -133,7 +132,7 @@ class DocsPage:
 def create(request: Request, services: ServicesDep) -> HTMLResponse:
     page = CreatePage(
         presets=_presets(),
-        default_preset=DEFAULT_PRESET,
+        default_preset=workflows.default_preset(),
         parameters=tuple(parameters(ModelConfig)),
         books=tuple(workflows.list_books(services.workspace)),
         first_time=not workflows.list_models(services.workspace),

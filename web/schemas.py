@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from config import DEFAULT_PRESET, PRESETS, SEED_LIMIT, Config, ModelConfig, SamplingConfig, TrainConfig
+import workflows
+from config import PRESETS, SEED_LIMIT, Config, ModelConfig, SamplingConfig, TrainConfig
 
 C = TypeVar("C", bound=Config)
 Preset = Literal["small", "medium", "large"]
@@ -21,16 +22,19 @@ def narrowed(body: Config, to: type[C]) -> C:
 
 
 class Shape(ModelConfig):
-    """A preset's sizes, or others by name; what is not given comes from the preset."""
+    """A preset's sizes, or others by name; what is not given comes from the preset.
 
-    preset: Preset = DEFAULT_PRESET  # type: ignore[assignment]
+    Without a preset it is medium where there is a graphics card and small where there is none.
+    """
+
+    preset: Preset = Field(default_factory=workflows.default_preset)
 
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        preset = data.get("preset", DEFAULT_PRESET)
+        preset = data.get("preset", workflows.default_preset())
         known = isinstance(preset, str) and preset in PRESETS
         return (PRESETS[preset].model_dump() if known else {}) | data
 
@@ -41,6 +45,9 @@ class CreateModel(Shape):
 
 
 class EstimateShape(Shape):
+    """With `model` the shape is that model's, whatever sizes are given."""
+
+    model: Name | None = None
     books: Names = ()
     train: TrainConfig = TrainConfig()
 

@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import config
+import workflows
 from tests.web.web_client import MODEL, TINY_MODEL, assert_error, expect, status_when, train
 from web.schemas import Preset
 
@@ -30,10 +31,27 @@ def test_create_fills_from_the_preset_what_is_not_given(client: TestClient) -> N
     assert body["config"] == {**config.PRESETS["small"].model_dump(), "num_layers": 1}
 
 
-def test_create_without_a_preset_is_medium(client: TestClient) -> None:
-    bodies: list[dict[str, Any]] = [{}, {"preset": "medium"}, {"preset": "small"}]
+@pytest.mark.parametrize(("card", "preset"), [(False, "small"), (True, "medium")])
+def test_create_without_a_preset_is_small_without_a_graphics_card(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, card: bool, preset: str
+) -> None:
+    monkeypatch.setattr(workflows, "has_graphics_card", lambda: card)
+    bodies: list[dict[str, Any]] = [{}, {"preset": preset}]
     counts = [expect(client.post("/estimate", json=body), 200)["parameters"] for body in bodies]
-    assert counts[0] == counts[1] > counts[2] > 0
+    assert counts[0] == counts[1] > 0
+    assert expect(client.get("/parameters"), 200)["default_preset"] == preset
+
+
+def test_estimate_of_a_model_suggests_iterations_for_its_books(
+    client: TestClient, make_model: Callable[[str], Any], make_book: Callable[[str], Any]
+) -> None:
+    make_model("a")
+    make_book("книга")
+    found = expect(client.post("/estimate", json={"model": "a", "books": ["книга"]}), 200)
+    assert found["parameters"] == expect(client.post("/estimate", json=TINY_MODEL), 200)["parameters"]
+    assert found["suggested_iterations"] > 0
+    assert expect(client.post("/estimate", json={"model": "a"}), 200)["suggested_iterations"] is None
+    assert_error(client.post("/estimate", json={"model": "никто"}), 404, "model_not_found")
 
 
 def test_presets_of_the_request_are_those_of_the_configuration() -> None:

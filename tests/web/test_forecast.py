@@ -45,6 +45,8 @@ def test_forecast_is_measured_for_real(client: TestClient) -> None:
     told = expect(client.post("/forecast", json={**WISH, "iterations": 20}), 200)
     assert told["tokens_per_second"] > 0
     assert 0 < told["total_seconds"] < 100
+    assert told["suggested_iterations"] > 0
+    assert told["suggested_seconds"] > 0
     assert told["epochs"] == pytest.approx(20 * 4 * 32 / told["train_tokens"])
 
 

@@ -1,0 +1,33 @@
+"""How many iterations of a training pay for the chosen books.
+
+A model learns most from its first readings of a book; after a few it learns the wording by heart and its loss on held-out text
+rises. The figures behind READINGS are in docs/benchmarks.md ("How many iterations pay").
+
+Not here: ending a training that no longer improves (`TrainConfig.patience`), measuring how long it takes (rehearsal.py).
+"""
+
+from __future__ import annotations
+
+from config import TrainConfig
+
+READINGS = 4.0  # of a novel: measured on three; Muennighoff et al. 2023 (arXiv 2305.16264) found the same limit in large models
+TOKENS_PER_PARAMETER = 20  # read by then, further text brings little (Hoffmann et al. 2022, arXiv 2203.15556)
+LEAST = 50  # iterations: below them the warm-up is most of the training
+
+
+def suggested_iterations(train_tokens: int, parameters: int, tokens_per_iteration: int) -> int:
+    """Return the number of iterations that pays for a text of `train_tokens` tokens, rounded to two digits.
+
+    Four readings of a text that is short beside the model; fewer of a longer one, but always one.
+
+    >>> suggested_iterations(90_000, 2_300_000, 16 * 128)  # a short novel, small preset
+    180
+    """
+    readings = min(READINGS, max(1.0, TOKENS_PER_PARAMETER * parameters / max(1, train_tokens)))
+    iterations = max(LEAST, round(readings * train_tokens / tokens_per_iteration))
+    return round(iterations, 2 - len(str(iterations)))
+
+
+def tokens_per_iteration(config: TrainConfig, max_seq_len: int) -> int:
+    """Return how many tokens of the books one iteration reads."""
+    return config.batch_size * config.grad_accum_steps * max_seq_len
