@@ -200,10 +200,24 @@ class Overloaded(AZRError):
 
 
 class DiskFull(AZRError):
-    """The disk that holds `path` has no room left (or is read-only)."""
+    """The disk that holds `path` has no room left, or reports an error."""
 
     code = "disk_full"
     status = 507
+
+
+class AccessDenied(AZRError):
+    """The server's user may not read or write `path`; `reason` is "read", "write" or "read_only" (the whole disk)."""
+
+    code = "access_denied"
+    status = 403
+
+
+class FolderUnusable(AZRError):
+    """`path` must be a folder; `reason` is "file", "link" or "system", and `detail` what the system said."""
+
+    code = "folder_unusable"
+    status = 500
 
 
 class Diverged(AZRError):

@@ -40,6 +40,7 @@ UNKNOWN = "—"
 _GROUPS = {"self_play": "self_play."}  # fields whose name another configuration uses for something else
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _LONGEST_VALUE = 80
+_NEVER_CUT = ("field", "path")
 
 
 class MissingTranslation(UserWarning, KeyError):
@@ -158,7 +159,7 @@ class Translator:
         value = parameters[name]
         if value is None or isinstance(value, bool) or not isinstance(value, int | float):
             text = UNKNOWN if value is None else str(value)
-            return text if len(text) <= _LONGEST_VALUE or name == "field" else text[:_LONGEST_VALUE] + "…"
+            return text if len(text) <= _LONGEST_VALUE or name in _NEVER_CUT else text[:_LONGEST_VALUE] + "…"
         if name.endswith("bytes"):
             return self.bytes(value)
         return self.duration(value) if name.endswith("seconds") else self.number(value)

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NoReturn
 import uvicorn
 
 import i18n
-from errors import AZRError, DiskFull, NotLoopback, WorkspaceLocked
+from errors import AZRError, NotLoopback, WorkspaceLocked
 from workspace import Workspace
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
 
 
 def serve(options: Options, translator: i18n.Translator) -> None:
-    """Serve until a signal comes. Raises NoFreePort, WorkspaceLocked and DiskFull."""
+    """Serve until a signal comes. Raises NoFreePort, WorkspaceLocked, and what a workspace that cannot be used raises."""
     workspace = Workspace(options.workspace)
     with contextlib.ExitStack() as held:
         sockets = listen(options.port)
@@ -117,7 +117,7 @@ def serve(options: Options, translator: i18n.Translator) -> None:
             held.enter_context(listening)
         port = int(sockets[0].getsockname()[1])
         address = f"http://localhost:{port}"
-        held.enter_context(_locked(workspace, address))
+        held.enter_context(workspace.lock(address))
         if options.port not in (0, port):
             _tell(translator.gettext("server.port_taken", port=str(options.port), address=address))
         _prepare_process(workspace)
@@ -234,16 +234,6 @@ def _prepare_process(workspace: Workspace) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-
-
-@contextlib.contextmanager
-def _locked(workspace: Workspace, holder: str) -> Iterator[None]:
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(workspace.lock(holder))
-        except OSError as error:  # a folder that cannot be made or written
-            raise DiskFull(path=str(workspace.root), reason=error.strerror or "") from error
-        yield
 
 
 def _announce(address: str, browser: bool) -> None:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from errors import DiskFull, InvalidName, WorkspaceLocked
+from errors import AccessDenied, AZRError, DiskFull, FolderUnusable, InvalidName, WorkspaceLocked
 
 MAX_NAME_LENGTH = 64
 TEMPORARY_PREFIX = ".tmp-"
@@ -34,6 +34,8 @@ RESERVED_NAMES = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
     f"{p}{n}" for p in ("com", "lpt") for n in "0123456789¹²³"
 }
 NAME_RULES = ("empty", "too_long", "character", "edge", "reserved")
+_DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
+_RIGHT_MISSING = {errno.EACCES, errno.EPERM, errno.EROFS}
 _WINDOWS_BUSY = {5, 32, 33}  # access denied, sharing violation, lock violation: another program looks at the file
 
 
@@ -99,13 +101,36 @@ def suggest_name(text: str) -> str:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn "no space left", "quota", "read-only" and "I/O error" into DiskFull, which a person understands."""
+    """Raise DiskFull or AccessDenied for a system error about `path` that a person can do something about."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG):
-            raise DiskFull(path=str(path), reason=error.strerror or "") from error
+        if explained := explain(error, path):
+            raise explained from error
         raise
+
+
+def explain(error: OSError, path: Path) -> AZRError | None:
+    """Return DiskFull or AccessDenied for a system error about `path`; None for an error of any other kind."""
+    if error.errno in _DISK_TROUBLE:
+        return DiskFull(path=str(path), reason=error.strerror or "")
+    if error.errno in _RIGHT_MISSING:
+        return _access_denied(error, path)
+    return None
+
+
+def _access_denied(error: OSError, path: Path) -> AccessDenied:
+    """Name the folder, or else the file, for which a right is missing, and the right."""
+    named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
+    there = next(each for each in (named, *named.parents) if os.path.exists(each))  # noqa: PTH110  (Path.exists raises)
+    is_folder = there.is_dir()
+    folder = there if is_folder and (there != named or error.filename is None) else there.parent
+    if error.errno == errno.EROFS:
+        return AccessDenied(path=str(folder), reason="read_only")
+    if not os.access(there, os.R_OK | os.X_OK if is_folder else os.R_OK):
+        return AccessDenied(path=str(there), reason="read")
+    is_the_file = not is_folder and os.access(folder, os.W_OK) and not os.access(there, os.W_OK)
+    return AccessDenied(path=str(there if is_the_file else folder), reason="write")
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -220,10 +245,10 @@ class Workspace:
         self.example_marker = self.books / ".example-given"  # there: the example book was offered once, or never needed
 
     def prepare(self) -> None:
-        """Make the three folders and sweep what crashes left behind. Raises DiskFull."""
+        """Make the three folders and sweep what crashes left behind. Raises DiskFull, AccessDenied, FolderUnusable."""
         with disk_errors(self.root):
             for folder in (self.books, self.models, self.checkpoints):
-                folder.mkdir(parents=True, exist_ok=True)
+                _make_folder(folder)
                 for leftover in [*folder.glob(f"{TEMPORARY_PREFIX}*"), *folder.glob(f"*/{TEMPORARY_PREFIX}*")]:
                     _sweep(leftover)
 
@@ -254,13 +279,15 @@ class Workspace:
 
     @contextlib.contextmanager
     def lock(self, holder: str) -> Iterator[None]:
-        """Hold the workspace for this process; `holder` is what a second server is told. Raises WorkspaceLocked.
+        """Hold the workspace for this process; a second process is refused and reads `holder`, the address of the first.
 
-        The system frees the lock when the process dies, however it dies.
+        Raises WorkspaceLocked, DiskFull, AccessDenied and FolderUnusable. The system frees the lock when the process dies, however it dies.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
         path = self.root / ".lock"
-        with path.open("a+b") as file:
+        with disk_errors(self.root):
+            _make_folder(self.root)
+            file = path.open("a+b")
+        with file:
             if not _try_lock(file):
                 raise WorkspaceLocked(
                     holder=path.read_text(encoding="utf-8", errors="replace").strip() or "?", path=str(self.root)
@@ -271,11 +298,27 @@ class Workspace:
             yield
 
 
+def _make_folder(folder: Path) -> None:
+    """Make a folder with its parents where it is missing. Raises FolderUnusable for a file or a dead link in its place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if explain(error, folder):
+            raise
+        obstacle = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+        kind = "link" if obstacle.is_symlink() and not obstacle.exists() else "file" if obstacle.is_file() else "system"
+        raise FolderUnusable(
+            path=str(folder if kind == "system" else obstacle), reason=kind, detail=error.strerror or ""
+        ) from error
+
+
 def _sweep(path: Path) -> None:
+    """Remove a leftover; one that cannot be removed now stays for the next start."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 _LOCKED_BYTE = 1 << 30  # far behind the holder's text: Windows forbids reading a locked region

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from config import ModelConfig
-from errors import AZRError, DiskFull, ModelDamaged, ModelNotFound, NameTaken, NoTokenizer
+from errors import AZRError, ModelDamaged, ModelNotFound, NameTaken, NoTokenizer
 from formats import huggingface
 from formats.card import Results, card
 from model import Rotary, Transformer, count_parameters
@@ -141,7 +141,7 @@ def publish(
     results = Results(summary.iteration, summary.val_loss, summary.bits_per_byte, summary.books)
     try:
         write_atomic(folder / CARD, card(folder.name, config, _tokenizer_size(folder), results))
-    except (OSError, DiskFull, ModelDamaged) as error:
+    except (OSError, AZRError) as error:
         _log.warning("the card of %s was not renewed: %s", folder.name, error)
 
 

@@ -17,10 +17,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import workspace as workspace_module
-from errors import DiskFull, InvalidName, WorkspaceLocked
+from errors import AccessDenied, DiskFull, FolderUnusable, InvalidName, WorkspaceLocked
+from tests.ordinary_user import give_to_nobody, needs_permissions, open_folder, ordinary_user
 from workspace import (
     RESERVED_NAMES,
     Workspace,
+    disk_errors,
     name_key,
     new_folder,
     read_json,
@@ -135,7 +137,15 @@ def test_decomposed_name_is_stored_composed(ws: Workspace) -> None:
 
 @pytest.mark.parametrize("operation", ["fsync", "replace"])
 @pytest.mark.parametrize(
-    ("number", "wanted"), [(errno.ENOSPC, DiskFull), (errno.EIO, DiskFull), (errno.EACCES, PermissionError)]
+    ("number", "wanted"),
+    [
+        (errno.ENOSPC, DiskFull),
+        (errno.EIO, DiskFull),
+        (errno.EACCES, AccessDenied),
+        (errno.EPERM, AccessDenied),
+        (errno.EROFS, AccessDenied),
+        (errno.EMFILE, OSError),
+    ],
 )
 def test_write_that_fails_leaves_the_old_content(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch, operation: str, number: int, wanted: type[Exception]
@@ -154,6 +164,54 @@ def test_write_that_fails_leaves_the_old_content(
     assert [file.name for file in ws.books.iterdir()] == ["a.json"]
     write_atomic(path, "новое")
     assert path.read_text(encoding="utf-8") == "новое"
+
+
+def system_error(number: int, path: Path | None = None) -> OSError:
+    return OSError(number, os.strerror(number), *([] if path is None else [str(path)]))
+
+
+def test_missing_right_is_named_with_its_folder(ws: Workspace) -> None:
+    book = ws.books / "a.txt"
+    for error, folder, reason in (
+        (system_error(errno.EACCES, ws.books / ".tmp-1"), ws.books, "write"),
+        (system_error(errno.EPERM, book), ws.books, "write"),
+        (system_error(errno.EACCES), ws.books, "write"),
+        (system_error(errno.EROFS, ws.books / ".tmp-1"), ws.books, "read_only"),
+    ):
+        with pytest.raises(AccessDenied) as caught, disk_errors(book):
+            raise error
+        assert caught.value.parameters == {"path": str(folder), "reason": reason}
+
+
+@needs_permissions
+def test_missing_right_is_the_one_the_system_refuses() -> None:
+    with open_folder() as folder:
+        ws = Workspace(folder / "ws")
+        ws.prepare()
+        write_atomic(ws.books / "a.txt", "x")
+        give_to_nobody(ws.root)
+        with ordinary_user():
+            for forbidden, mode, operation, reason in (
+                (ws.books, 0o500, lambda: write_atomic(ws.books / "b.txt", "x"), "write"),
+                (ws.books, 0o000, lambda: list(ws.books.iterdir()), "read"),
+                (ws.books / "a.txt", 0o000, lambda: (ws.books / "a.txt").read_bytes(), "read"),
+                (ws.books / "a.txt", 0o400, lambda: (ws.books / "a.txt").open("ab"), "write"),
+            ):
+                usual = forbidden.stat().st_mode
+                forbidden.chmod(mode)
+                with pytest.raises(AccessDenied) as caught, disk_errors(ws.books / "b.txt"):
+                    operation()
+                forbidden.chmod(usual)
+                assert caught.value.parameters == {"path": str(forbidden), "reason": reason}
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_folder_that_is_something_else_is_named(ws: Workspace, kind: str) -> None:
+    ws.books.rmdir()
+    ws.books.symlink_to("nowhere") if kind == "link" else ws.books.write_text("", encoding="utf-8")
+    with pytest.raises(FolderUnusable) as caught:
+        ws.prepare()
+    assert (caught.value.parameters["path"], caught.value.parameters["reason"]) == (str(ws.books), kind)
 
 
 def test_write_is_on_the_disk_before_it_takes_the_place(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from i18n import Translator
 from web.answers import LONGEST_SHOWN, JSONAnswer, shown
 from web.services import translator_of
 from web.templating import error_page
-from workspace import disk_errors
+from workspace import explain
 
 MOST_DETAILS = 20
 _PLACES = ("body", "query", "path", "header", "cookie")
@@ -56,6 +56,7 @@ def handlers() -> dict[Any, Any]:
     """For FastAPI's `exception_handlers`; what they do not know is caught by UnexpectedErrors."""
     return {
         AZRError: _azr_error,
+        OSError: _system_error,
         RequestValidationError: _validation_error,
         HTTPException: _http_exception,
     }
@@ -64,6 +65,15 @@ def handlers() -> dict[Any, Any]:
 async def _azr_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AZRError)
     return answer(request, error)
+
+
+async def _system_error(request: Request, error: Exception) -> Response:
+    """A full disk or a missing right that no room below has named yet; any other system error is our mistake."""
+    assert isinstance(error, OSError)
+    explained = explain(error, Path(tempfile.gettempdir()))
+    if explained is None:
+        raise error
+    return answer(request, explained)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -156,11 +166,9 @@ def _from_http(request: Request, error: HTTPException) -> AZRError:
 def _unparsed(request: Request, error: HTTPException) -> AZRError:
     """FastAPI says "400" for every body that it could not take apart, a full disk behind an upload included."""
     if isinstance(error.__cause__, OSError):
-        try:
-            with disk_errors(Path(tempfile.gettempdir())):
-                raise error.__cause__
-        except AZRError as disk_error:
-            return disk_error
+        explained = explain(error.__cause__, Path(tempfile.gettempdir()))
+        if explained is not None:
+            return explained
     is_form = request.headers.get("content-type", "").startswith("multipart/")
     return InvalidInput(reason="form_invalid" if is_form else "json_invalid")
 
