@@ -36,6 +36,7 @@ from learning.loss_guard import LossGuard, Verdict
 from learning.policy_gradient import Round, SelfPlay, SelfPlayState
 from learning.schedules import dropout_at, learning_rate_at
 from machine.devices import choose_num_threads, describe
+from machine.memory import is_out_of_memory, lack_named
 from machine.processes import ALONE, Ranks
 from model import Transformer
 from tokenizer import Tokenizer
@@ -172,7 +173,8 @@ class AZRTrainer:
             yield Notice(self.state.iteration, "compiling")
         yield StageBegun(Stage.SUPERVISED)
         try:
-            yield from self._iterations()
+            with lack_named(describe(self.device)):
+                yield from self._iterations()
         except GeneratorExit:
             if self.ranks.is_main:
                 with contextlib.suppress(RuntimeError):  # the others may have died; there is nobody to tell then
@@ -242,7 +244,7 @@ class AZRTrainer:
             try:
                 return self.learner.gradient(inputs, targets, rows, self._micro_batches, dropout), notices
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 self.learner.forget_gradient()
                 notices.append(self._halve_micro_batch(error))
@@ -254,7 +256,7 @@ class AZRTrainer:
                 self.model, self.state.self_play, self.state.iteration + 1, self.learner.autocast
             )
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error) or self.ranks.world_size > 1:
+            if not is_out_of_memory(error) or self.ranks.world_size > 1:
                 raise
             notices.append(Notice(self.state.iteration + 1, "self_play_left_out"))
             return None
@@ -343,7 +345,7 @@ class AZRTrainer:
                 return self._validate(most_batches)
             except (MemoryError, RuntimeError) as error:
                 rows = len(self._evaluation[0][0])
-                if not _is_out_of_memory(error) or self.ranks.world_size > 1:
+                if not is_out_of_memory(error) or self.ranks.world_size > 1:
                     raise
                 if rows == 1:
                     raise OutOfMemory(device=describe(self.device)) from error
@@ -444,12 +446,3 @@ class AZRTrainer:
 
 def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return (
-        isinstance(error, MemoryError | torch.OutOfMemoryError)
-        or "not enough memory" in text
-        or "can't allocate memory" in text
-    )

@@ -1,18 +1,27 @@
-"""The memory of this process and of its device: what is free, the most that was held, and how much of it is kept for later."""
+"""The memory of this process and of its device: what is free, the most that was held, what is kept for reuse, and when it ran out."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
+from errors import OutOfMemory
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of mallopt
-USUAL_MMAP_BYTES = 2**25  # the most that the library comes to by itself
+USUAL_MMAP_BYTES = 2**25  # the largest threshold that the library chooses by itself
+OUT_OF_MEMORY = re.compile(  # as torch, oneDNN, cuBLAS, cuDNN, the C++ library and the kernel say it
+    r"not enough memory|allocate memory|out of memory|bad_alloc|alloc_failed|cudaErrorMemoryAllocation"
+    r"|could not create a (?:primitive(?! desc)|memory object)",
+    re.IGNORECASE,
+)
 
 
 def available_bytes(device: torch.device) -> int | None:
@@ -91,10 +100,10 @@ def use_one_heap() -> None:
 
 @contextlib.contextmanager
 def memory_kept() -> Iterator[None]:
-    """While it lasts this process keeps what it frees for its next tensors; afterwards all of it is given back.
+    """Inside this block, freed memory is kept for reuse; at its end all of it is given back to the system.
 
-    An iteration else returns hundreds of megabytes to the system and fetches them anew. GNU's C library only (mallopt(3),
-    malloc_trim(3)); elsewhere nothing happens.
+    Without it an iteration returns hundreds of megabytes and requests them again. GNU's C library only (mallopt(3),
+    malloc_trim(3)); elsewhere this does nothing.
     """
     library = _c_library()
     if library is None:
@@ -117,6 +126,29 @@ def give_back_unused() -> None:
     """
     if (library := _c_library()) is not None:
         library.malloc_trim(0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out. Libraries have no common type for it, so the message decides.
+
+    oneDNN reports each failure of its own allocations as "could not create a primitive".
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)) is not None
+
+
+@contextlib.contextmanager
+def lack_named(device: str) -> Iterator[None]:
+    """Inside this block, an error that means a lack of memory becomes OutOfMemory, which a person understands."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemory(device=device) from error
+        raise
 
 
 def _c_library() -> ctypes.CDLL | None:

@@ -42,7 +42,8 @@ from events import (
 )
 from learning.bigram_start import is_untrained, start_from_bigrams
 from learning.policy_gradient import SelfPlay, max_new_tokens
-from machine.memory import forget_peak_bytes, give_back_unused, memory_kept, peak_bytes
+from machine.devices import choose_device, describe
+from machine.memory import forget_peak_bytes, give_back_unused, lack_named, memory_kept, peak_bytes
 from machine.processes import ALONE, Ranks
 from model import Transformer
 from runs import launcher
@@ -161,7 +162,8 @@ class _Run:
         """The run; one that diverges goes back to its newest checkpoint with half the learning rate, a few times."""
         while True:
             try:
-                yield from self._attempt()
+                with lack_named(describe(choose_device(self.config.device))):  # also while preparing and saving
+                    yield from self._attempt()
                 return
             except Diverged:
                 self.times_back += 1

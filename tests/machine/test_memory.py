@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from machine.memory import available_bytes, forget_peak_bytes, peak_bytes
+from errors import OutOfMemory
+from machine.memory import available_bytes, forget_peak_bytes, is_out_of_memory, lack_named, peak_bytes
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,3 +90,87 @@ print(resident() - before < 50e6, freed(1, 100_000_000) > 350e6)  # larger than 
 """
     told = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, cwd=ROOT)
     assert told.stdout.split() == ["True"] * 6
+
+
+# ---- running out -----------------------------------------------------------------------------------------------------
+
+LACKS = [
+    RuntimeError("could not create a primitive"),
+    RuntimeError("could not create a memory object"),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "
+        "you tried to allocate 8388608 bytes. Error code 12 (Cannot allocate memory)"
+    ),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:115] data. DefaultCPUAllocator: not enough memory: "
+        "you tried to allocate 8388608 bytes."
+    ),
+    RuntimeError("unable to mmap 4096 bytes from file <model.safetensors>: Cannot allocate memory (12)"),
+    RuntimeError("std::bad_alloc"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB, other allocations: 9.00 MB)"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    MemoryError(),
+    OSError(12, "Cannot allocate memory"),
+]
+OTHERS = [
+    RuntimeError("could not create a primitive descriptor for a matmul primitive"),
+    RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"),
+    OSError(28, "No space left on device"),
+    ValueError("not enough memory"),
+]
+
+
+@pytest.mark.parametrize("error", LACKS, ids=str)
+def test_lack_of_memory_is_recognised(error: Exception) -> None:
+    assert is_out_of_memory(error)
+    with pytest.raises(OutOfMemory) as named, lack_named("CPU"):
+        raise error
+    assert named.value.parameters == {"device": "CPU"}
+
+
+@pytest.mark.parametrize("error", OTHERS, ids=str)
+def test_other_errors_are_not_taken_for_a_lack_of_memory(error: Exception) -> None:
+    assert not is_out_of_memory(error)
+    with pytest.raises(type(error)) as same, lack_named("CPU"):
+        raise error
+    assert same.value is error
+
+
+SHORT_OF_MEMORY = """
+import resource, torch
+from azr_trainer import AZRTrainer
+from corpus.dataset import split, tokenize
+from errors import OutOfMemory
+from events import IterationDone
+from tests.training_kit import SHAPE, TEXT, TRAINING, changed, finish, make_model
+from tokenizer import Tokenizer
+
+tokenizer = Tokenizer.fit([TEXT], 300)
+dataset = finish(tokenize([split(TEXT * 20, 0.1)], tokenizer))
+shape = changed(SHAPE, d_model=128, num_layers=4, num_heads=4, d_ff=512, max_seq_len=128)
+config = changed(TRAINING, iterations=2, batch_size=64, precision="bfloat16", eval_every=100)
+trainer = AZRTrainer(make_model(0, shape), tokenizer, dataset, config)
+torch.set_num_threads(1)
+with open("/proc/self/statm", encoding="utf-8") as file:
+    held = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + ROOM * 2**20,) * 2)
+try:
+    done = [event.iteration for event in trainer.run() if isinstance(event, IterationDone)]
+    print("done", done, "micro-batches", trainer.state.micro_batches)
+except OutOfMemory as error:
+    print("named", error.parameters["device"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to RLIMIT_AS")
+@pytest.mark.parametrize("megabytes", [20, 60, 150])
+def test_training_that_really_runs_out_of_memory_shrinks_its_batches_or_names_the_lack(megabytes: int) -> None:
+    script = SHORT_OF_MEMORY.replace("ROOM", str(megabytes))
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert ended.stdout.startswith(("done [1, 2] micro-batches", "named CPU")), ended.stdout
+    assert not ended.stdout.endswith("micro-batches 0\n")  # it was short of memory

@@ -58,6 +58,7 @@ def _codes(told: list[Any]) -> set[str]:
     return {event.code for event in told if isinstance(event, Notice)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 def test_training_goes_on_with_a_book_in_another_language(tmp_path: Path, architecture: str, optimizer: str) -> None:
