@@ -63,7 +63,7 @@ class DoesNotFit(InvalidInput):
 
 
 class BookTooSmall(InvalidInput):
-    """The chosen books have `tokens` tokens and at least `needed` are wanted."""
+    """The chosen books have `tokens` tokens and at least `needed` are needed; with the reason "held_out", in their held-out part."""
 
     code = "book_too_small"
 

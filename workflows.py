@@ -39,7 +39,7 @@ from machine.devices import choose_device, count_devices, has_graphics_card
 from machine.memory import use_one_heap
 from machine.processes import ending_at_once, joined
 from model import Transformer
-from runs.forecast import Estimate, Forecast, estimate, forecast, pace
+from runs.forecast import Estimate, Forecast, estimate, forecast, pace, require_enough_text
 from runs.forecast_cache import ForecastCache
 from runs.history import history
 from runs.jobs import JobRunner
@@ -127,14 +127,19 @@ def _require_fit(found: Estimate, *, field: str) -> None:
 
 
 def prepare_training(workspace: Workspace, model: str, books: tuple[str, ...], config: TrainConfig) -> TrainingPlan:
-    """Check a request quickly. Raises ModelNotFound, BookNotFound, NoBooks, DeviceMissing, TooManyDevices, DoesNotFit."""
+    """Check a request within a second.
+
+    Raises ModelNotFound, BookNotFound, NoBooks, BookTooSmall, DeviceMissing, TooManyDevices, DoesNotFit.
+    """
     info = get_model(workspace, model)
     if not books:
         raise NoBooks(field="books")
     names = tuple(dict.fromkeys(library.get_book(workspace, book).name for book in books))
     _require_work_for_all(config)
     _require_fit(estimate(info.config, config), field="batch_size")
-    return TrainingPlan(info.name, names, config, resumed=can_resume(workspace, info.name, names))
+    plan = TrainingPlan(info.name, names, config, resumed=can_resume(workspace, info.name, names))
+    require_enough_text(workspace, plan, info.config.max_seq_len)
+    return plan
 
 
 def suggest_iterations(workspace: Workspace, model: str, books: tuple[str, ...], config: TrainConfig) -> int:

@@ -22,6 +22,7 @@ from tokenizer import Tokenizer, cut
 MIN_VAL_TOKENS = 16
 MOST_FITTED = 10_000_000  # characters that a tokenizer is fitted on; more would hardly change which words are frequent
 FITTED_PIECE = 4_000  # characters; the library reads 256 pieces ahead
+MOST_CHARACTERS_PER_TOKEN = 8  # of prose; only text that repeats itself has longer tokens
 TELLING_SECONDS = 0.5
 
 
@@ -126,11 +127,21 @@ def tokenized(books: Iterable[SplitBook], tokenizer: Tokenizer) -> TokenDataset:
 
 
 def require_size(dataset: TokenDataset, max_seq_len: int) -> None:
-    """Raises BookTooSmall when not even one training sequence or too little held-out text is there."""
+    """Check that the text holds one training sequence and enough held-out text.
+
+    Raises BookTooSmall, with the reason "held_out" when only the held-out part is too short. Training, forecast and the check
+    before either of them all ask here.
+    """
     if len(dataset.train) < max_seq_len + 1:
         raise BookTooSmall(field="books", tokens=len(dataset.train), needed=max_seq_len + 1)
     if len(dataset.val) < MIN_VAL_TOKENS:
-        raise BookTooSmall(field="books", tokens=len(dataset.val), needed=MIN_VAL_TOKENS)
+        raise BookTooSmall(field="books", reason="held_out", tokens=len(dataset.val), needed=MIN_VAL_TOKENS)
+
+
+def may_be_too_small(characters: int, max_seq_len: int, val_fraction: float) -> bool:
+    """Return whether a text of that many characters is short enough for `require_size` to be worth asking beforehand."""
+    train, val = (max_seq_len + 1) / (1 - val_fraction), MIN_VAL_TOKENS / val_fraction
+    return characters < MOST_CHARACTERS_PER_TOKEN * max(train, val)
 
 
 class Sequences:

@@ -8,12 +8,16 @@ Not here: the rehearsal itself (rehearsal.py), refusing what does not fit (workf
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from config import ModelConfig, TrainConfig
 from corpus import library
-from corpus.dataset import split
+from corpus.dataset import fit_tokenizer, may_be_too_small, require_size, split, tokenize
+from errors import BookTooSmall
+from events import StageBegun
 from kernels import native, native_attention
 from kernels.attention import LONGEST_KEPT, QUERIES_AT_ONCE
 from kernels.head import rows_at_once
@@ -21,16 +25,18 @@ from learning.policy_gradient import ROWS_AT_ONCE as SELF_PLAY_ROWS
 from machine.devices import choose_device, choose_precision
 from machine.memory import available_bytes
 from model import count_parameters
-from runs.rehearsal import Pace, rehearse
+from runs.rehearsal import Pace, Sample, rehearse
 from runs.suggestion import suggested_iterations, tokens_per_iteration
 from runs.training_run import TrainingPlan
 from store import checkpoint_store, model_store
+from store.model_store import LoadedModel
 from tokenizer import Tokenizer
 from workspace import Workspace
 
 CHARACTERS_PER_TOKEN = 3.5  # of Russian and English prose with vocabularies of 5,000 to 15,000; a first guess only
 PROCESS_BYTES = 485_000_000  # Python, torch and its buffers while it computes, what a rehearsal leaves behind, and a book of a million characters
 RESTING_BYTES = 230_000_000  # of them this process holds already
+Result = TypeVar("Result")
 SAMPLE_CHARACTERS = 400_000  # of the books are rehearsed on
 
 
@@ -126,9 +132,46 @@ def pace(workspace: Workspace, plan: TrainingPlan, go_on: Callable[[], None] = l
     loaded = model_store.load(workspace, plan.model)
     texts = [library.read_text(workspace, book) for book in plan.books]
     share = min(1.0, SAMPLE_CHARACTERS / max(1, sum(map(len, texts))))
-    sample = split("\n".join(text[: round(len(text) * share)] for text in texts), plan.config.val_fraction)
-    tokenizer = loaded.tokenizer or Tokenizer.fit([sample.train], loaded.config.vocab_size)
-    return rehearse(loaded.model, tokenizer, sample, share, plan.config, go_on)
+    try:
+        tokenizer, sample = _sampled(loaded, texts, share, plan.config, go_on)
+    except BookTooSmall:
+        tokenizer, sample = _sampled(loaded, texts, 1.0, plan.config, go_on)  # all of it may be enough
+    return rehearse(loaded.model, tokenizer, sample, plan.config, go_on)
+
+
+def require_enough_text(workspace: Workspace, plan: TrainingPlan, max_seq_len: int) -> None:
+    """Check the size of short books as the training will, by tokenizing them. Raises BookTooSmall.
+
+    Longer books are left to the training: tokenizing them takes too long for a request.
+    """
+    characters = sum(library.get_book(workspace, book).characters for book in plan.books)
+    if may_be_too_small(characters, max_seq_len, plan.config.val_fraction):
+        loaded = model_store.load(workspace, plan.model)
+        texts = [library.read_text(workspace, book) for book in plan.books]
+        _sampled(loaded, texts, 1.0, plan.config, lambda: None)
+
+
+def _sampled(
+    loaded: LoadedModel, texts: Sequence[str], share: float, config: TrainConfig, go_on: Callable[[], None]
+) -> tuple[Tokenizer, Sample]:
+    """Prepare the beginning of each text as a training does. Raises BookTooSmall, and what `go_on` does."""
+    books = tuple(split(text[: round(len(text) * share)], config.val_fraction) for text in texts)
+    tokenizer = loaded.tokenizer or _result(fit_tokenizer(books, loaded.config.vocab_size), go_on)
+    dataset = _result(tokenize(books, tokenizer), go_on)
+    require_size(dataset, loaded.config.max_seq_len)
+    return tokenizer, Sample(books, dataset, share)
+
+
+def _result(steps: Generator[StageBegun, None, Result], go_on: Callable[[], None]) -> Result:
+    """Run `steps` to their end and return what they return; `go_on` is called at every step and may raise."""
+    with contextlib.closing(steps):
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            go_on()
 
 
 def forecast(workspace: Workspace, plan: TrainingPlan, found: Pace) -> Forecast:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from azr_trainer import MOST_VAL_TOKENS, SAMPLE_SECONDS, AZRTrainer, TrainerState
 from config import TrainConfig
-from corpus.dataset import SplitBook, TokenDataset, tokenized
+from corpus.dataset import SplitBook, TokenDataset
 from events import IterationDone
 from learning.policy_gradient import SelfPlay, SelfPlayState, max_new_tokens
 from learning.schedules import dropout_at
@@ -29,6 +29,15 @@ from tokenizer import Tokenizer
 ITERATION_SECONDS, SELF_PLAY_SECONDS = 12.0, 4.0  # what measuring each of them may take
 REPEATED = 3  # iterations of a size beside its first, which warms up; their median counts
 QUICK_SECONDS, SLOW_SECONDS = 0.5, 4.0  # what takes longer than the one is repeated once, than the other not at all
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The beginning of each book, `share` (0 to 1] of all their characters."""
+
+    books: tuple[SplitBook, ...]
+    dataset: TokenDataset
+    share: float
 
 
 @dataclass(frozen=True)
@@ -68,20 +77,19 @@ class Pace:
 def rehearse(
     model: Transformer,
     tokenizer: Tokenizer,
-    sample: SplitBook,
-    share: float,
+    sample: Sample,
     config: TrainConfig,
     go_on: Callable[[], None] = lambda: None,
 ) -> Pace:
-    """Train `model` a little on `sample`, which is `share` (0 to 1] of the books' characters.
+    """Train `model` a little on `sample`.
 
     `go_on` is called at every event and ends the rehearsal by raising. Raises OutOfMemory.
     """
-    dataset = tokenized([sample], tokenizer)
+    dataset, share = sample.dataset, sample.share
     config = config.model_copy(
         update={"dropout": dropout_at(config, readings=2.0)}
     )  # any costs alike, and most iterations have it
-    rehearsal = _Rehearsal(model, tokenizer, dataset, sample, config, go_on)
+    rehearsal = _Rehearsal(model, tokenizer, sample, config, go_on)
     rows = config.batch_size * config.grad_accum_steps
     on_card = choose_device(config.device).type == "cuda"  # quick, and each size would be recorded anew
     if on_card:  # what the gradients of several cards take on their way is not counted
@@ -130,17 +138,16 @@ class _Rehearsal:
         self,
         model: Transformer,
         tokenizer: Tokenizer,
-        dataset: TokenDataset,
-        sample: SplitBook,
+        sample: Sample,
         config: TrainConfig,
         go_on: Callable[[], None],
     ) -> None:
         self._go_on = go_on
-        self._model, self._tokenizer, self._dataset, self._config = model, tokenizer, dataset, config
+        self._model, self._tokenizer, self._dataset, self._config = model, tokenizer, sample.dataset, config
         self._one_row: float | None = None  # seconds of an iteration of one sequence
         play = config.self_play
         self._environment = TextEnvironment(
-            [sample.train],
+            [book.train for book in sample.books],
             play.prompts,
             play,
             tokenizer.encode,

@@ -36,7 +36,7 @@ from machine.processes import ALONE, Ranks
 from runs import worker
 from runs.rehearsal import Pace
 from store import checkpoint_store
-from tests.training_kit import MODEL, SELF_PLAY, TEXT, changed, plan
+from tests.training_kit import MODEL, SELF_PLAY, TEXT, TRAINING, changed, plan
 from workspace import Workspace
 
 pytestmark = pytest.mark.slow
@@ -223,7 +223,8 @@ def test_process_of_a_group_ends_with_the_status_of_its_work(
 def test_two_processes_tell_a_mistake_like_one(workspace: Workspace) -> None:
     library.add_book(workspace, "строка.txt", io.BytesIO(TEXT[:45].encode()))
     with pytest.raises(BookTooSmall) as told:
-        list(workflows.train(workspace, plan(workspace, ("строка",), devices=2)))
+        config = changed(TRAINING, devices=2)
+        list(workflows.train(workspace, workflows.TrainingPlan(MODEL, ("строка",), config)))
     assert told.value.field == "books"
 
 

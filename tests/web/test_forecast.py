@@ -13,7 +13,16 @@ from starlette.testclient import TestClient
 import workflows
 from runs import forecast
 from runs.rehearsal import Pace
-from tests.web.web_client import BOOK_NAME, MODEL, TINY_TRAINING, assert_error, expect, train, wait_until_over
+from tests.web.web_client import (
+    BOOK_NAME,
+    MODEL,
+    TINY_MODEL,
+    TINY_TRAINING,
+    assert_error,
+    expect,
+    train,
+    wait_until_over,
+)
 
 WISH = {"model": MODEL, "books": [BOOK_NAME], **TINY_TRAINING}
 PACE = Pace(
@@ -107,3 +116,48 @@ def test_training_that_nobody_asked_about_promises_nothing(client: TestClient) -
 
 def test_forecast_names_the_field_that_is_wrong(client: TestClient) -> None:
     assert_error(client.post("/forecast", json={**WISH, "model": "никто"}), 404, "model_not_found", field="model")
+
+
+# ---- books that are too short ------------------------------------------------------------------------------------------
+
+LINE = "Утром бабушка вышла из дома и пошла к колодцу. Внук ещё спал, и ей было жаль его будить.\n"
+
+
+@pytest.mark.parametrize("path", ["/forecast", "/train"])
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("мама мыла раму", "The chosen books are too short: they have"),
+        (LINE, "too short to hold back a part for checking"),
+    ],
+    ids=["training part", "held-out part"],
+)
+def test_book_that_is_too_short_is_refused_alike_before_anything_begins(
+    client: TestClient, make_model: Callable[[str], Any], make_book: Callable[..., Any], path: str, text: str,
+    sentence: str,
+) -> None:  # fmt: skip
+    make_model(MODEL)
+    make_book("мало", text)
+    answer = client.post(path, json={**WISH, "books": ["мало"]})
+    error = assert_error(answer, 422, "book_too_small", field="books")
+    assert sentence in error["message"]
+    assert expect(client.get("/training_status"), 200)["state"] == "idle"
+    assert expect(client.get(f"/models/{MODEL}"), 200)["tokenizer_size"] is None
+
+
+@pytest.mark.usefixtures("ready")
+def test_forecast_and_training_agree_on_a_book_that_is_just_long_enough(
+    client: TestClient, make_book: Callable[..., Any]
+) -> None:
+    words = LINE.split()
+    verdicts = []
+    for count in range(20, 100, 20):
+        name = f"книга {count}"
+        make_book(name, " ".join(words[i % len(words)] for i in range(count)))
+        expect(client.post("/create_model", json={"name": name, **TINY_MODEL}), 201)
+        forecast = client.post("/forecast", json={**WISH, "model": name, "books": [name]}).status_code
+        training = client.post("/train", json={**WISH, "model": name, "books": [name], "iterations": 1}).status_code
+        if training == 202:
+            assert wait_until_over(client)["state"] == "done"
+        verdicts.append((forecast, training))
+    assert set(verdicts) == {(422, 422), (200, 202)}
