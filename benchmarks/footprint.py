@@ -1,12 +1,13 @@
 """What a server costs that nobody uses: seconds until it answers, memory at rest, seconds until it has stopped.
 
-    python -m benchmarks.footprint
+    python -m benchmarks.footprint [--times 3]
 
-Three servers on empty workspaces, one after the other; the middle figure of each. Reads /proc, so it runs on Linux only.
+So many servers on empty workspaces, one after the other; the median of each figure. Reads /proc, so it runs on Linux only.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import statistics
 import tempfile
@@ -19,7 +20,9 @@ REST_SECONDS = 5
 
 
 def main() -> None:
-    figures = [measure() for _ in range(3)]
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--times", type=int, default=3)
+    figures = [measure() for _ in range(options.parse_args().times)]
     names = ("seconds to the first answer", "MB of memory at rest", "seconds to stop")
     for name, values in zip(names, zip(*figures, strict=True), strict=True):
         print(f"{name}: {statistics.median(values):.1f}   ({', '.join(f'{value:.1f}' for value in values)})")

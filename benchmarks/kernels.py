@@ -1,13 +1,14 @@
 """Milliseconds of each quick operation beside the plain torch operation it stands for, forward and backward.
 
-    python -m benchmarks.kernels
+    python -m benchmarks.kernels [--preset small --preset medium --preset large]
 
-At the shapes of the presets, in bfloat16 where the processor has it; medians of 15, the two taken in turns. With AZR_NATIVE=0 before it
-ours are without their C.
+At the shapes of the presets, in bfloat16 where the processor has it; medians of 15, the two taken in turns. AZR_NATIVE=0 in the
+environment measures our operations without their C.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -32,8 +33,11 @@ Work = Callable[[], object]
 
 
 def main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--preset", choices=sorted(PRESETS), action="append")
+    presets = options.parse_args().preset or list(PRESETS)
     print(f"{DTYPE}, {torch.get_num_threads()} threads\n\n| preset | operation | torch | ours |\n|---|---|---|---|")
-    for preset in ("small", "medium", "large"):
+    for preset in presets:
         for name, plain, ours in operations(PRESETS[preset]):
             print(f"| {preset} | {name} | {' | '.join(f'{ms:.1f} ms' for ms in medians(plain, ours))} |", flush=True)
 

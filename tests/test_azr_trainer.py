@@ -36,6 +36,7 @@ def _weights(trainer: AZRTrainer) -> dict[str, torch.Tensor]:
 # ---- learning --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_trainer_overfits_one_batch(make_trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer(iterations=80, eval_every=1000, dropout=0.0, learning_rate=4e-3, weight_decay=0.0)
     one = trainer._sequences.batch(0, 4)
@@ -80,6 +81,7 @@ def test_bits_per_byte_counts_the_bytes_of_the_held_out_text(make_trainer: Make)
     assert evaluated.bits_per_byte != pytest.approx(math.log2(300), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_accumulating_eight_times_one_equals_one_times_eight(make_trainer: Make) -> None:
     def trained(**changes: Any) -> tuple[dict[str, torch.Tensor], list[float]]:
         trainer = make_trainer(wild(make_model(), std=0.1), iterations=3, dropout=0.0, optimizer="adamw", **changes)
@@ -137,6 +139,7 @@ def test_trainer_stopped_at_any_event_goes_on_bit_for_bit(make_trainer: Make, se
         }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_average")
 @pytest.mark.parametrize("lost", ["moments", "weights", "average", "sequences", "reference"])
 def test_trainer_that_loses_a_part_of_the_snapshot_does_not_go_on_alike(make_trainer: Make, lost: str) -> None:

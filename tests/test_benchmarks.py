@@ -1,8 +1,9 @@
-"""What the comparison with peers computes from its curves, and how it listens to a peer that is only a command."""
+"""Test that every benchmark starts, what the comparison with peers computes, and how it reads a peer's output."""
 
 from __future__ import annotations
 
 import math
+import runpy
 import sys
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from benchmarks.command import run
 from benchmarks.curve import Training
 from corpus.dataset import SplitBook
 
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = [
+    path.stem
+    for path in sorted((ROOT / "benchmarks").glob("*.py"))
+    if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+]
 PARTS = SplitBook("Старик чинил лодку.\n", "Лодка плыла.\n")
 PEER = """
 import sys
@@ -20,6 +27,18 @@ print("step 1 of", sys.argv[3])
 print(len(train), 3.5)
 print(len(val), 2.5)
 """
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_benchmark_names_its_options_and_measures_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    monkeypatch.delitem(sys.modules, f"benchmarks.{name}", raising=False)  # another benchmark may have imported it
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: ")
 
 
 def test_peers_command_reads_both_parts_and_tells_its_curve(tmp_path: Path) -> None:

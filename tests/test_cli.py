@@ -95,6 +95,7 @@ def test_command_line_is_refused_while_the_workspace_is_held(tmp_path):
     assert "http://localhost:8000" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "configs"),
     [

@@ -180,6 +180,7 @@ def test_text_without_a_single_character_border_at_an_even_place_is_still_utf8()
     assert detect(sample_of(io.BytesIO(("a" + "й" * 300_000).encode()))) == "utf_8"
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300))
 def test_any_bytes_are_given_an_encoding_or_refused(data: bytes) -> None:
     try:

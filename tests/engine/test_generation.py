@@ -113,6 +113,7 @@ def test_stream_is_what_the_whole_model_says_of_the_text_so_far() -> None:
     assert len(set(found)) > 3
 
 
+@pytest.mark.slow
 def test_stream_ends_with_end_of_text() -> None:
     written = _ids(changed(PLAIN, max_new_tokens=500))
     last = written[10]
@@ -215,6 +216,7 @@ def test_rollout_logprobs_are_those_of_the_model_on_the_same_tokens(prompts: lis
         assert float(written.logprobs[row].abs().sum()) == pytest.approx(float(found.abs().sum()))  # 0 elsewhere
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompts", [EQUAL, RAGGED], ids=["equal", "ragged"])
 def test_rollouts_end_at_the_end_of_text(prompts: list[list[int]]) -> None:
     seen = set()

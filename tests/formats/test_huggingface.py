@@ -137,6 +137,7 @@ def greedy_for_unused_ids(architecture: Architecture) -> Transformer:
     return model
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize("how", ["sampled", "greedy", "beams"])
 def test_generate_never_picks_an_unused_id(tmp_path: Path, architecture: Architecture, how: str) -> None:

@@ -92,6 +92,7 @@ def test_quick_iterations_are_repeated_slower_ones_once_and_slow_ones_not(
 # ---- for real ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_forecast_is_measured_and_leaves_no_trace(workspace: Workspace) -> None:
     wanted = plan(workspace, self_play=SELF_PLAY, iterations=50)
     before = {path: path.read_bytes() for path in workspace.root.rglob("*") if path.is_file()}
@@ -110,6 +111,7 @@ def test_forecast_of_an_endless_training_has_no_end(workspace: Workspace) -> Non
     assert (told.total_seconds, told.epochs) == (None, None)
 
 
+@pytest.mark.slow
 def test_forecast_counts_tokens_from_a_sample(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     library.add_book(workspace, "много.txt", io.BytesIO((TEXT * 6).encode()))
     wanted = plan(workspace, ("много",))

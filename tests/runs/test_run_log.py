@@ -331,6 +331,7 @@ def test_the_newest_rounds_are_read_from_the_end(ws: Workspace, monkeypatch: pyt
     assert len(run_log.rollouts(ws, NAME, limit=100)) == 49
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.binary(max_size=30).filter(lambda line: b"\n" not in line), max_size=12),

@@ -76,6 +76,7 @@ def _started(told: list[Any]) -> RunStarted:
 # ---- a first training ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_first_training_fits_the_tokenizer_on_the_training_part_alone(workspace: Workspace) -> None:
     told = _train(workspace)
     assert told[0].stage is Stage.FITTING_TOKENIZER
@@ -88,6 +89,7 @@ def test_first_training_fits_the_tokenizer_on_the_training_part_alone(workspace:
     assert again and Stage.FITTING_TOKENIZER not in again  # the second keeps it
 
 
+@pytest.mark.slow
 def test_training_publishes_the_best_and_saves_at_the_end(workspace: Workspace) -> None:
     told = _train(workspace)
     assert [(e.iteration) for e in told if isinstance(e, ModelPublished)] == [
@@ -211,6 +213,7 @@ def test_going_on_with_other_settings_says_that_it_is_not_exact(workspace: Works
     assert "resumed_not_exact" in _codes(told)
 
 
+@pytest.mark.slow
 def test_self_play_switched_off_and_on_again_goes_on(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("selfplay.leash.MIN_ITERATIONS", 0)
     monkeypatch.setattr("selfplay.leash.MIN_FALL", 0.0)
@@ -225,6 +228,7 @@ def test_self_play_switched_off_and_on_again_goes_on(workspace: Workspace, monke
 # ---- again -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_average")
 def test_training_again_after_the_end_is_the_longer_training_bit_for_bit(workspace: Workspace, tmp_path: Path) -> None:
     _train(workspace)
@@ -258,6 +262,7 @@ def test_checkpoint_of_the_version_before_the_average_goes_on(workspace: Workspa
     assert [e.iteration for e in told if isinstance(e, IterationDone)] == [4, 5, 6]
 
 
+@pytest.mark.slow
 def test_training_again_for_more_iterations_counts_from_the_end(workspace: Workspace) -> None:
     _train(workspace)
     started = _started(_train(workspace, iterations=8))
@@ -318,6 +323,7 @@ def test_damaged_newest_checkpoint_is_told_and_the_one_before_used(workspace: Wo
     assert _started(told).iteration == 3
 
 
+@pytest.mark.slow
 def test_all_checkpoints_damaged_starts_from_the_published_model(workspace: Workspace) -> None:
     _train_until(workspace, _at(5), checkpoint_every=3)
     for folder in workspace.checkpoint_folder(MODEL).glob("step-*"):
@@ -355,6 +361,7 @@ def test_disk_full_while_saving_fails_the_run_and_keeps_the_old_checkpoint(
     assert not list(workspace.root.rglob(".tmp-*"))
 
 
+@pytest.mark.slow
 def test_error_in_training_saves_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     _train_until(workspace, _at(2))
     gradient = Learner.gradient
@@ -396,6 +403,7 @@ def test_run_that_diverges_goes_back_to_its_checkpoint_with_half_the_rate(
     assert next(event.learning_rate for event in again if isinstance(event, IterationDone)) == 1e-4
 
 
+@pytest.mark.slow
 def test_run_that_diverges_before_any_checkpoint_begins_again(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -273,6 +273,7 @@ def test_readers_during_publishing_see_weights_with_their_own_summary(trained: W
     assert mixed == []
 
 
+@pytest.mark.slow
 def test_lists_and_loads_during_deletes_raise_nothing_unexpected(ws: Workspace) -> None:
     stop = threading.Event()
 

@@ -53,6 +53,7 @@ def test_create_stands_or_falls_as_a_whole(memory_folder: Path) -> None:
     assert survive(memory_folder, lambda ws: create_trained(ws, "другой"), create, model_state) > 50
 
 
+@pytest.mark.slow
 def test_publish_is_old_or_new(memory_folder: Path) -> None:
     def publish(ws: Workspace) -> None:
         model_store.publish(ws, NAME, CONFIG, a_model(2).state_dict(), a_summary(200))
@@ -78,10 +79,12 @@ def test_the_first_checkpoint_is_there_or_not(memory_folder: Path) -> None:
     assert survive(memory_folder, lambda ws: None, save(1000), checkpoint_state) > 40
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_pushes_others_out_is_old_or_new(memory_folder: Path) -> None:
     assert survive(memory_folder, save_1000_and_2000, save(3000, keep=1), checkpoint_state) > 60
 
 
+@pytest.mark.slow
 def test_a_checkpoint_saved_again_is_old_or_new(memory_folder: Path) -> None:
     def save_again(ws: Workspace) -> None:
         other = a_checkpoint(3000)

@@ -194,6 +194,7 @@ def test_client_that_leaves_the_stream_ends_its_generation(client: TestClient, w
     assert writer.pieces < ROOM + 200
 
 
+@pytest.mark.slow
 def test_slow_reader_holds_its_writer_back_and_leaving_frees_it() -> None:
     writer, pool = Writer(), Generations()
 

@@ -170,6 +170,7 @@ def test_restarted_server_remembers_the_last_run(workspace: Workspace, client: T
     assert (status["state"], status["model"], status["iteration"]) == ("done", trained, 10)
 
 
+@pytest.mark.slow
 def test_server_that_goes_down_saves_the_training(workspace: Workspace) -> None:
     with running(workspace) as client:
         client.post(

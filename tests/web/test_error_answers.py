@@ -128,6 +128,7 @@ def test_json_is_read_whatever_stands_behind_its_type(client: TestClient, conten
     assert client.post("/estimate", content=b"{}", headers={"Content-Type": content_type}).status_code == 200
 
 
+@pytest.mark.slow
 def test_no_value_of_any_field_is_a_mistake_of_ours(direct: Direct) -> None:
     document = direct.request("GET", "/openapi.json").json()
     asked = 0

@@ -49,6 +49,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[workflows.TrainingPlan]:
     return plans
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ready")
 def test_forecast_is_measured_for_real(client: TestClient) -> None:
     told = expect(client.post("/forecast", json={**WISH, "iterations": 20}), 200)

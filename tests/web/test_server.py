@@ -163,6 +163,7 @@ def test_server_with_fifty_streams_saves_when_it_is_terminated_and_knows_when_it
         assert third.end(signal.SIGINT) == (0, "")
 
 
+@pytest.mark.slow
 def test_second_server_on_a_workspace_names_the_first(shared: Shared) -> None:
     code, out, errors = refused(shared.workspace, "--port", "0")
     assert (code, out) == (2, "")
