@@ -27,7 +27,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Optimizer = Literal["muon", "adamw"]
 
 SEED_LIMIT = 2**32 - 1
-# Past its best a held-out loss does not come back (docs/benchmarks.md), but self-play may lift it for a while: its gate needs three
+# Past its best a held-out loss does not come back (docs/en/benchmarks.md), but self-play may lift it for a while: its gate needs three
 # evaluations to close (selfplay/leash.py) and the model some more to recover. Five are the first number above that.
 PATIENCE_EVALUATIONS = 5
 PATIENCE_ITERATIONS = 300  # at least: evaluations that follow each other closely differ by chance
@@ -105,7 +105,7 @@ PRESET_WITHOUT_ONE: Literal["small"] = "small"  # a processor needs minutes for 
 
 
 class SelfPlayConfig(Config):
-    """Text self-play: the model writes, is paid for diversity and length, and learns from the pay (see docs/self_play.md)."""
+    """Text self-play: the model writes, is paid for diversity and length, and learns from the pay (see docs/en/self_play.md)."""
 
     enabled: bool = _setting(True, Decides.BOTH)
     environment: Literal["text"] = _setting("text", Decides.BOTH, advanced=True)

@@ -7,7 +7,7 @@ frequent they are, gives each token a place among those that are followed alike,
 as a factorised matrix of counts (Levy & Goldberg 2014, "Neural Word Embedding as Implicit Matrix Factorization").
 
 Because every block adds nothing before it has learned something, the model then predicts those pairs from its first iteration on.
-What it brings is measured in docs/benchmarks.md. The same text gives the same start, whatever the seed of the model.
+What it brings is measured in docs/en/defaults.md. The same text gives the same start, whatever the seed of the model.
 
 Pairs that stand in the training text alone must not be known by heart from the beginning: hence the low rank, which keeps what many
 tokens have in common. A high one is a little better at first and worse for good once a small book has been read four times.

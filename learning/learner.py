@@ -26,7 +26,7 @@ from machine.devices import autocast, choose_device, choose_precision
 from machine.processes import ALONE, Ranks
 from model import Place, RunBlock, Transformer
 
-COMPILE_FROM = 2 * 10**11  # numbers written: about twice what the compiling of some seconds costs (docs/scaling.md)
+COMPILE_FROM = 2 * 10**11  # numbers written: about twice what the compiling of some seconds costs (docs/en/scaling.md)
 
 
 class Learner:

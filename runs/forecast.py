@@ -96,7 +96,7 @@ def _kept_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int
 
 
 def _bytes_per_token(config: ModelConfig, train: TrainConfig) -> int:
-    """What the backward pass keeps of a token; the factors were fitted to measured peaks (docs/benchmarks.md)."""
+    """What the backward pass keeps of a token; the factors were fitted to measured peaks (docs/en/benchmarks.md)."""
     device = choose_device(train.device)
     precision = choose_precision(train.precision, device)
     size = precision.itemsize

@@ -1,7 +1,7 @@
 """How many iterations of a training pay for the chosen books.
 
 A model learns most from its first readings of a book; after a few it learns the wording by heart and its loss on held-out text
-rises. The figures behind READINGS are in docs/benchmarks.md ("How many iterations pay").
+rises. The figures behind READINGS are in docs/en/defaults.md ("How many iterations pay").
 
 Not here: ending a training that no longer improves (`TrainConfig.patience`), measuring how long it takes (rehearsal.py).
 """

@@ -20,7 +20,7 @@ from i18n import LANGUAGES, translator
 from tests.server_process import ROOT, serving
 
 READMES = {"en": ROOT / "README.md", "ru": ROOT / "README.ru.md"}
-DOCUMENTS = [*READMES.values(), *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 BUTTONS = (
     "preset.small.name",
     "page.training.start",
@@ -97,6 +97,15 @@ def test_links_lead_somewhere(document):
     inside = [link.split("#")[0] for link in links if not link.startswith(("https://", "#"))]
     assert [link for link in inside if not (document.parent / link).is_file()] == []
     assert [link for link in links if link.startswith("http:")] == []
+    anchored = [link.split("#") for link in links if "#" in link and not link.startswith("https://")]
+    assert [f"{file}#{anchor}" for file, anchor in anchored if anchor not in anchors(document, file)] == []
+
+
+def anchors(document: Path, file: str) -> set[str]:
+    """Return the anchors of a linked Markdown file's headings, as GitHub makes them."""
+    text = text_of(document.parent / file if file else document)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -171,8 +180,8 @@ def assert_answer(line: str, output: str) -> None:
 
 
 def assert_formats_are_documented(workspace: Path) -> None:
-    """docs/formats.md names every file of the three folders."""
-    text = text_of(ROOT / "docs/formats.md")
+    """docs/en/formats.md names every file of the three folders."""
+    text = text_of(ROOT / "docs/en/formats.md")
     files = [
         path.relative_to(workspace) for path in workspace.rglob("*") if path.is_file() and path.parent != workspace
     ]
