@@ -166,6 +166,13 @@ class BookTooLarge(BodyTooLarge):
     code = "book_too_large"
 
 
+class BodyTooSlow(AZRError):
+    """Nothing of a request body arrived for `seconds`."""
+
+    code = "body_too_slow"
+    status = 408
+
+
 # ---- refused for safety ----------------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,8 @@ import uvicorn
 
 import i18n
 from errors import AZRError, NotLoopback, WorkspaceLocked
+from web.access import LOOPBACK, Access
+from web.connections import Connection, Quiet, close_late
 from workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,10 +40,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent
 EXAMPLE_BOOK = ROOT / "books" / "example_book.txt"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PORTS_TRIED = 21  # the wished one and twenty more
 CONNECTIONS = 4000  # streams stay open, so this is far above what a page needs
 DESCRIPTORS = 16_384
+OTHER_DESCRIPTORS = 112  # kept free for files, pipes and connections on their way
+ACCEPTED_AT_ONCE, QUEUED = 8, 2048  # more connections wait in the system's queue, where they take no descriptor
+TICKS_PER_SECOND = 10  # of uvicorn's main loop
 GRACE_SECONDS = 4  # for answers under way when the server goes down
 REFUSED = 2
 
@@ -121,7 +125,8 @@ def serve(options: Options, translator: i18n.Translator) -> None:
         if options.port not in (0, port):
             _tell(translator.gettext("server.port_taken", port=str(options.port), address=address))
         _prepare_process(workspace)
-        _run(_make_app(workspace, options, port), sockets, lambda: _announce(address, options.browser))
+        app = _make_app(workspace, options, Access(port=port))
+        _run(app, sockets, lambda: _announce(address, options.browser))
 
 
 # ---- sockets ---------------------------------------------------------------------------------------------------------
@@ -175,7 +180,7 @@ def _socket(family: socket.AddressFamily, host: str, port: int) -> socket.socket
 
 
 class Server(uvicorn.Server):
-    """Says when it answers, and ends the streams before uvicorn begins to wait for them."""
+    """Says when it answers, cuts late clients, and ends the streams before uvicorn begins to wait for them."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_closing: Callable[[], None]) -> None:
         super().__init__(config)
@@ -183,19 +188,26 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(QUEUED)  # asyncio has made the queue as short as its batch
         self.on_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_PER_SECOND == 0:
+            close_late(self.server_state.connections)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.on_closing()
         await super().shutdown(sockets)
 
 
-def _make_app(workspace: Workspace, options: Options, port: int) -> FastAPI:
-    from corpus.library import DEFAULT_LIMIT_BYTES
+def _make_app(workspace: Workspace, options: Options, access: Access) -> FastAPI:
     from web.app import create_app  # torch comes with it: a refusal need not wait for that
+    from workflows import DEFAULT_LIMIT_BYTES
 
     limit_bytes = options.upload_limit_bytes or DEFAULT_LIMIT_BYTES
-    return create_app(workspace, port=port, upload_limit_bytes=limit_bytes, example_book=EXAMPLE_BOOK)
+    return create_app(workspace, access=access, upload_limit_bytes=limit_bytes, example_book=EXAMPLE_BOOK)
 
 
 def _run(app: FastAPI, sockets: list[socket.socket], on_ready: Callable[[], None]) -> None:
@@ -204,7 +216,7 @@ def _run(app: FastAPI, sockets: list[socket.socket], on_ready: Callable[[], None
     config = uvicorn.Config(
         app,
         loop="asyncio",
-        http="h11",
+        http=Connection,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -212,7 +224,8 @@ def _run(app: FastAPI, sockets: list[socket.socket], on_ready: Callable[[], None
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS,
+        backlog=ACCEPTED_AT_ONCE,
+        limit_concurrency=_connection_limit(),
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
@@ -220,7 +233,7 @@ def _run(app: FastAPI, sockets: list[socket.socket], on_ready: Callable[[], None
 
 
 def _prepare_process(workspace: Workspace) -> None:
-    from machine.memory import use_one_heap  # torch comes with it
+    from workflows import use_one_heap  # torch comes with it
 
     use_one_heap()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
@@ -228,12 +241,23 @@ def _prepare_process(workspace: Workspace) -> None:
         logging.getLogger(chatty).setLevel(logging.ERROR)
     workspace.prepare()
     tempfile.tempdir = str(workspace.books)  # uploads arrive there: elsewhere may be memory, or another disk
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource  # not on Windows
+    for noisy in ("asyncio", "uvicorn.error"):  # a client can make them repeat a line thousands of times
+        logging.getLogger(noisy).addFilter(Quiet())
 
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+def _connection_limit() -> int:
+    """Raise the process's limit of descriptors and return how many connections it leaves room for."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if 0 <= soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return CONNECTIONS if soft < 0 else min(CONNECTIONS, max(soft - OTHER_DESCRIPTORS, soft // 4))
 
 
 def _announce(address: str, browser: bool) -> None:

@@ -24,6 +24,7 @@ import i18n
 import workflows
 from errors import BookTooLarge
 from web import api_books, api_generation, api_models, api_training, event_stream, pages
+from web.access import LOCAL, Access
 from web.answers import JSONAnswer
 from web.errors import UnexpectedErrors, handlers
 from web.guards import BodyLimit, KnownHost, SameOrigin, SecurityHeaders
@@ -39,11 +40,11 @@ SAVE_SECONDS = 120.0  # how long a training may take to save when the server goe
 def create_app(
     workspace: Workspace,
     *,
-    port: int = 8000,
+    access: Access = LOCAL,
     upload_limit_bytes: int = workflows.DEFAULT_LIMIT_BYTES,
     example_book: Path | None = None,
 ) -> FastAPI:
-    """The application for one workspace, reachable under this machine's own names and `port` only."""
+    """Return the application for one workspace, which answers only those whom `access` allows."""
     _name_file_types()
     book_too_large = BookTooLarge(field="file", limit_bytes=upload_limit_bytes)
     upload = (upload_limit_bytes + FORM_OVERHEAD_BYTES, book_too_large)
@@ -57,8 +58,8 @@ def create_app(
         middleware=[
             Middleware(SecurityHeaders),
             Middleware(UnexpectedErrors),
-            Middleware(KnownHost, port=port),
-            Middleware(SameOrigin, port=port),
+            Middleware(KnownHost, access=access),
+            Middleware(SameOrigin, access=access),
             Middleware(BodyLimit, larger={"/upload_book": upload}),
         ],
     )

@@ -34,6 +34,7 @@ from workflows import JobRunner
 LOOK_SECONDS = 0.25
 STATUS_SECONDS = 0.5
 HEARTBEAT_SECONDS = 15.0
+LARGEST_ID = 2**53  # no id is larger (JavaScript counts exactly up to here), so a larger one is as unknown as this
 _COLUMNS = tuple(field.name for field in fields(IterationDone))
 
 router = APIRouter(tags=["training"], responses=ERROR_ANSWERS)
@@ -49,7 +50,7 @@ async def training_events(
     """Events: `status`, `iterations`, `Evaluated`, `SampleWritten`, `SelfPlayDone`, `CheckpointSaved`, `ModelPublished`,
     `Notice`, `RunStarted`, `reset`. The header wins over the query: it is newer."""
     given = int(header_id) if header_id is not None and header_id.isdecimal() and len(header_id) < 20 else last_event_id
-    stream = _Stream(services.runner, translator, given)
+    stream = _Stream(services.runner, translator, None if given is None else min(given, LARGEST_ID))
     return StreamingResponse(stream.run(services.closing), media_type=EVENT_STREAM_TYPE)
 
 

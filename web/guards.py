@@ -2,7 +2,8 @@
 
 The server is one person's, on their own machine, and every page they visit in the same browser can send requests to it.
 So a request must name us in `Host` exactly (a foreign domain that resolves to 127.0.0.1 does not), an unsafe one must not
-come from a page of another origin, no answer may be framed or read elsewhere, and no body is larger than its route expects.
+come from a page of another origin, no answer may be framed or read elsewhere, and no body is larger or slower than its
+route expects.
 There are no CORS headers: other origins are never answered. Not covered: other users of this machine (no log-in).
 """
 
@@ -16,15 +17,16 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from errors import AZRError, BodyTooLarge, HostRefused, OriginRefused
+from errors import AZRError, BodyTooLarge, BodyTooSlow, HostRefused, OriginRefused
+from web.access import Access
 from web.answers import shown
 from web.errors import answer
 
-NAMES = ("127.0.0.1", "localhost", "[::1]")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_FETCHES = frozenset({"same-origin", "none"})  # "none": typed or bookmarked by the person
 BODY_LIMIT_BYTES = 1_000_000
-DRAIN_SECONDS, DRAIN_BYTES = 2.0, 64_000_000
+SILENCE_SECONDS = 20.0  # without a byte of a body that is awaited
+DRAIN_SECONDS, DRAIN_BYTES = 5.0, 1_000_000_000
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -36,11 +38,6 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-
-
-def hosts(port: int) -> frozenset[str]:
-    """Every `Host` that means us; the port may be left out only where browsers leave it out."""
-    return frozenset(f"{name}:{port}" for name in NAMES) | (frozenset(NAMES) if port == 80 else frozenset())
 
 
 class SecurityHeaders:
@@ -63,9 +60,9 @@ class SecurityHeaders:
 class KnownHost:
     """421 for a request that calls us by another name: the page behind a rebound domain believes to be of that domain."""
 
-    def __init__(self, app: ASGIApp, port: int) -> None:
+    def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app = app
-        self.hosts = hosts(port)
+        self.hosts = access.hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
@@ -79,9 +76,9 @@ class KnownHost:
 class SameOrigin:
     """403 for an unsafe call that a page of another origin makes. Programs that send no Origin (curl) are welcome."""
 
-    def __init__(self, app: ASGIApp, port: int) -> None:
+    def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app = app
-        self.origins = frozenset(f"http://{host}" for host in hosts(port))
+        self.origins = access.origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" or (scope["type"] == "http" and scope["method"] not in SAFE_METHODS):
@@ -94,13 +91,20 @@ class SameOrigin:
 
 
 class _BodyCut(BaseException):
-    """Not an Exception: FastAPI makes a 400 of every Exception that it meets while it reads a body."""
+    """Carries the answer to a body that is not taken any further.
+
+    Not an Exception: FastAPI makes a 400 of every Exception that it meets while it reads a body.
+    """
+
+    def __init__(self, answer: AZRError) -> None:
+        self.answer = answer
 
 
 class BodyLimit:
-    """413 for a body over its limit: at once when it says its length, else as soon as the limit is passed.
+    """413 for a body over its limit, 408 for one that stops arriving; who is answered early sees the answer.
 
-    `larger` gives the paths with a limit of their own, as (bytes that may come, what to answer beyond).
+    A body is refused at once when it says its length, else as soon as the limit is passed. `larger` gives the paths with a
+    limit of their own, as (bytes that may come, what to answer beyond).
     """
 
     def __init__(self, app: ASGIApp, larger: Mapping[str, tuple[int, AZRError]]) -> None:
@@ -117,32 +121,66 @@ class BodyLimit:
         if declared.isdecimal() and int(declared) > limit_bytes:
             await refuse(error, scope, receive, send)
             return
-        received_bytes = 0
-
-        async def limited() -> Message:
-            nonlocal received_bytes
-            message = await receive()
-            received_bytes += len(message.get("body", b""))
-            if received_bytes > limit_bytes:
-                raise _BodyCut
-            return message
-
+        body = _Body(scope, receive, send, limit_bytes, error)
         try:
-            await self.app(scope, limited, send)
-        except _BodyCut:
-            await refuse(error, scope, receive, send)
+            await self.app(scope, body.receive, body.send)
+        except _BodyCut as cut:
+            await refuse(cut.answer, scope, receive, send)
+
+
+class _Body:
+    """A request's body on its way in, and the answer on its way out."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit_bytes: int, too_large: AZRError) -> None:
+        self.receive_next, self.send_next = receive, send
+        self.limit_bytes, self.too_large = limit_bytes, too_large
+        headers = Headers(scope=scope)
+        self.complete = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+        self.answering = False
+        self.received_bytes = 0
+
+    async def receive(self) -> Message:
+        """The next piece. Raises _BodyCut beyond the limit, and after SILENCE_SECONDS while nothing is answered yet."""
+        try:
+            async with asyncio.timeout(None if self.complete or self.answering else SILENCE_SECONDS):
+                message = await self.receive_next()
+        except TimeoutError:
+            raise _BodyCut(BodyTooSlow(seconds=SILENCE_SECONDS)) from None
+        self.received_bytes += len(message.get("body", b""))
+        if self.received_bytes > self.limit_bytes:
+            raise _BodyCut(self.too_large)
+        self.complete = self.complete or not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass the answer on; an early one closes the connection once the rest of the body is swallowed."""
+        if message["type"] == "http.response.start":
+            self.answering = True
+            if not self.complete:
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+        elif not self.complete and not message.get("more_body", False):
+            await _send_last(message.get("body", b""), self.receive_next, self.send_next)
+            return
+        await self.send_next(message)
 
 
 async def refuse(error: AZRError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer, close the connection, and swallow for a moment what still arrives: a client that is cut off while it sends
-    sees "connection reset" instead of the answer."""
+    """Answer with an error and close the connection.
+
+    A client that is cut off while it sends sees "connection reset" instead of the answer, so the rest is swallowed first.
+    """
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
     response = answer(HTTPConnection(scope), error)
     response.headers["Connection"] = "close"
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    await _send_last(response.body, receive, send)
+
+
+async def _send_last(body: bytes | memoryview, receive: Receive, send: Send) -> None:
+    """Send the end of an answer to a client that may still be sending, and swallow what arrives for a moment."""
+    await send({"type": "http.response.body", "body": body, "more_body": True})
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):
             await _drain(receive)

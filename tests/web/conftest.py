@@ -24,6 +24,7 @@ from tests.web.web_client import (
     upload,
     wait_until_over,
 )
+from web.access import Access
 from web.app import create_app
 from workspace import Workspace
 
@@ -45,7 +46,7 @@ def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Direct]:
     workspace = Workspace(tmp_path_factory.mktemp("direct"))
     workspace.prepare()
     with asyncio.Runner() as runner:
-        yield Direct(create_app(workspace, port=PORT, upload_limit_bytes=UPLOAD_LIMIT_BYTES), runner)
+        yield Direct(create_app(workspace, access=Access(PORT), upload_limit_bytes=UPLOAD_LIMIT_BYTES), runner)
 
 
 @pytest.fixture

@@ -273,7 +273,7 @@ def test_errors_reach_the_reader_as_they_are() -> None:
 
 def test_client_that_leaves_before_the_answer_ends_its_generation(workspace: Workspace, writer: Writer) -> None:
     async def ask_and_leave() -> None:
-        app = create_app(workspace, port=8000)
+        app = create_app(workspace)
         sent: list[Any] = []
         gone = asyncio.Event()
         body = [{"type": "http.request", "body": b'{"model": "a", "prompt": "b"}', "more_body": False}]

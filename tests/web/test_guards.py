@@ -10,8 +10,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.web.web_client import TINY_MODEL, UPLOAD_LIMIT_BYTES, Direct, assert_error, every_call, expect
+from web.access import Access
 from web.app import create_app
-from web.guards import BODY_LIMIT_BYTES, SECURITY_HEADERS, hosts
+from web.guards import BODY_LIMIT_BYTES, SECURITY_HEADERS
 from workspace import Workspace
 
 OWN_HOSTS = ["127.0.0.1:8000", "localhost:8000", "[::1]:8000"]
@@ -95,8 +96,8 @@ def test_server_answers_under_its_own_names(client: TestClient, host: str) -> No
 
 
 def test_port_may_be_left_out_only_where_browsers_leave_it_out() -> None:
-    assert hosts(80) == {"127.0.0.1", "localhost", "[::1]", "127.0.0.1:80", "localhost:80", "[::1]:80"}
-    assert hosts(8123) == {"127.0.0.1:8123", "localhost:8123", "[::1]:8123"}
+    assert Access(80).hosts == {"127.0.0.1", "localhost", "[::1]", "127.0.0.1:80", "localhost:80", "[::1]:80"}
+    assert Access(8123).hosts == {"127.0.0.1:8123", "localhost:8123", "[::1]:8123"}
 
 
 @pytest.mark.parametrize("origin", FOREIGN_ORIGINS)
@@ -178,8 +179,9 @@ def test_bodies_have_a_limit_on_every_route(direct: Direct) -> None:
 
 
 def chunked(
-    app: Any, path: str, content_type: str, chunk: bytes, chunks: int, declared: int | None = None
-) -> tuple[int, int, bytes]:
+    app: Any, path: str, content_type: str, chunk: bytes, chunks: int, declared: int | None = None,
+    taken_in_all: list[int] | None = None,
+) -> tuple[int, int, bytes]:  # fmt: skip
     """Send a body piece by piece: the answer's status, the pieces taken before it, and its body."""
     taken_before_answer = -1
     taken, sent = 0, bytearray()
@@ -197,7 +199,9 @@ def chunked(
         sent.extend(message.get("body", b""))
 
     headers = [(b"host", b"localhost:8000"), (b"content-type", content_type.encode())]
-    headers += [] if declared is None else [(b"content-length", str(declared).encode())]
+    headers += (
+        [(b"transfer-encoding", b"chunked")] if declared is None else [(b"content-length", str(declared).encode())]
+    )
     scope = {
         "type": "http",
         "method": "POST",
@@ -207,6 +211,8 @@ def chunked(
         "headers": headers,
     }
     asyncio.run(app({**scope, "http_version": "1.1", "scheme": "http"}, receive, send))
+    if taken_in_all is not None:
+        taken_in_all.append(taken)
     return status, taken_before_answer, bytes(sent)
 
 
@@ -226,6 +232,56 @@ def test_body_is_cut_as_soon_as_it_passes_the_limit(workspace: Workspace, declar
     )
     assert (status, taken) == (413, BODY_LIMIT_BYTES // 10_000 + 1)
     assert b'"code":"body_too_large"' in body
+
+
+def silent_after(app: Any, pieces: int, pause_seconds: float) -> tuple[int, bytes]:
+    """Send `pieces` pieces of a body with a pause before each, and then nothing: the answer's status and body."""
+    sent = 0
+    messages: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        nonlocal sent
+        await asyncio.sleep(pause_seconds if sent < pieces else 1000)
+        sent += 1
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    headers = [(b"host", b"localhost:8000"), (b"content-type", b"application/json"), (b"content-length", b"100")]
+    scope = {"type": "http", "method": "POST", "path": "/create_model", "raw_path": b"/create_model"}
+    scope |= {"query_string": b"", "headers": headers, "http_version": "1.1", "scheme": "http"}
+    asyncio.run(app(scope, receive, send))
+    assert sent == pieces
+    return messages[0]["status"], b"".join(message.get("body", b"") for message in messages)
+
+
+@pytest.mark.parametrize("pieces", [0, 8])
+def test_body_that_stops_arriving_is_answered_and_one_that_goes_on_is_waited_for(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    monkeypatch.setattr("web.guards.SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr("web.guards.DRAIN_SECONDS", 0.1)
+    status, body = silent_after(create_app(workspace), pieces, 0.05)  # eight of them take twice the deadline
+    assert status == 408
+    assert b'"code":"body_too_slow"' in body
+
+
+def test_client_that_is_answered_early_may_send_to_the_end(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("starlette.datastructures.UploadFile.write", full)
+    workspace.prepare()
+    piece = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x.txt"\r\n\r\n' + b"a" * 10_000
+    taken: list[int] = []
+    status, before, body = chunked(
+        create_app(workspace), "/upload_book", "multipart/form-data; boundary=b", piece, 50, taken_in_all=taken
+    )
+    assert (status, before, taken) == (507, 1, [50])
+    assert b'"code":"disk_full"' in body
 
 
 def test_upload_is_cut_as_soon_as_it_passes_its_own_limit(workspace: Workspace) -> None:

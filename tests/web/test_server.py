@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,13 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def serving(workspace: Path, *options: str, **variables: str) -> Iterator[Process]:
+def serving(
+    workspace: Path, *options: str, prepare: Callable[[], None] | None = None, **variables: str
+) -> Iterator[Process]:
+    """A running server; `prepare` is called in its process before it starts."""
     command = [sys.executable, str(ROOT / "server.py"), "--workspace", str(workspace), *options]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+    pipes["preexec_fn"] = prepare
     popen = subprocess.Popen(command, env=environment(**{"AZR_NO_BROWSER": "1", "AZR_PORT": "0", **variables}), **pipes)  # type: ignore[call-overload]
     try:
         first_line = popen.stdout.readline().strip()
@@ -245,6 +249,63 @@ def test_healthy_client_is_answered_beside_hundreds_of_slow_ones(shared: Shared)
         assert time.monotonic() - begun < 1
 
 
+def few_descriptors() -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+
+
+def upload_slowly(process: Process, pieces: int) -> Iterator[None]:
+    """Upload a book, a piece for each step, and look at the answer after the last."""
+    text = BOOK.encode("utf-8")
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="slow.txt"\r\n\r\n'
+    form = head + text * pieces + b"\r\n--b--\r\n"
+    with contextlib.closing(process.connect()) as connection:
+        connection.putrequest("POST", "/upload_book")
+        connection.putheader("Content-Type", "multipart/form-data; boundary=b")
+        connection.putheader("Content-Length", str(len(form)))
+        connection.endheaders()
+        size = -(-len(form) // pieces)
+        for begin in range(0, len(form), size):
+            connection.send(form[begin : begin + size])
+            yield
+        assert connection.getresponse().status == 201
+
+
+@posix
+def test_slow_clients_beyond_the_descriptors_keep_nobody_out(tmp_path: Path) -> None:
+    beginnings = (b"", b"POST /train HTTP/1.1\r\nHost: localhost\r\nContent-Le", b"GET / HTTP/1.1\r\n")
+    with serving(tmp_path, prepare=few_descriptors) as process, contextlib.ExitStack() as slow:
+        stream = process.connect()
+        stream.request("GET", "/training_events")
+        events = stream.getresponse()
+        assert events.readline()
+        upload = upload_slowly(process, pieces=40)
+        next(upload)
+        for number in range(400):
+            connection = slow.enter_context(socket.create_connection(("127.0.0.1", process.port), 20))
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(beginnings[number % 3])
+        for _ in upload:
+            begun = time.monotonic()
+            assert process.call("GET", "/training_status")[0] == 200
+            assert time.monotonic() - begun < 1
+        code, errors = process.end()
+        assert code == 0
+        assert len(errors) < 5000, errors[:2000]
+        assert events.read().startswith(b"\n")  # it lived to the end, and was ended in order
+        stream.close()
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_books_that_are_no_folder_are_named_at_the_start(tmp_path: Path, kind: str) -> None:
+    books = tmp_path / "books"
+    books.symlink_to("nowhere") if kind == "link" else books.write_text("", encoding="utf-8")
+    code, _, errors = refused(tmp_path, "--port", "0")
+    assert (code, len(errors.splitlines())) == (2, 1)
+    assert str(books) in errors
+
+
 # ---- options and ports -----------------------------------------------------------------------------------------------
 
 
@@ -302,7 +363,7 @@ def test_taken_port_is_passed_over_and_the_one_used_is_named(
     used: list[int] = []
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(server, "_prepare_process", lambda _: None)
-    monkeypatch.setattr(server, "_make_app", lambda workspace, options, port: used.append(port))
+    monkeypatch.setattr(server, "_make_app", lambda workspace, options, access: used.append(access.port))
     monkeypatch.setattr(server, "_run", lambda app, sockets, on_ready: on_ready())
     port = free_port()
     with closing(server.listen(port)):

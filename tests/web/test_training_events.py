@@ -203,6 +203,13 @@ def test_strange_last_event_ids_are_no_mistakes(client: TestClient, header: str)
     assert status.data["state"] == "idle"
 
 
+@pytest.mark.parametrize("last_id", [2**53 + 1, 2**63 - 1, 2**63, 10**19, 10**20 - 1])
+def test_id_beyond_all_ids_resets(client: TestClient, last_id: int) -> None:
+    for options in ({"params": {"last_event_id": last_id}}, {"headers": {"Last-Event-ID": str(last_id)[:19]}}):
+        seen = follow(client, lambda event: event.event == "reset", **options)
+        assert seen[-1].event == "reset"
+
+
 def test_streams_end_when_the_server_closes(client: TestClient) -> None:
     ended: list[float] = []
 

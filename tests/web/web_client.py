@@ -16,6 +16,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 
+from web.access import Access
 from web.app import create_app
 from workspace import Workspace
 
@@ -48,7 +49,7 @@ BOOK = "Все счастливые семьи похожи друг на дру
 
 @contextlib.contextmanager
 def running(workspace: Workspace, **options: Any) -> Iterator[TestClient]:
-    app = create_app(workspace, port=PORT, **({"upload_limit_bytes": UPLOAD_LIMIT_BYTES} | options))
+    app = create_app(workspace, access=Access(PORT), **({"upload_limit_bytes": UPLOAD_LIMIT_BYTES} | options))
     with TestClient(app, base_url=ADDRESS, raise_server_exceptions=False) as client:
         yield client
 
