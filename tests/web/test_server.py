@@ -421,5 +421,5 @@ def test_workspace_that_is_a_file_is_told(tmp_path: Path) -> None:
 
 
 def test_refusals_do_not_wait_for_torch() -> None:
-    heavy = "import sys, server; sys.exit(any(name in sys.modules for name in ('torch', 'fastapi', 'web')))"
+    heavy = "import sys, server; sys.exit(any(name in sys.modules for name in ('torch', 'fastapi', 'starlette', 'web.app')))"
     assert subprocess.run([sys.executable, "-c", heavy], cwd=ROOT, check=False).returncode == 0
