@@ -191,9 +191,9 @@ class AZRTrainer:
                 return
             if self._finished():
                 return
-            yield from self._iterate()
+            yield from self.iterate()
 
-    def _iterate(self) -> Iterator[Event]:
+    def iterate(self) -> Iterator[Event]:
         """One iteration: gradient of the book batch, a self-play round when due, one optimizer step."""
         started_at = time.perf_counter()
         state, config = self.state, self.config
@@ -299,7 +299,8 @@ class AZRTrainer:
         if self._bad_in_a_row >= MOST_BAD:
             kind = NumbersOutOfRange if verdict == "non_finite" else Diverged
             raise kind(iteration=self.state.iteration + 1, times=self._bad_in_a_row)
-        return Notice(self.state.iteration + 1, f"{verdict}_skipped", {"times": self._bad_in_a_row})
+        values: dict[str, str | int | float] = {"times": self._bad_in_a_row}
+        return Notice(self.state.iteration + 1, "spike_skipped" if verdict == "spike" else "non_finite_skipped", values)
 
     # ---- looking at it -------------------------------------------------------------------------------------------------
 

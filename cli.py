@@ -302,7 +302,8 @@ def _advance(progress: Progress, task: TaskID, event: Event) -> None:
             line = f"{event.iteration:>7}  val_loss {event.val_loss:.4f}  bits_per_byte {event.bits_per_byte:.4f}"
             progress.console.print(line + ("  *" if event.is_best else ""), markup=False)
         case SelfPlayDone():
-            line = f"{event.iteration:>7}  reward {event.reward:.3f} = ({event.diversity:.3f}, {event.length:.3f})  kl {event.kl:.3f}"
+            parts = ", ".join(f"{name} {value:.3f}" for name, value in event.reward_breakdown.items())
+            line = f"{event.iteration:>7}  reward {event.reward:.3f} ({parts})  kl {event.kl:.3f}"
             progress.console.print(line, markup=False)
         case SampleWritten():
             progress.console.print(f"         {event.prompt}{event.text}", markup=False, style="dim")

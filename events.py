@@ -113,8 +113,7 @@ class Rollout:
     prompt: str
     completion: str
     reward: float
-    diversity: float
-    length: float
+    reward_breakdown: dict[str, float]  # the parts of the reward, named by the environment that paid it
     copied: float  # share of its word 8-grams that stand verbatim in the book
     kl: float  # nats per token away from the reference
     advantage: float
@@ -125,8 +124,7 @@ class SelfPlayDone(Event):
     iteration: int
     round: int  # counted from 1
     reward: float  # means over the round's rollouts
-    diversity: float
-    length: float
+    reward_breakdown: dict[str, float]
     kl: float  # nats per token
     kl_coef: float
     entropy: float  # nats per token
@@ -190,8 +188,7 @@ class TrainingStatus:
     best_val_loss: float | None = None
     best_iteration: int | None = None
     reward: float | None = None
-    diversity: float | None = None
-    length: float | None = None
+    reward_breakdown: dict[str, float] = dataclasses.field(default_factory=dict)
     kl: float | None = None
     learning_rate: float | None = None
     grad_norm: float | None = None
@@ -237,7 +234,7 @@ def advance(status: TrainingStatus, event: Event) -> TrainingStatus:
             if event.is_best:
                 changes |= {"best_val_loss": event.val_loss, "best_iteration": event.iteration}
         case SelfPlayDone():
-            changes = {name: getattr(event, name) for name in ("reward", "diversity", "length", "kl")}
+            changes = {name: getattr(event, name) for name in ("reward", "reward_breakdown", "kl")}
         case SampleWritten():
             changes = {"sample": event.prompt + event.text}
         case CheckpointSaved():
@@ -282,8 +279,28 @@ def from_json(values: Mapping[str, Any]) -> Event:
     if values["event"] == "StageBegun":
         fields["stage"] = Stage(fields["stage"])
     if values["event"] == "SelfPlayDone":
+        fields = upgraded_round(fields)
         fields["rollouts"] = tuple(Rollout(**rollout) for rollout in fields["rollouts"])
     return _KINDS[values["event"]](**fields)
+
+
+def upgraded_round(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a round of self-play from a log, its rollouts included, in the shape in which it is written today.
+
+    Earlier versions wrote the parts of a reward beside the reward itself: every field that is not known is such a part.
+    """
+    upgraded = _with_breakdown(values, SelfPlayDone)
+    if isinstance(rollouts := upgraded.get("rollouts"), list):
+        upgraded["rollouts"] = [_with_breakdown(rollout, Rollout) for rollout in rollouts]
+    return upgraded
+
+
+def _with_breakdown(values: Mapping[str, Any], kind: type[SelfPlayDone | Rollout]) -> dict[str, Any]:
+    if "reward_breakdown" in values:
+        return dict(values)
+    known = {"event"} | {field.name for field in dataclasses.fields(kind)}
+    kept = {name: value for name, value in values.items() if name in known}
+    return kept | {"reward_breakdown": {name: value for name, value in values.items() if name not in known}}
 
 
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclasses__()}

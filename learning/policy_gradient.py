@@ -30,6 +30,7 @@ from machine.processes import ALONE, Ranks
 from model import Transformer
 from selfplay.advantages import advantages
 from selfplay.environment import Environment, Prompt, Score
+from selfplay.factory import rollout_tokens
 from selfplay.leash import Gate, KLController, Starter, may_be_reference
 from selfplay.rewards import penalised
 from tokenizer import Tokenizer
@@ -65,8 +66,19 @@ class SelfPlayState:
 
 
 @dataclass(frozen=True)
+class Written:
+    """One rollout, and what it adds to the means of its round."""
+
+    rollout: Rollout
+    tokens: int
+    kl_sum: float  # nats
+    entropy: float  # nats per token
+    skipped: bool  # its group was paid too alike to teach anything
+
+
+@dataclass(frozen=True)
 class Round:
-    """What a round leaves: a gradient in the order of `model.parameters()` (None when there was nothing to learn)."""
+    """What a round leaves: a gradient in the order of `model.parameters()`, None when there was nothing to learn."""
 
     gradient: list[Tensor] | None
     event: SelfPlayDone
@@ -85,9 +97,15 @@ class SelfPlay:
     ) -> None:
         self._ranks = ranks
         self._environment, self._config, self._tokenizer, self._seed = environment, config, tokenizer, seed
-        self._max_new_tokens = max_new_tokens(config, model)
+        self._max_new_tokens = rollout_tokens(config, model)
         self._untrained_loss = math.log(model.vocab_size)
         self.reference: Transformer | None = None
+
+    def begin(self, model: Transformer) -> SelfPlayState:
+        """Begin at once, with `model` as the reference; returns a state in which `play` may be called."""
+        self._freeze(model)
+        controller = KLController.start(self._config.kl_coef, self._config.kl_target)
+        return SelfPlayState(starter=Starter(self._untrained_loss, started=True), controller=controller)
 
     # ---- when ------------------------------------------------------------------------------------------------------
 
@@ -167,8 +185,8 @@ class SelfPlay:
         advantages_ = self._advantages(scores, kl_sums, state.controller.kl_coef)
         yield StageBegun(Stage.UPDATE)
         gradient = self._gradient(model, written, advantages_, autocast)
-        told = self._ranks.gather(self._told(rows, written, scores, kl_sums, advantages_))
-        event = _event(iteration, number, [part for parts in told for part in parts], state.controller.kl_coef)
+        own_part = self._written(rows, written, scores, kl_sums, advantages_)
+        event = _event(iteration, number, self._of_all_ranks(own_part), state.controller.kl_coef)
         controller = state.controller.after(event.kl)
         state = dataclasses.replace(state, round=number, controller=controller)
         return Round(gradient, event, state)
@@ -220,36 +238,41 @@ class SelfPlay:
         self._ranks.sum_(total)
         return total
 
-    def _told(
+    def _written(
         self,
         prompts: list[Prompt],
-        written: Rollouts,
+        rollouts: Rollouts,
         scores: list[Score],
         kl_sums: list[float],
         advantages_: list[float | None],
-    ) -> list[dict[str, Any]]:
-        """What this process's rollouts come to, as JSON: the fields of `Rollout`, and what the round's means are made of."""
+    ) -> list[Written]:
+        """This process's rollouts with their scores."""
         return [
-            {
-                "rollout": {
-                    "prompt": prompt.text,
-                    "completion": self._tokenizer.decode(completion),
-                    "reward": score.reward,
-                    "diversity": score.breakdown["diversity"],
-                    "length": score.breakdown["length"],
-                    "copied": score.copied,
-                    "kl": kl_sum / max(1, len(completion)),
-                    "advantage": advantage or 0.0,
-                },
-                "tokens": max(1, len(completion)),
-                "kl_sum": kl_sum,
-                "entropy": written.entropy,
-                "skipped": advantage is None,
-            }
+            Written(
+                Rollout(
+                    prompt=prompt.text,
+                    completion=self._tokenizer.decode(completion),
+                    reward=score.reward,
+                    reward_breakdown=dict(score.breakdown),
+                    copied=score.copied,
+                    kl=kl_sum / max(1, len(completion)),
+                    advantage=advantage or 0.0,
+                ),
+                tokens=max(1, len(completion)),
+                kl_sum=kl_sum,
+                entropy=rollouts.entropy,
+                skipped=advantage is None,
+            )
             for prompt, completion, score, kl_sum, advantage in zip(
-                prompts, written.completions, scores, kl_sums, advantages_, strict=True
+                prompts, rollouts.completions, scores, kl_sums, advantages_, strict=True
             )
         ]
+
+    def _of_all_ranks(self, own: list[Written]) -> list[Written]:
+        if self._ranks.world_size == 1:
+            return own
+        parts = self._ranks.gather([dataclasses.asdict(one) for one in own])
+        return [Written(**one | {"rollout": Rollout(**one["rollout"])}) for part in parts for one in part]
 
     # ---- the reference ----------------------------------------------------------------------------------------------
 
@@ -274,28 +297,28 @@ class SelfPlay:
         self.reference = copy.deepcopy(model).eval().requires_grad_(False)
 
 
-def max_new_tokens(config: SelfPlayConfig, model: ModelConfig) -> int:
-    """What the person asked for, or three quarters of the window where that is less: a prompt needs the rest."""
-    return min(config.max_new_tokens, model.max_seq_len * 3 // 4)
-
-
-def _event(iteration: int, number: int, told: list[dict[str, Any]], kl_coef: float) -> SelfPlayDone:
-    """The round as people see it, out of what every process told of its rollouts."""
-    rollouts = tuple(Rollout(**one["rollout"]) for one in told)
-    tokens = sum(one["tokens"] for one in told)
+def _event(iteration: int, number: int, written: list[Written], kl_coef: float) -> SelfPlayDone:
+    """The round as people see it: means over the rollouts of every process."""
+    rollouts = tuple(one.rollout for one in written)
+    tokens = sum(one.tokens for one in written)
     return SelfPlayDone(
         iteration=iteration,
         round=number,
-        reward=_mean([r.reward for r in rollouts]),
-        diversity=_mean([r.diversity for r in rollouts]),
-        length=_mean([r.length for r in rollouts]),
-        kl=sum(one["kl_sum"] for one in told) / tokens,
+        reward=_mean([rollout.reward for rollout in rollouts]),
+        reward_breakdown=_mean_parts([rollout.reward_breakdown for rollout in rollouts]),
+        kl=sum(one.kl_sum for one in written) / tokens,
         kl_coef=kl_coef,
-        entropy=sum(one["entropy"] * one["tokens"] for one in told) / tokens,
-        copied=_mean([r.copied for r in rollouts]),
-        skipped_share=_mean([float(one["skipped"]) for one in told]),
+        entropy=sum(one.entropy * one.tokens for one in written) / tokens,
+        copied=_mean([rollout.copied for rollout in rollouts]),
+        skipped_share=_mean([float(one.skipped) for one in written]),
         rollouts=rollouts,
     )
+
+
+def _mean_parts(breakdowns: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each part over the rollouts that have it; an environment may pay one kind of task for other things."""
+    names = dict.fromkeys(name for parts in breakdowns for name in parts)
+    return {name: _mean([parts[name] for parts in breakdowns if name in parts]) for name in names}
 
 
 def _chunks(written: Rollouts, rows: list[int] | None = None) -> list[tuple[Tensor, Tensor, Tensor]]:

@@ -18,11 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from events import upgraded_round
+
 CHUNK = 100  # iterations
 MEANS = {
     "Evaluated": ("val_loss", "bits_per_byte", "train_loss"),
-    "SelfPlayDone": ("reward", "diversity", "length", "kl", "kl_coef", "entropy", "copied", "skipped_share"),
+    "SelfPlayDone": ("reward", "kl", "kl_coef", "entropy", "copied", "skipped_share"),
 }
+PART = "reward_breakdown."  # before the name of a part of the reward, which its environment chose
 
 _BLOCK_BYTES = 1 << 20
 _ITERATION_START = b'{"event": "IterationDone", '
@@ -91,8 +94,18 @@ def read(digest: Path, metrics: Path) -> tuple[list[Chunk], int]:
             if record is None:
                 return [], 0
             end = record["end"]
-            chunks.append({event: Sums(*values) for event, values in record["sums"].items()})
+            chunks.append({event: _sums(event, *values) for event, values in record["sums"].items()})
     return (chunks, end) if end <= file_size(metrics) else ([], 0)
+
+
+def _sums(event: str, iteration: int, count: int, fields: dict[str, tuple[float, int]]) -> Sums:
+    """The sums as a line holds them; in earlier versions the parts of a reward stood under their bare names."""
+    if event == "SelfPlayDone":
+        known = MEANS[event]
+        fields = {
+            name if name in known or name.startswith(PART) else PART + name: value for name, value in fields.items()
+        }
+    return Sums(iteration, count, fields)
 
 
 def file_size(path: Path) -> int:
@@ -106,8 +119,7 @@ def summed(piece: bytes) -> Chunk:
     for iteration, loss in iterations_of(piece):
         chunk.setdefault("IterationDone", Sums()).add(iteration, {"loss": loss})
     for record in chart_records(piece):
-        values = {name: _number(record.get(name)) for name in MEANS[record["event"]]}
-        chunk.setdefault(record["event"], Sums()).add(record["iteration"], values)
+        chunk.setdefault(record["event"], Sums()).add(record["iteration"], numbers(record))
     return chunk
 
 
@@ -121,6 +133,15 @@ def iterations_of(piece: bytes) -> Iterator[tuple[int, float]]:
 def chart_records(piece: bytes) -> Iterator[dict[str, Any]]:
     """Evaluations and rounds of self-play; what is not readable is passed over."""
     return (record for line in _CHART_LINE.findall(piece) if (record := parse(line)))
+
+
+def numbers(record: dict[str, Any]) -> dict[str, float]:
+    """Return what the charts draw of an evaluation or a round, NaN for null; a reward's parts under PART and their name."""
+    found = {name: record.get(name) for name in MEANS[record["event"]]}
+    if record["event"] == "SelfPlayDone":
+        parts = upgraded_round(record)["reward_breakdown"]
+        found |= {PART + name: value for name, value in parts.items()} if isinstance(parts, dict) else {}
+    return {name: _number(value) for name, value in found.items()}
 
 
 def parse(line: bytes) -> dict[str, Any] | None:

@@ -13,7 +13,20 @@ from array import array
 from pathlib import Path
 from typing import Any
 
-from runs.digest import CHUNK, MEANS, Chunk, Sums, blocks, chart_records, iterations_of, parse, read, summed
+from runs.digest import (
+    CHUNK,
+    MEANS,
+    PART,
+    Chunk,
+    Sums,
+    blocks,
+    chart_records,
+    iterations_of,
+    numbers,
+    parse,
+    read,
+    summed,
+)
 from runs.run_log import DIGEST, METRICS, SAMPLES, iteration_of
 from workspace import Workspace
 
@@ -68,7 +81,8 @@ def _of_log(metrics: Path, points: int) -> dict[str, Any]:
             losses.append(loss)
         for record in chart_records(block):
             event, iteration = record["event"], record["iteration"]
-            rare[event][iteration] = Sums(iteration, 1, _fields(record))
+            rare[event][iteration] = one = Sums()
+            one.add(iteration, numbers(record))
     step = max(1, -(-len(losses) // points))
     return {
         "step": step,
@@ -77,11 +91,6 @@ def _of_log(metrics: Path, points: int) -> dict[str, Any]:
         "evaluations": _columns(list(rare["Evaluated"].values()), "Evaluated", points),
         "self_play": _columns(list(rare["SelfPlayDone"].values()), "SelfPlayDone", points),
     }
-
-
-def _fields(record: dict[str, Any]) -> dict[str, tuple[float, int]]:
-    numbers = {name: record.get(name) for name in MEANS[record["event"]]}
-    return {name: (float(value), 1) for name, value in numbers.items() if isinstance(value, int | float)}
 
 
 def _mean(values: array[float]) -> float | None:
@@ -124,10 +133,18 @@ def _merged(sums: list[Sums], points: int) -> list[Sums]:
     return [group[0] for group in groups]
 
 
-def _columns(sums: list[Sums], event: str, points: int) -> dict[str, list[float | None]]:
+def _columns(sums: list[Sums], event: str, points: int) -> dict[str, Any]:
     merged = _merged(sums, points)
-    columns = {name: [one.mean(name) for one in merged] for name in MEANS[event]}
+    columns: dict[str, Any] = {name: [one.mean(name) for one in merged] for name in MEANS[event]}
+    if event == "SelfPlayDone":
+        columns["reward_breakdown"] = _parts(merged)
     return {"iteration": [one.iteration for one in merged], **columns}
+
+
+def _parts(rounds: list[Sums]) -> dict[str, list[float | None]]:
+    """A column for each part of the reward that any round had; null where a round had none of that name."""
+    names = dict.fromkeys(name for one in rounds for name in one.fields if name.startswith(PART))
+    return {name.removeprefix(PART): [one.mean(name) for one in rounds] for name in names}
 
 
 def _samples(path: Path) -> list[dict[str, Any]]:

@@ -8,22 +8,24 @@ Not here: memory (forecast.py), where models and books come from.
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from azr_trainer import MOST_VAL_TOKENS, SAMPLE_SECONDS, AZRTrainer, TrainerState
+import torch
+
+from azr_trainer import MOST_VAL_TOKENS, SAMPLE_SECONDS, AZRTrainer
 from config import TrainConfig
 from corpus.dataset import SplitBook, TokenDataset
-from events import IterationDone
-from learning.policy_gradient import SelfPlay, SelfPlayState, max_new_tokens
+from learning.policy_gradient import SelfPlay
 from learning.schedules import dropout_at
-from machine.devices import choose_device
-from machine.memory import memory_kept
+from machine.devices import autocast, choose_device, choose_precision, describe
+from machine.memory import lack_named, memory_kept
 from model import Transformer
-from selfplay.leash import MIN_ITERATIONS, Starter
-from selfplay.text import TextEnvironment
+from selfplay.factory import make_environment, rollout_tokens
+from selfplay.leash import MIN_ITERATIONS
 from tokenizer import Tokenizer
 
 ITERATION_SECONDS, SELF_PLAY_SECONDS = 12.0, 4.0  # what measuring each of them may take
@@ -98,7 +100,7 @@ def rehearse(
         iteration = straight_line(rehearsal.iteration, rows, ITERATION_SECONDS)
     round_ = 0.0
     if config.self_play.enabled:
-        longest = max_new_tokens(config.self_play, model.config)
+        longest = rollout_tokens(config.self_play, model.config)
         round_ = straight_line(rehearsal.round, longest, SELF_PLAY_SECONDS)
     sample_seconds, evaluation_seconds = rehearsal.evaluation(min(MOST_VAL_TOKENS, round(len(dataset.val) / share)))
     return Pace(
@@ -144,38 +146,46 @@ class _Rehearsal:
     ) -> None:
         self._go_on = go_on
         self._model, self._tokenizer, self._dataset, self._config = model, tokenizer, sample.dataset, config
-        self._one_row: float | None = None  # seconds of an iteration of one sequence
-        play = config.self_play
-        self._environment = TextEnvironment(
+        self._environment = make_environment(
+            config.self_play,
+            model.config,
             [book.train for book in sample.books],
-            play.prompts,
-            play,
             tokenizer.encode,
             tokenizer.decode,
             config.seed,
-            max_prompt_tokens=model.config.max_seq_len - max_new_tokens(play, model.config),
         )
 
     def iteration(self, rows: int) -> float:
         """Seconds of one iteration of `rows` sequences."""
-        return self._iteration(self._trainer(_micro_batches(self._config, rows), None))
+        trainer = self._trainer(_micro_batches(self._config, rows))
+        torch.set_num_threads(trainer.num_threads)
+        taken: list[float] = []
+        with lack_named(describe(trainer.device)):
+            while not taken or not (len(taken) > REPEATED or (is_enough(taken) and not trainer.learner.warms_up)):
+                before = trainer.state.elapsed_seconds
+                for _ in trainer.iterate():
+                    self._go_on()
+                taken.append(trainer.state.elapsed_seconds - before)
+        return _typical(taken)
 
     def round(self, tokens: int) -> float:
         """Seconds of a round of self-play whose rollouts have at most `tokens` tokens."""
-        play = self._config.self_play.model_copy(update={"max_new_tokens": tokens, "every": 1})
-        changes = {
-            "iterations": 1,
-            "batch_size": 1,
-            "grad_accum_steps": 1,
-            "self_play": play,
-        }  # too short to be compiled
-        config = self._config.model_copy(update=changes)
-        if self._one_row is None:
-            self._one_row = self._iteration(self._trainer(config, None))
-        trainer = self._trainer(
-            config, SelfPlay(self._environment, play, self._tokenizer, self._model.config, config.seed)
-        )
-        return max(0.0, self._iteration(trainer) - self._one_row)
+        config, device = self._config, choose_device(self._config.device)
+        play = config.self_play.model_copy(update={"max_new_tokens": tokens})
+        player = SelfPlay(self._environment, play, self._tokenizer, self._model.config, config.seed)
+        model = self._model.to(device)
+        state = player.begin(model)
+        calculation = functools.partial(autocast, device, choose_precision(config.precision, device))
+        taken: list[float] = []
+        with lack_named(describe(device)):
+            while not taken or not is_enough(taken):
+                started_at = time.perf_counter()
+                for _ in player.play(model, state, 1, calculation):
+                    self._go_on()
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                taken.append(time.perf_counter() - started_at)
+        return _typical(taken)
 
     def evaluation(self, val_tokens: int) -> tuple[float, float]:
         """Seconds of a sample, and of an evaluation on `val_tokens` held-out tokens."""
@@ -183,7 +193,7 @@ class _Rehearsal:
             choose_device(self._config.device).type == "cuda"
         )  # a batch takes as long as its launches, whatever its rows
         rows = self._config.batch_size if on_card else max(1, self._config.batch_size // 4)
-        trainer = self._trainer(self._config.model_copy(update={"batch_size": rows}), None)
+        trainer = self._trainer(self._config.model_copy(update={"batch_size": rows}))
         if on_card:  # the first of each loads what it computes with
             trainer.sample()
             trainer.validate(most_batches=1)
@@ -194,26 +204,13 @@ class _Rehearsal:
         seen = min(rows * self._model.config.max_seq_len, len(self._dataset.val))
         return sampled_at - started_at, (time.perf_counter() - sampled_at) * val_tokens / seen
 
-    def _iteration(self, trainer: AZRTrainer) -> float:
-        """The median seconds of a few iterations, the first left out where there are others."""
-        before, taken = 0.0, []
-        for event in trainer.run():
-            self._go_on()
-            if isinstance(event, IterationDone):
-                taken.append(event.elapsed_seconds - before)
-                before = event.elapsed_seconds
-                if len(taken) > REPEATED or (is_enough(taken) and not trainer.learner.warms_up):
-                    break
-        return statistics.median(taken[1:] or taken)
+    def _trainer(self, config: TrainConfig) -> AZRTrainer:
+        return AZRTrainer(self._model, self._tokenizer, self._dataset, config)
 
-    def _trainer(self, config: TrainConfig, self_play: SelfPlay | None) -> AZRTrainer:
-        iterations = config.iterations and max(config.iterations, REPEATED + 2)  # never to its end
-        config = config.model_copy(update={"iterations": iterations, "eval_every": 10**6})
-        state = TrainerState(evaluated_iteration=0)  # the evaluation before the first iteration is not waited for
-        if self_play is not None:
-            begun = SelfPlayState(starter=Starter(first_val_loss=1.0, started=True))
-            state.self_play, _ = self_play.after_evaluation(begun, self._model, 0, 1.0, 1.0, 1.0)
-        return AZRTrainer(self._model, self._tokenizer, self._dataset, config, self_play=self_play, state=state)
+
+def _typical(taken: Sequence[float]) -> float:
+    """The median of some seconds, without the first, which warms up, where there are others."""
+    return statistics.median(taken[1:] or taken)
 
 
 def _micro_batches(config: TrainConfig, rows: int) -> TrainConfig:

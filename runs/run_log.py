@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from events import Event, IterationDone, SampleWritten, SelfPlayDone, StageBegun, to_json
+from events import Event, IterationDone, SampleWritten, SelfPlayDone, StageBegun, to_json, upgraded_round
 from runs.digest import CHUNK, file_size, parse, pieces, to_line
 from workspace import TEMPORARY_PREFIX, Workspace, disk_errors, read_json, replace_atomic, sync, write_json
 
@@ -238,7 +238,7 @@ def rollouts(ws: Workspace, name: str, before: int | None = None, limit: int = 5
             number = _ROUND.search(line)
             if number and (before is None or int(number[1]) < before) and (record := parse(line)):
                 before = int(number[1])
-                found.append(record)
+                found.append(upgraded_round(record))
     return found
 
 

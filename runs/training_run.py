@@ -41,7 +41,7 @@ from events import (
     stopped,
 )
 from learning.bigram_start import is_untrained, start_from_bigrams
-from learning.policy_gradient import SelfPlay, max_new_tokens
+from learning.policy_gradient import SelfPlay
 from machine.devices import choose_device, describe
 from machine.memory import forget_peak_bytes, give_back_unused, lack_named, memory_kept, peak_bytes
 from machine.processes import ALONE, Ranks
@@ -49,7 +49,7 @@ from model import Transformer
 from runs import launcher
 from runs.reproducibility import circumstances, differences
 from runs.run_log import RunLog, read_run, truncate_after, write_run
-from selfplay.text import TextEnvironment
+from selfplay.factory import make_environment
 from store import checkpoint_store, model_store
 from store.checkpoint_store import Checkpoint
 from store.model_store import LoadedModel, TrainingSummary
@@ -293,23 +293,17 @@ class _Run:
     def _told_exactness(self, model: ModelConfig, checkpoint: Checkpoint, notices: list[Event]) -> bool:
         now = circumstances(model, self.config, self.ranks)
         changed = differences(now, checkpoint.state["circumstances"])
-        code = "resumed_not_exact" if changed else "resumed"
-        notices.append(Notice(checkpoint.iteration, code, {"iteration": checkpoint.iteration, "reason": changed}))
+        values: dict[str, str | int | float] = {"iteration": checkpoint.iteration, "reason": changed}
+        notices.append(Notice(checkpoint.iteration, "resumed_not_exact" if changed else "resumed", values))
         return not changed
 
     def _self_play(self, model: Transformer, tokenizer: Tokenizer, books: list[SplitBook]) -> SelfPlay | None:
         config = self.config.self_play
         if not config.enabled:
             return None
-        config = config.model_copy(update={"max_new_tokens": max_new_tokens(config, model.config)})
-        environment = TextEnvironment(
-            [book.train for book in books],
-            config.prompts,
-            config,
-            tokenizer.encode,
-            tokenizer.decode,
-            self.config.seed,
-            max_prompt_tokens=model.config.max_seq_len - config.max_new_tokens,
+        texts = [book.train for book in books]
+        environment = make_environment(
+            config, model.config, texts, tokenizer.encode, tokenizer.decode, self.config.seed
         )
         return SelfPlay(environment, config, tokenizer, model.config, self.config.seed, self.ranks)
 

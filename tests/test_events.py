@@ -29,8 +29,8 @@ from events import (
 )
 
 STARTED = RunStarted("поэт", 100, 110, True, False, 1234, 900, 100, "CPU", "float32", 2)
-ROLLOUT = Rollout("а", "б", 0.5, 0.4, 0.6, 0.0, 0.01, 0.2)
-ROUND = SelfPlayDone(101, 7, 0.5, 0.4, 0.6, 0.01, 0.05, 3.0, 0.0, 0.25, (ROLLOUT,))
+ROLLOUT = Rollout("а", "б", 0.5, {"diversity": 0.4, "length": 0.6}, 0.0, 0.01, 0.2)
+ROUND = SelfPlayDone(101, 7, 0.5, {"diversity": 0.4, "length": 0.6}, 0.01, 0.05, 3.0, 0.0, 0.25, (ROLLOUT,))
 
 
 def _done(iteration: int, elapsed_seconds: float) -> IterationDone:
@@ -57,7 +57,7 @@ def _differences(*told: Event) -> dict[str, object]:
             Evaluated(101, 3.0, 2.0, 3.5, True, 9.0),
             {"val_loss": 3.0, "bits_per_byte": 2.0, "best_val_loss": 3.0, "best_iteration": 101},
         ),
-        (ROUND, {"reward": 0.5, "diversity": 0.4, "length": 0.6, "kl": 0.01}),
+        (ROUND, {"reward": 0.5, "reward_breakdown": {"diversity": 0.4, "length": 0.6}, "kl": 0.01}),
         (SampleWritten(101, "Старик", " пел"), {"sample": "Старик пел"}),
         (CheckpointSaved(101, 5), {"checkpoint_iteration": 101}),
         (ModelPublished(101, 3.0), {"published_iteration": 101}),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -14,6 +16,7 @@ import errors
 import events
 import workspace
 from i18n import LANGUAGES, MissingTranslation, negotiate, translator
+from selfplay.leash import NoticeCode
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = {
@@ -32,7 +35,6 @@ NOTICES = {  # code -> the values that come with it
     "self_play_left_out": set(),
     "compiling": set(),
     "memorising": {"since"},
-    "self_play_waiting": set(),
     "self_play_started": set(),
     "self_play_paused": set(),
     "self_play_resumed": set(),
@@ -165,6 +167,33 @@ def test_every_rule_state_stage_and_notice_has_a_sentence(language: str) -> None
 @pytest.mark.parametrize(("code", "values"), NOTICES.items())
 def test_a_notice_asks_only_for_what_comes_with_it(language: str, code: str, values: set[str]) -> None:
     assert placeholders(str(translator(language).sentences[f"notice.{code}"])) <= values
+
+
+def test_every_notice_that_is_emitted_has_a_sentence_and_every_sentence_an_emitter() -> None:
+    sentences = {key.removeprefix("notice.") for key in translator("en").sentences if key.startswith("notice.")}
+    assert emitted_notices() == sentences
+
+
+def emitted_notices() -> set[str]:
+    """The codes written out in the program's calls of Notice(iteration, code, ...); the leash returns its own."""
+    codes = set(get_args(NoticeCode))
+    for path in source_code():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Notice") and len(node.args) > 1:
+                code = node.args[1]
+                choices = [code.body, code.orelse] if isinstance(code, ast.IfExp) else [code]
+                codes |= {choice.value for choice in choices if isinstance(choice, ast.Constant)}
+                written_out = all(isinstance(choice, ast.Constant) for choice in choices)
+                assert written_out or path.name == "policy_gradient.py", f"{path.name}: {ast.unparse(node)}"
+    return codes
+
+
+def source_code() -> Iterator[Path]:
+    beside = {"tests", "benchmarks", "static", "templates", "locales", "docs", "books", "models", "checkpoints"}
+    yield from ROOT.glob("*.py")
+    for folder in sorted(ROOT.iterdir()):
+        if folder.is_dir() and folder.name not in beside and not folder.name.startswith("."):
+            yield from folder.rglob("*.py")
 
 
 def test_every_key_that_is_used_exists() -> None:

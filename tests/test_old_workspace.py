@@ -32,6 +32,10 @@ def test_its_models_and_books_are_listed_as_they_were(old: Workspace) -> None:
     assert (book.name, book.encoding, book.characters) == ("river", "cp1251", 4233)
     assert workflows.history(old, "poet", 100)["iterations"] == list(range(1, 13))
     assert [round_["iteration"] for round_ in workflows.rollouts(old, "poet", before=None, limit=2)] == [12, 10]
+    parts = workflows.history(old, "poet", 100)["self_play"]["reward_breakdown"]
+    assert {name: len(column) for name, column in parts.items()} == {"diversity": 6, "length": 6}
+    (newest,) = workflows.rollouts(old, "poet", before=None, limit=1)
+    assert {*newest["reward_breakdown"], *newest["rollouts"][0]["reward_breakdown"]} == {"diversity", "length"}
     assert workflows.last_run(old).state == State.DONE
 
 

@@ -16,8 +16,8 @@ from corpus.dataset import split
 from learning.policy_gradient import SelfPlay, SelfPlayState
 from machine.processes import ALONE, Ranks
 from model import Transformer
+from selfplay.factory import make_environment
 from selfplay.leash import Starter
-from selfplay.text import TextEnvironment
 from tokenizer import Tokenizer
 from workspace import Workspace
 
@@ -101,8 +101,8 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 def play(
     tokenizer: Tokenizer, config: SelfPlayConfig = SELF_PLAY, environment: Any = None, ranks: Ranks = ALONE
 ) -> SelfPlay:
-    environment = environment or TextEnvironment(
-        [split(TEXT, 0.1).train], config.prompts, config, tokenizer.encode, tokenizer.decode, 0, max_prompt_tokens=16
+    environment = environment or make_environment(
+        config, SHAPE, [split(TEXT, 0.1).train], tokenizer.encode, tokenizer.decode, 0
     )
     return SelfPlay(environment, config, tokenizer, SHAPE, 0, ranks)
 

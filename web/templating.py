@@ -26,7 +26,7 @@ from web.services import translator_of
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "static"
 TABS = (("create", "/"), ("training", "/training"), ("generation", "/generation"), ("library", "/library"))
-SCRIPT_MESSAGES = ("js.", "state.", "stage.", "unit.", "encoding.")  # keys that scripts may show
+SCRIPT_MESSAGES = ("js.", "state.", "stage.", "unit.", "encoding.", "reward.")  # keys that scripts may show
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 
 import uPlot from "../vendor/uplot/uPlot.esm.js";
 import { Columns } from "./columns.js";
-import { number, short, t } from "./text.js";
+import { number, rewardPart, short, t } from "./text.js";
 
 const HEIGHT = 240;
 const MOST_POINTS = 6000; // beyond this the page asks the server for a thinner history
@@ -41,7 +41,7 @@ const dashed = { dash: [6, 4] };
 
 const KINDS = {
   loss: [line("js.chart_batch", "chart-faint", faint), line("js.chart_smooth", "chart-1"), line("js.chart_val", "chart-2", dots)],
-  reward: [line("js.chart_reward", "chart-1"), line("js.chart_diversity", "chart-3", dashed), line("js.chart_length", "chart-2", dashed)],
+  reward: [line("js.chart_reward", "chart-1")], // and a line for each part of the reward
   kl: [line("js.chart_kl", "chart-1"), line("js.chart_kl_coef", "chart-2", dashed)],
 };
 
@@ -67,10 +67,22 @@ function draw(place, series) {
   return chart;
 }
 
+const PART_TOKENS = ["chart-3", "chart-2"];
+const partLine = (name, i) => ({ ...line("", PART_TOKENS[i % PART_TOKENS.length], dashed), label: rewardPart(name) });
+
+// Another environment pays for other things: its parts take the place of those that are drawn.
+function fit(chart, series) {
+  const labels = (all) => all.map(({ label }) => label).join("\n");
+  if (labels(chart.series.slice(1)) === labels(series)) return;
+  while (chart.series.length > 1) chart.delSeries(chart.series.length - 1);
+  series.forEach((one, i) => chart.addSeries(one, i + 1));
+}
+
 export function charts(root) {
   const batches = new Columns(["loss", "smooth"]);
   const checks = new Columns(["val_loss"]);
-  const rounds = new Columns(["reward", "diversity", "length", "kl", "kl_coef"]);
+  const rounds = new Columns(["reward", "kl", "kl_coef"]);
+  const parts = new Columns([]); // of the reward, by the names that its environment gave them
   const drawn = {};
   let smoothing = { factor: 0.95, iterationsPerPoint: 1 };
   let waiting = false;
@@ -86,19 +98,20 @@ export function charts(root) {
     waiting = true;
     requestAnimationFrame(() => {
       waiting = false;
-      const [x, reward, diversity, length, kl, klCoef] = rounds.table();
+      const [x, reward, kl, klCoef] = rounds.table();
       set("loss", batches.iteration.length ? uPlot.join([batches.table(), checks.table()]) : [[]]);
-      set("reward", [x, reward, diversity, length]);
+      set("reward", [x, reward, ...parts.table().slice(1)], [...KINDS.reward, ...parts.names.map(partLine)]);
       set("kl", [x, kl, klCoef]);
     });
   }
 
-  function set(kind, data) {
+  function set(kind, data, series = KINDS[kind]) {
     const place = root.querySelector(`[data-chart=${kind}]`);
     const empty = data[0].length === 0;
     place.classList.toggle("is-empty", empty);
     if (empty) return;
-    drawn[kind] ??= draw(place, KINDS[kind]);
+    drawn[kind] ??= draw(place, series);
+    fit(drawn[kind], series);
     drawn[kind].setData(data);
     Object.assign(place.dataset, { points: data[0].length, last: data[0].at(-1) }); // what is drawn, for whoever cannot see it
     showNewest(drawn[kind]);
@@ -107,15 +120,17 @@ export function charts(root) {
   return {
     history({ iterations, loss, loss_smooth: smooth, evaluations, self_play: play, downsampling }) {
       if (downsampling) smoothing = { factor: downsampling.smoothing, iterationsPerPoint: downsampling.iterations_per_point };
-      [batches, checks, rounds].forEach((columns) => columns.clear());
+      parts.names = Object.keys(play.reward_breakdown);
+      [batches, checks, rounds, parts].forEach((columns) => columns.clear());
       iterations.forEach((n, i) => batches.push(n, { loss: loss[i], smooth: smooth[i] }));
       evaluations.iteration.forEach((n, i) => checks.push(n, { val_loss: evaluations.val_loss[i] }));
-      play.iteration.forEach((n, i) => rounds.push(n, Object.fromEntries(rounds.names.map((name) => [name, play[name][i]]))));
+      const row = (columns, { names }, i) => Object.fromEntries(names.map((name) => [name, columns[name][i]]));
+      play.iteration.forEach((n, i) => rounds.push(n, row(play, rounds, i)) && parts.push(n, row(play.reward_breakdown, parts, i)));
       update();
     },
     iterations({ iteration, loss }) {
       iteration.forEach((n, i) => {
-        const before = batches.smooth.at(-1) ?? loss[i];
+        const before = batches.column("smooth").at(-1) ?? loss[i];
         batches.push(n, { loss: loss[i], smooth: before + weight(n) * ((loss[i] ?? before) - before) });
       });
       update();
@@ -126,7 +141,8 @@ export function charts(root) {
       update();
     },
     round(event) {
-      rounds.push(event.iteration, event);
+      Object.keys(event.reward_breakdown).forEach((name) => parts.add(name));
+      if (rounds.push(event.iteration, event)) parts.push(event.iteration, event.reward_breakdown);
       update();
     },
     hasRounds: () => rounds.iteration.length > 0,

@@ -3,7 +3,7 @@
 import { path } from "./api.js";
 import { comparison } from "./forecast.js";
 import { showNotices } from "./notices.js";
-import { decimal, duration, inCatalogue, number, percent, short, t } from "./text.js";
+import { decimal, duration, inCatalogue, number, percent, rewardPart, short, t } from "./text.js";
 
 const ACTIVE = ["queued", "running", "stopping"];
 const STAGES = ["supervised", "self_play", "reward", "update"];
@@ -94,7 +94,8 @@ let best = null; // the lowest held-out loss: {loss, iteration}
 export function noteHistory({ loss_smooth: smooth, evaluations, self_play: play }) {
   const last = (column) => column?.at(-1) ?? null;
   before = { loss: last(smooth), val_loss: last(evaluations.val_loss), bits_per_byte: last(evaluations.bits_per_byte) };
-  for (const name of ["reward", "diversity", "length"]) before[name] = last(play[name]);
+  before.reward = last(play.reward);
+  before.reward_breakdown = Object.fromEntries(Object.entries(play.reward_breakdown).map(([name, column]) => [name, last(column)]));
   best = null;
   evaluations.iteration.forEach((n, i) => noteEvaluation({ iteration: n, val_loss: evaluations.val_loss[i] }));
 }
@@ -108,8 +109,9 @@ function showFigures(status) {
   for (const name of ["loss", "val_loss", "bits_per_byte"]) write(name, decimal(figure(name), 3));
   write("best", best ? t("js.best", { loss: decimal(best.loss, 3), n: number(best.iteration) }) : "");
   write("reward", decimal(figure("reward"), 2));
-  const parts = { diversity: decimal(figure("diversity"), 2), length: decimal(figure("length"), 2) };
-  write("reward_parts", figure("diversity") === null ? "" : t("js.reward_parts", parts));
+  const own = Object.entries(status.reward_breakdown ?? {});
+  const parts = own.length ? own : Object.entries(before.reward_breakdown ?? {});
+  write("reward_parts", parts.map(([name, value]) => `${rewardPart(name).toLowerCase()} ${decimal(value, 2)}`).join(" · "));
   write("tokens_per_second", number(figure("tokens_per_second"), 0));
   write("learning_rate", short(figure("learning_rate")));
 }

@@ -1,7 +1,7 @@
 // The rounds of self-play: each text that the model wrote for itself, beside what it was paid and why.
 
 import { get, path } from "./api.js";
-import { decimal, number, percent, t } from "./text.js";
+import { decimal, number, percent, rewardPart, t } from "./text.js";
 
 const section = document.getElementById("rollouts");
 const place = document.getElementById("round");
@@ -76,15 +76,24 @@ function rolloutElement(rollout) {
   const element = document.getElementById("rollout-template").content.firstElementChild.cloneNode(true);
   const figure = (name) => element.querySelector(`[data-figure="${name}"]`);
   element.querySelector(".rollout-text").textContent = `…${rollout.completion}`;
-  for (const name of ["reward", "diversity", "length"]) {
-    figure(name).textContent = decimal(rollout[name], 2);
-    element.querySelector(`[data-figure-bar="${name}"]`).value = rollout[name] ?? 0;
-  }
+  const meter = element.querySelector(".meter-figure");
+  const parts = Object.entries(rollout.reward_breakdown).map(([name, value]) => {
+    const part = meter.cloneNode(true);
+    part.querySelector("dt").textContent = rewardPart(name);
+    return showMeter(part, value);
+  });
+  showMeter(meter, rollout.reward).after(...parts);
   figure("advantage").textContent = (rollout.advantage > 0 ? "+" : "") + decimal(rollout.advantage, 3);
   figure("advantage").classList.add(rollout.advantage < 0 ? "is-negative" : "is-positive");
   figure("kl").textContent = decimal(rollout.kl, 3);
   figure("copied").textContent = percent(rollout.copied);
   return element;
+}
+
+function showMeter(meter, value) {
+  meter.querySelector("b").textContent = decimal(value, 2);
+  meter.querySelector("progress").value = value ?? 0;
+  return meter;
 }
 
 older.addEventListener("click", () => {

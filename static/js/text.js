@@ -15,6 +15,11 @@ export function t(key, values = {}) {
   return fill(Array.isArray(text) ? text[0] : text, values);
 }
 
+// What a part of self-play's reward is called; its environment may have named it after this page was written.
+export function rewardPart(name) {
+  return inCatalogue(`reward.part.${name}`) ? t(`reward.part.${name}`) : name;
+}
+
 // The form of a counted sentence that fits n, which it shows as {n}.
 export function count(key, n, values = {}) {
   const forms = messages[key] ?? [key];

@@ -36,7 +36,7 @@ class Toy:
 
     def score(self, prompt: Prompt, completion_tokens: Sequence[int], finished: bool) -> Score:
         share = sum(token < PAID for token in completion_tokens) / len(completion_tokens)
-        return Score(0.5 if self.flat else share, {"diversity": 0.0, "length": share})
+        return Score(0.5 if self.flat else share, {"below_forty": share})
 
 
 def _player(tokenizer: Tokenizer, model: Transformer, flat: bool = False, config: SelfPlayConfig = CONFIG) -> SelfPlay:
@@ -143,6 +143,15 @@ def test_round_changes_neither_weights_nor_state(tokenizer: Tokenizer) -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
     assert first.event == again.event
     assert _round(player, model, first.state).event.rollouts != first.event.rollouts
+
+
+def test_round_carries_the_parts_by_the_names_of_their_environment(tokenizer: Tokenizer) -> None:
+    model = wild(make_model())
+    event = _round(_player(tokenizer, model), model).event
+    assert event.reward_breakdown == {"below_forty": pytest.approx(event.reward)}
+    assert [rollout.reward_breakdown for rollout in event.rollouts] == [
+        {"below_forty": rollout.reward} for rollout in event.rollouts
+    ]
 
 
 # ---- the leash -------------------------------------------------------------------------------------------------------

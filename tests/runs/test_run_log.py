@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +28,8 @@ from events import (
     SelfPlayDone,
     Stage,
     StageBegun,
+    from_json,
+    to_json,
 )
 from runs import history, run_log
 from runs.run_log import RunLog
@@ -44,8 +48,10 @@ def evaluated(iteration: int, val_loss: float = 5.0) -> Evaluated:
 
 
 def self_play(iteration: int, number: int, reward: float = 0.5) -> SelfPlayDone:
-    rollout = Rollout("Море", "шумело\nи молчало", reward, 0.6, 0.4, 0.0, 0.01, 1.0)
-    return SelfPlayDone(iteration, number, reward, 0.6, 0.4, 0.01, 0.05, 3.0, 0.0, 0.25, (rollout, rollout))
+    rollout = Rollout("Море", "шумело\nи молчало", reward, {"variety": 0.6, "surprise": 0.4}, 0.0, 0.01, 1.0)
+    return SelfPlayDone(
+        iteration, number, reward, {"variety": 0.6, "surprise": 0.4}, 0.01, 0.05, 3.0, 0.0, 0.25, (rollout, rollout)
+    )
 
 
 def tell(ws: Workspace, *events: Event) -> None:
@@ -184,6 +190,7 @@ def test_a_short_history_is_told_exactly(ws: Workspace) -> None:
     evaluations = {"iteration": [2], "val_loss": [7.25], "bits_per_byte": [2.0], "train_loss": [4.5]}
     assert found["evaluations"] == evaluations
     assert found["self_play"]["reward"] == [0.5] and found["self_play"]["skipped_share"] == [0.25]
+    assert found["self_play"]["reward_breakdown"] == {"variety": [0.6], "surprise": [0.4]}
     assert found["samples"] == [{"iteration": 2, "prompt": "Море", "text": " шумело"}]
     assert found["downsampling"]["iterations_per_point"] == 1
 
@@ -285,6 +292,59 @@ def test_the_digest_is_cut_with_the_log_and_goes_on(ws: Workspace) -> None:
     assert by_log["loss"][:4] == pytest.approx([50.5, 150.5, 250.5, 350.5]) and by_log["loss"][5] == pytest.approx(
         -550.5
     )
+
+
+def _round_of_other_parts(n: int) -> SelfPlayDone:
+    """As by turns two environments pay it."""
+    parts = {"solved": n / 1000} if n % 2 else {"variety": 0.5}
+    return dataclasses.replace(self_play(n, n), reward_breakdown=parts, rollouts=())
+
+
+def test_parts_of_the_reward_are_summed_up_whatever_their_names(ws: Workspace) -> None:
+    tell(ws, *(event for n in range(1, 401) for event in (_round_of_other_parts(n), iteration_done(n))))
+    by_digest = history.history(ws, NAME, points=2)["self_play"]
+    (ws.checkpoint_folder(NAME) / "metrics.digest.jsonl").unlink()
+    by_log = history.history(ws, NAME, points=2)["self_play"]
+    for found in (by_digest, by_log):
+        assert found["iteration"] == [200, 400]
+        assert found["reward_breakdown"]["solved"] == pytest.approx([0.1, 0.3])
+        assert found["reward_breakdown"]["variety"] == pytest.approx([0.5, 0.5])
+    every = history.history(ws, NAME, points=400)["self_play"]["reward_breakdown"]
+    assert every["solved"][:3] == [0.001, None, 0.003]
+
+
+def _as_before(event: SelfPlayDone) -> dict[str, Any]:
+    """A round as it was written when its parts stood beside the reward."""
+
+    def flat(values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if name != "reward_breakdown"} | values[
+            "reward_breakdown"
+        ]
+
+    return flat(to_json(event)) | {"rollouts": [flat(dataclasses.asdict(rollout)) for rollout in event.rollouts]}
+
+
+def test_rounds_of_an_earlier_version_are_read_as_those_of_today(ws: Workspace) -> None:
+    folder = ws.checkpoint_folder(NAME)
+    folder.mkdir(parents=True)
+    lines = [json.dumps(_as_before(self_play(n, n))) + "\n" for n in (1, 2)]
+    assert '"variety": 0.6' in lines[0] and "reward_breakdown" not in lines[0]
+    for file in ("metrics.jsonl", "rollouts.jsonl"):
+        (folder / file).write_text("".join(lines), encoding="utf-8")
+    (newest, _) = run_log.rollouts(ws, NAME)
+    assert newest == to_json(self_play(2, 2)) | {"rollouts": [dataclasses.asdict(r) for r in self_play(2, 2).rollouts]}
+    found = history.history(ws, NAME)["self_play"]
+    assert found["reward_breakdown"] == {"variety": [0.6, 0.6], "surprise": [0.4, 0.4]}
+    assert from_json(json.loads(lines[1])) == self_play(2, 2)
+
+
+def test_digest_of_an_earlier_version_keeps_its_parts(ws: Workspace) -> None:
+    tell(ws, *(event for n in range(1, 301) for event in (iteration_done(n), self_play(n, n))))
+    digest = ws.checkpoint_folder(NAME) / "metrics.digest.jsonl"
+    written = digest.read_text(encoding="utf-8")
+    digest.write_text(written.replace("reward_breakdown.", ""), encoding="utf-8")
+    assert '"reward_breakdown.variety"' in written
+    assert history.history(ws, NAME, points=1)["self_play"]["reward_breakdown"]["variety"] == pytest.approx([0.6])
 
 
 def test_a_digest_of_another_log_is_not_believed(ws: Workspace) -> None:

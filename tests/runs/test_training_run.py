@@ -289,14 +289,14 @@ def test_other_books_start_from_the_published_model(workspace: Workspace, monkey
     _train(workspace)  # published at 3, saved at 6
     published = dict(model_store.load(workspace, MODEL).model.state_dict())
     started = []
-    first = azr_trainer.AZRTrainer._iterate
+    first = azr_trainer.AZRTrainer.iterate
 
     def watched(self: Any) -> Any:
         if not started:
             started.append({name: tensor.clone() for name, tensor in self.model.state_dict().items()})
         return first(self)
 
-    monkeypatch.setattr(azr_trainer.AZRTrainer, "_iterate", watched)
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "iterate", watched)
     told = _train(workspace, (OTHER_BOOK,))
     assert same(started[0], published)
     assert _started(told).iteration == 6

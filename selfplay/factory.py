@@ -1,0 +1,47 @@
+"""The one place that makes self-play's environment, chosen by `config.environment`.
+
+Not here: what an environment is (environment.py) and does (text.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from config import ModelConfig, SelfPlayConfig
+from selfplay.environment import Environment
+from selfplay.text import Decode, Encode, TextEnvironment
+
+
+def rollout_tokens(config: SelfPlayConfig, model: ModelConfig) -> int:
+    """Return how many tokens a rollout may have: what the person asked for, at most three quarters of the model's window.
+
+    The prompt needs the rest.
+    """
+    return min(config.max_new_tokens, model.max_seq_len * 3 // 4)
+
+
+def make_environment(
+    config: SelfPlayConfig,
+    model: ModelConfig,
+    book_texts: Sequence[str],
+    encode: Encode,
+    decode: Decode,
+    seed: int,
+) -> Environment:
+    """Return the environment that `config.environment` names, for a model of this shape.
+
+    `book_texts` are the training parts of the books; `encode` and `decode` are the model's tokenizer.
+    """
+    tokens = rollout_tokens(config, model)
+    config = config.model_copy(update={"max_new_tokens": tokens})
+    match config.environment:
+        case "text":
+            return TextEnvironment(
+                book_texts,
+                config.prompts,
+                config,
+                encode,
+                decode,
+                seed,
+                max_prompt_tokens=model.max_seq_len - tokens,
+            )
