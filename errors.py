@@ -12,6 +12,7 @@ Not covered: mistakes only we can make. Those are assertions and stay tracebacks
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -291,6 +292,12 @@ def from_code(code: str, field: str | None, parameters: dict[str, Parameter]) ->
     """
     kind = next((kind for kind in _kinds(AZRError) if kind.code == code), InternalError)
     return kind(field=field, **parameters)
+
+
+@functools.cache
+def codes() -> frozenset[str]:
+    """Return the codes of all errors."""
+    return frozenset(kind.code for kind in _kinds(AZRError))
 
 
 def _kinds(of: type[AZRError]) -> Iterator[type[AZRError]]:

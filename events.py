@@ -291,7 +291,9 @@ def upgraded_round(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     upgraded = _with_breakdown(values, SelfPlayDone)
     if isinstance(rollouts := upgraded.get("rollouts"), list):
-        upgraded["rollouts"] = [_with_breakdown(rollout, Rollout) for rollout in rollouts]
+        upgraded["rollouts"] = [
+            _with_breakdown(rollout, Rollout) for rollout in rollouts if isinstance(rollout, Mapping)
+        ]
     return upgraded
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import ValidationError
 
 from config import PRESET_ON_A_CARD, PRESET_WITHOUT_ONE, ModelConfig, SamplingConfig, TrainConfig
 from corpus import library
@@ -33,7 +32,7 @@ from engine.generations import RETRY_AFTER_SECONDS, Generations
 from engine.stream import stream
 from engine.text import Piece, prompt_ids, text_pieces
 from errors import DoesNotFit, NoBooks, TooManyDevices, UnsupportedFormat
-from events import State, TrainingStatus
+from events import TrainingStatus
 from formats import archive
 from machine.devices import choose_device, count_devices, has_graphics_card
 from machine.memory import use_one_heap
@@ -44,7 +43,8 @@ from runs.forecast_cache import ForecastCache
 from runs.history import history
 from runs.jobs import JobRunner
 from runs.rehearsal import Pace
-from runs.run_log import last_run_name, read_run, rollouts
+from runs.run_log import rollouts
+from runs.run_record import known_config, last_run_name, read_run, status_of
 from runs.training_run import TrainingPlan, can_resume, train, work
 from runs.worker import follow
 from store import checkpoint_store, model_store
@@ -169,17 +169,9 @@ def _require_work_for_all(config: TrainConfig) -> None:
 
 
 def last_run(workspace: Workspace) -> TrainingStatus:
-    """The last training as the disk tells it. One that was running when the process died is INTERRUPTED."""
+    """Return the status of the last training as the disk has it. One that was active when its process died is INTERRUPTED."""
     name = last_run_name(workspace)
-    record: dict[str, Any] | None = read_run(workspace, name) if name else None
-    if record is None:
-        return TrainingStatus()
-    known = {field.name for field in dataclasses.fields(TrainingStatus)} - {"config", "notices", "stage"}
-    status = TrainingStatus(**{key: value for key, value in record.items() if key in known})
-    state = State(record.get("state", State.FAILED))
-    state = State.INTERRUPTED if state in (State.RUNNING, State.QUEUED, State.STOPPING) else state
-    config = _known_config(record.get("config"))
-    return dataclasses.replace(status, state=state, books=tuple(status.books), config=config, eta_seconds=None)
+    return TrainingStatus() if name is None else status_of(name, read_run(workspace, name))
 
 
 def newest_iteration(workspace: Workspace, model: str) -> int:
@@ -189,15 +181,7 @@ def newest_iteration(workspace: Workspace, model: str) -> int:
 
 def last_config(workspace: Workspace, model: str) -> TrainConfig | None:
     """The settings of a model's last training; None before the first and where another version wrote what this one does not know."""
-    return _known_config((read_run(workspace, model) or {}).get("config"))
-
-
-def _known_config(values: Any) -> TrainConfig | None:
-    """The settings of a run, or None where another version wrote what this one does not know."""
-    try:
-        return TrainConfig.model_validate(values)
-    except ValidationError:
-        return None
+    return known_config((read_run(workspace, model) or {}).get("config"))
 
 
 # ---- writing text ------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 from events import upgraded_round
 
 CHUNK = 100  # iterations
+LARGEST = 2**53  # iteration: JavaScript counts exactly up to here
 MEANS = {
     "Evaluated": ("val_loss", "bits_per_byte", "train_loss"),
     "SelfPlayDone": ("reward", "kl", "kl_coef", "entropy", "copied", "skipped_share"),
@@ -29,8 +31,9 @@ PART = "reward_breakdown."  # before the name of a part of the reward, which its
 
 _BLOCK_BYTES = 1 << 20
 _ITERATION_START = b'{"event": "IterationDone", '
-_ITERATION_LINE = re.compile(
-    rb'\{"event": "IterationDone", "iteration": (\d{1,18}), "loss": (null|-?\d+(?:\.\d+)?(?:e[-+]?\d+)?),'
+_ITERATION_LINE = re.compile(  # `to_json` writes the event first; its fields may stand in any order
+    rb'\{"event": "IterationDone"(?=[^\n]*, "iteration": (\d{1,15})[,}])'
+    rb'(?=[^\n]*, "loss": (null|-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)[,}])'
 )
 _CHART_LINE = re.compile(rb'\{"event": "(?:Evaluated|SelfPlayDone)".*\n')
 
@@ -81,7 +84,10 @@ def to_line(end: int, piece: bytes) -> bytes:
     """The digest's line for one of `pieces`."""
     chunk = summed(piece)
     told = {event: [sums.iteration, sums.count, sums.fields] for event, sums in chunk.items()}
-    return json.dumps({"iteration": chunk["IterationDone"].iteration, "end": end, "sums": told}).encode() + b"\n"
+    return (
+        json.dumps({"iteration": chunk.get("IterationDone", Sums()).iteration, "end": end, "sums": told}).encode()
+        + b"\n"
+    )
 
 
 def read(digest: Path, metrics: Path) -> tuple[list[Chunk], int]:
@@ -90,22 +96,22 @@ def read(digest: Path, metrics: Path) -> tuple[list[Chunk], int]:
     end = 0
     for block in blocks(digest):
         for line in block.splitlines():
-            record = parse(line)
-            if record is None:
+            try:
+                record = json.loads(line)
+                end = int(record["end"])
+                chunks.append({event: _sums(event, *values) for event, values in record["sums"].items()})
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
                 return [], 0
-            end = record["end"]
-            chunks.append({event: _sums(event, *values) for event, values in record["sums"].items()})
     return (chunks, end) if end <= file_size(metrics) else ([], 0)
 
 
 def _sums(event: str, iteration: int, count: int, fields: dict[str, tuple[float, int]]) -> Sums:
-    """The sums as a line holds them; in earlier versions the parts of a reward stood under their bare names."""
+    """Return the sums as a line holds them; in earlier versions the parts of a reward stood under their bare names."""
+    sums = {str(name): (float(total), int(there)) for name, (total, there) in fields.items()}
     if event == "SelfPlayDone":
         known = MEANS[event]
-        fields = {
-            name if name in known or name.startswith(PART) else PART + name: value for name, value in fields.items()
-        }
-    return Sums(iteration, count, fields)
+        sums = {name if name in known or name.startswith(PART) else PART + name: value for name, value in sums.items()}
+    return Sums(int(iteration), int(count), sums)
 
 
 def file_size(path: Path) -> int:
@@ -126,13 +132,15 @@ def summed(piece: bytes) -> Chunk:
 def iterations_of(piece: bytes) -> Iterator[tuple[int, float]]:
     """Each iteration and its loss, NaN for null; picked by pattern, because JSON takes ten times as long."""
     return (
-        (int(number), math.nan if loss == b"null" else float(loss)) for number, loss in _ITERATION_LINE.findall(piece)
+        (int(iteration), math.nan if loss == b"null" else number(float(loss)))
+        for iteration, loss in _ITERATION_LINE.findall(piece)
     )
 
 
 def chart_records(piece: bytes) -> Iterator[dict[str, Any]]:
     """Evaluations and rounds of self-play; what is not readable is passed over."""
-    return (record for line in _CHART_LINE.findall(piece) if (record := parse(line)))
+    records = (parse(line) for line in _CHART_LINE.findall(piece))
+    return (record for record in records if record and str(record.get("event")) in MEANS)
 
 
 def numbers(record: dict[str, Any]) -> dict[str, float]:
@@ -141,15 +149,18 @@ def numbers(record: dict[str, Any]) -> dict[str, float]:
     if record["event"] == "SelfPlayDone":
         parts = upgraded_round(record)["reward_breakdown"]
         found |= {PART + name: value for name, value in parts.items()} if isinstance(parts, dict) else {}
-    return {name: _number(value) for name, value in found.items()}
+    return {name: number(value) for name, value in found.items()}
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
+    """Return the object on a line; None where there is none that belongs to an iteration."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("iteration"), int) else None
+    if not isinstance(record, dict) or not isinstance(iteration := record.get("iteration"), int):
+        return None
+    return record if 0 <= iteration <= LARGEST else None
 
 
 def blocks(path: Path, start: int = 0) -> Iterator[bytes]:
@@ -168,5 +179,7 @@ def blocks(path: Path, start: int = 0) -> Iterator[bytes]:
                 rest += block
 
 
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+def number(value: Any) -> float:
+    """Return a finite number as it is; NaN for anything else, such as a whole number that no float can hold."""
+    sound = isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return float(value) if sound else math.nan

@@ -8,10 +8,9 @@ Not here: drawing.
 
 from __future__ import annotations
 
-import math
 from array import array
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from runs.digest import (
     CHUNK,
@@ -96,7 +95,7 @@ def _of_log(metrics: Path, points: int) -> dict[str, Any]:
 def _mean(values: array[float]) -> float | None:
     """The mean of the finite values. One value stays exactly what it is."""
     there = [value for value in values if value == value]
-    return math.fsum(there) / len(there) if there else None
+    return sum(there) / len(there) if there else None
 
 
 # ---- long ones: its digest ---------------------------------------------------------------------------------------------
@@ -150,9 +149,13 @@ def _parts(rounds: list[Sums]) -> dict[str, list[float | None]]:
 def _samples(path: Path) -> list[dict[str, Any]]:
     lines: dict[int, bytes] = {}
     for block in blocks(path):
-        lines |= {number: line for line in block.splitlines() if (number := iteration_of(line)) is not None}
+        lines |= {at: line for line in block.splitlines() if (at := iteration_of(line)) is not None}
     kept = list(lines.values())
     if len(kept) > MOST_SAMPLES:
         kept = [kept[round(index * (len(kept) - 1) / (MOST_SAMPLES - 1))] for index in range(MOST_SAMPLES)]
     records = (parse(line) for line in kept)
-    return [{key: record[key] for key in ("iteration", "prompt", "text")} for record in records if record]
+    return [{key: record[key] for key in ("iteration", "prompt", "text")} for record in records if _is_sample(record)]
+
+
+def _is_sample(record: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
+    return record is not None and all(isinstance(record.get(key), str) for key in ("prompt", "text"))

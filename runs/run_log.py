@@ -4,13 +4,12 @@
                        metrics.digest.jsonl    sums over it, which it can be made from again (digest.py)
                        samples.jsonl           SampleWritten
                        rollouts.jsonl          SelfPlayDone with all its rollouts; the newest 50 MB
-                       run.json                what the last run was asked for and came to
 
 Particular: lines are only ever appended, and each is handed to the system whole, so a killed process loses nothing it
 had told and leaves at most one torn line, which readers pass over and the next writer cuts off. Non-finite numbers
 become null. `rollouts` and `truncate_after` read from the end and never the whole file.
 
-Not here: which events there are (events), reading them back for the charts (history.py).
+Not here: which events there are (events), reading them back for the charts (history.py), run.json (run_record.py).
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -26,15 +26,15 @@ from typing import Any, BinaryIO, Self
 
 from events import Event, IterationDone, SampleWritten, SelfPlayDone, StageBegun, to_json, upgraded_round
 from runs.digest import CHUNK, file_size, parse, pieces, to_line
-from workspace import TEMPORARY_PREFIX, Workspace, disk_errors, read_json, replace_atomic, sync, write_json
+from workspace import Workspace, disk_errors, replace_atomic
 
-METRICS, SAMPLES, ROLLOUTS, RUN = "metrics.jsonl", "samples.jsonl", "rollouts.jsonl", "run.json"
+METRICS, SAMPLES, ROLLOUTS = "metrics.jsonl", "samples.jsonl", "rollouts.jsonl"
 DIGEST = "metrics.digest.jsonl"
 ROLLOUTS_LIMIT_BYTES = 50_000_000
 
 _BLOCK_BYTES = 1 << 20
-_ITERATION = re.compile(rb'"iteration": (\d+)')
-_ROUND = re.compile(rb'"round": (\d+)')
+_ITERATION = re.compile(rb'"iteration": (\d{1,15})\b')
+_ROUND = re.compile(rb'"round": (\d{1,15})\b')
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -144,12 +144,13 @@ def _write_whole(file: BinaryIO, line: bytes) -> int:
 
 
 def _digested(digest: Path) -> int:
-    """The byte of the log where the digest ends."""
+    """Return the byte of the log where the digest ends; beyond any log where its last line is damaged."""
     if not digest.exists():
         return 0
     with digest.open("rb") as file:
         record = next((record for _, _, line in _lines_backwards(file) if (record := parse(line))), {})
-    return int(record.get("end", 0))
+    end = record.get("end", 0)
+    return end if isinstance(end, int) and end >= 0 else sys.maxsize
 
 
 def _keep_newest(path: Path, size: int) -> None:
@@ -236,36 +237,12 @@ def rollouts(ws: Workspace, name: str, before: int | None = None, limit: int = 5
             if len(found) >= limit:
                 break
             number = _ROUND.search(line)
-            if number and (before is None or int(number[1]) < before) and (record := parse(line)):
+            if (
+                number
+                and (before is None or int(number[1]) < before)
+                and (record := parse(line))
+                and isinstance(record.get("rollouts"), list)
+            ):
                 before = int(number[1])
                 found.append(upgraded_round(record))
     return found
-
-
-# ---- the last run ----------------------------------------------------------------------------------------------------
-
-
-def write_run(ws: Workspace, name: str, record: Mapping[str, Any]) -> None:
-    """Remember what a run was asked for and where it stands, atomically. Raises DiskFull."""
-    folder = ws.checkpoint_folder(name)
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        sync(folder.parent)
-    write_json(folder / RUN, finite(record))
-
-
-def read_run(ws: Workspace, name: str) -> dict[str, Any] | None:
-    """What `write_run` wrote, or None when nothing readable is there."""
-    try:
-        record = read_json(ws.checkpoint_folder(name) / RUN)
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def last_run_name(ws: Workspace) -> str | None:
-    """The model whose run was written last."""
-    if not ws.checkpoints.is_dir():
-        return None
-    runs = [(path.stat().st_mtime_ns, path.parent.name) for path in ws.checkpoints.glob(f"*/{RUN}")]
-    return max(((at, name) for at, name in runs if not name.startswith(TEMPORARY_PREFIX)), default=(0, None))[1]

@@ -48,7 +48,8 @@ from machine.processes import ALONE, Ranks
 from model import Transformer
 from runs import launcher
 from runs.reproducibility import circumstances, differences
-from runs.run_log import RunLog, read_run, truncate_after, write_run
+from runs.run_log import RunLog, truncate_after
+from runs.run_record import next_number, read_run, status_of, write_run
 from selfplay.factory import make_environment
 from store import checkpoint_store, model_store
 from store.checkpoint_store import Checkpoint
@@ -73,8 +74,8 @@ class TrainingPlan:
 
 def can_resume(workspace: Workspace, model: str, books: tuple[str, ...]) -> bool:
     """Whether the last run of a model ended before its time on these books, and a checkpoint of it stands."""
-    record = read_run(workspace, model)
-    unfinished = record is not None and record["state"] != State.DONE and tuple(record["books"]) == books
+    last = status_of(model, read_run(workspace, model))
+    unfinished = last.state is not State.DONE and last.books == books
     return unfinished and bool(checkpoint_store.iterations(workspace, model))
 
 
@@ -84,11 +85,12 @@ def train(workspace: Workspace, plan: TrainingPlan, ranks: Ranks = ALONE) -> Gen
     A plan for more devices than `ranks` has processes starts processes of its own.
     """
     status = TrainingStatus(state=State.RUNNING, model=plan.model, books=plan.books, config=plan.config)
-    started_at = _now()
+    started_at, number = _now(), next_number(workspace)
 
     def record(state: State, error: AZRError | None = None) -> None:
         told = None if error is None else {"code": error.code, "parameters": error.parameters, "field": error.field}
-        write_run(workspace, plan.model, _record(dataclasses.replace(status, state=state, error=told), started_at))
+        values = _record(dataclasses.replace(status, state=state, error=told), started_at)
+        write_run(workspace, plan.model, values | {"number": number})
 
     record(State.RUNNING)
     forget_peak_bytes()

@@ -40,6 +40,7 @@ NOTICES = {  # code -> the values that come with it
     "self_play_resumed": set(),
     "micro_batch_halved": {"batch_size"},
     "checkpoint_corrupt": {"iteration"},
+    "record_unreadable": {"model", "fields"},
     "early_stopped": {"best_iteration", "evaluations"},
     "vocab_smaller": {"tokens", "vocab_size"},
 }

@@ -24,7 +24,7 @@ from errors import (
     UnsupportedFormat,
 )
 from events import IterationDone, State
-from runs.run_log import read_run, write_run
+from runs.run_record import read_run, write_run
 from store import checkpoint_store, model_store
 from tests.training_kit import BOOK, MODEL, QUIET, SELF_PLAY, SHAPE, changed, plan
 from workspace import Workspace

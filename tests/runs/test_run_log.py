@@ -34,6 +34,7 @@ from events import (
 from runs import history, run_log
 from runs.run_log import RunLog
 from tests.store.store_kit import NAME
+from web import answers
 from workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -410,28 +411,53 @@ def test_lines_backwards_are_lines_forwards(tmp_path_factory, whole: list[bytes]
     assert all(content[start:end] == line for start, end, line in found)
 
 
-# ---- the last run ----------------------------------------------------------------------------------------------------
+# ---- lines that nobody wrote ---------------------------------------------------------------------------------------------
+
+HUGE = b"9" * 5000
+ODD_LINES = [
+    b"null", b"[]", b"{}", b"\xff\xfe\x00", b"[" * 100_000, b'{"iteration": 1}', b'{"iteration": "x"}',
+    b'{"event": "IterationDone"}', b'{"event": "IterationDone", "iteration": 1, "loss": "x"}',
+    b'{"event": "IterationDone", "iteration": ' + HUGE + b', "loss": 1.0}',
+    b'{"event": "IterationDone", "iteration": 1, "loss": 1e999, "x": 1}',
+    b'{"event": "Evaluated"}', b'{"event": "Evaluated", "iteration": 1, "val_loss": [], "bits_per_byte": {}}',
+    b'{"event": "Evaluated", "iteration": 1, "val_loss": ' + b"9" * 400 + b"}",
+    b'{"event": "Evaluated", "iteration": ' + HUGE + b"}", b'{"event": "Evaluated", "iteration": 1, "event": []}',
+    b'{"event": "SelfPlayDone", "iteration": 1, "round": ' + HUGE + b', "rollouts": []}',
+    b'{"event": "SelfPlayDone", "iteration": 1, "round": 1}', b'{"event": "SelfPlayDone", "iteration": 1, "round": 1, "rollouts": [1]}', b'{"event": "SampleWritten", "iteration": 1}',
+    b'{"event": "SampleWritten", "iteration": 1, "prompt": null, "text": 5}',
+    b'{"iteration": 100, "end": "x", "sums": []}', b'{"iteration": 100, "end": 1e999, "sums": {}}',
+]  # fmt: skip
 
 
-def test_the_run_is_remembered(ws: Workspace) -> None:
-    assert run_log.read_run(ws, NAME) is None and run_log.last_run_name(ws) is None
-    run_log.write_run(ws, NAME, {"state": "running", "loss": math.nan, "books": ("Война и мир",)})
-    assert run_log.read_run(ws, NAME) == {"state": "running", "loss": None, "books": ["Война и мир"]}
-    assert run_log.last_run_name(ws) == NAME
+@pytest.mark.parametrize("odd", ODD_LINES, ids=range(len(ODD_LINES)))
+@pytest.mark.parametrize("points", [10, 1000])
+def test_an_odd_line_in_any_log_is_passed_over(ws: Workspace, odd: bytes, points: int) -> None:
+    told = [iteration_done(number) for number in range(1, 1201)]
+    tell(ws, *told, evaluated(1200), SampleWritten(1200, "Море", " шумело"), self_play(1200, 1))
+    for name in (run_log.METRICS, run_log.SAMPLES, run_log.ROLLOUTS, run_log.DIGEST):
+        path = ws.checkpoint_folder(NAME) / name
+        path.write_bytes(odd + b"\n" + path.read_bytes() + odd + b"\n")
+    found = history.history(ws, NAME, points)
+    answer = json.loads(answers.to_json(found))
+    assert answer["iterations"][-1] in (1, 1200) and 4.0 in answer["loss"]
+    assert answer["evaluations"]["val_loss"][-1] in (5.0, None) or 5.0 in answer["evaluations"]["val_loss"]
+    assert answer["samples"][-1] == {"iteration": 1200, "prompt": "Море", "text": " шумело"}
+    assert [round_["round"] for round_ in run_log.rollouts(ws, NAME)] == [1]
+    tell(ws, iteration_done(1201), *(iteration_done(number) for number in range(1202, 1402)))
+    assert json.loads(answers.to_json(history.history(ws, NAME, points)))["iterations"][-1] == 1401
+    run_log.truncate_after(ws, NAME, 1300)
 
 
-def test_the_last_run_is_the_one_written_last(ws: Workspace) -> None:
-    for name in ("b", "a", "b", "c", "a"):
-        run_log.write_run(ws, name, {"state": "running"})
-        time.sleep(0.01)
-        assert run_log.last_run_name(ws) == name
-
-
-def test_a_broken_run_file_is_no_run(ws: Workspace) -> None:
-    run_log.write_run(ws, NAME, {})
-    for content in (b"", b"\xff\xfe", b"[1]", b'{"state": "run'):
-        (ws.checkpoint_folder(NAME) / "run.json").write_bytes(content)
-        assert run_log.read_run(ws, NAME) is None
+def test_losses_are_found_in_whatever_order_the_fields_stand(ws: Workspace) -> None:
+    path = ws.checkpoint_folder(NAME) / run_log.METRICS
+    path.parent.mkdir(parents=True)
+    record = run_log.to_json(iteration_done(7, loss=3.5))
+    names = [name for name in record if name != "event"]
+    orders = [names, names[::-1], names[2:] + names[:2]]
+    lines = [json.dumps({name: record[name] for name in ("event", *order)}) + "\n" for order in orders]
+    path.write_text("".join(lines), encoding="utf-8")
+    found = history.history(ws, NAME)
+    assert (found["iterations"], found["loss"]) == ([7, 7, 7], [3.5, 3.5, 3.5])
 
 
 def test_the_log_needs_no_torch() -> None:

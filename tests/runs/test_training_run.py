@@ -25,7 +25,7 @@ from events import (
     StageBegun,
 )
 from learning.learner import Learner
-from runs.run_log import read_run
+from runs.run_record import read_run
 from store import checkpoint_store, model_store
 from store.checkpoint_store import Checkpoint
 from tests.training_kit import BOOK, MODEL, OTHER_BOOK, SELF_PLAY, SHAPE, TEXT, TRAINING, fill, plan, same

@@ -13,7 +13,7 @@ import pytest
 
 from errors import DiskFull
 from events import CheckpointSaved, Rollout, SelfPlayDone
-from runs import run_log
+from runs import run_log, run_record
 from store import checkpoint_store, model_store, tensor_file
 from tests.store.faults import Faults, survive
 from tests.store.store_kit import (
@@ -103,9 +103,9 @@ def test_deleting_checkpoints_leaves_all_or_none(memory_folder: Path) -> None:
 
 def test_run_json_is_old_or_new(memory_folder: Path) -> None:
     def write(iteration: int):  # type: ignore[no-untyped-def]
-        return lambda ws: run_log.write_run(ws, NAME, {"state": "running", "iteration": iteration})
+        return lambda ws: run_record.write_run(ws, NAME, {"state": "running", "iteration": iteration})
 
-    assert survive(memory_folder, write(1), write(2), lambda ws: run_log.read_run(ws, NAME)) >= 18
+    assert survive(memory_folder, write(1), write(2), lambda ws: run_record.read_run(ws, NAME)) >= 18
 
 
 def test_a_log_that_drops_old_rounds_is_old_or_new(memory_folder: Path) -> None:
