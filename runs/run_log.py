@@ -237,12 +237,9 @@ def rollouts(ws: Workspace, name: str, before: int | None = None, limit: int = 5
             if len(found) >= limit:
                 break
             number = _ROUND.search(line)
-            if (
-                number
-                and (before is None or int(number[1]) < before)
-                and (record := parse(line))
-                and isinstance(record.get("rollouts"), list)
-            ):
+            if number is None or (before is not None and int(number[1]) >= before):
+                continue
+            if (record := parse(line)) and isinstance(record.get("rollouts"), list):
                 before = int(number[1])
                 found.append(upgraded_round(record))
     return found

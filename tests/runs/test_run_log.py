@@ -442,7 +442,7 @@ def test_an_odd_line_in_any_log_is_passed_over(ws: Workspace, odd: bytes, points
     assert answer["iterations"][-1] in (1, 1200) and 4.0 in answer["loss"]
     assert answer["evaluations"]["val_loss"][-1] in (5.0, None) or 5.0 in answer["evaluations"]["val_loss"]
     assert answer["samples"][-1] == {"iteration": 1200, "prompt": "Море", "text": " шумело"}
-    assert [round_["round"] for round_ in run_log.rollouts(ws, NAME)] == [1]
+    assert {round_["round"] for round_ in run_log.rollouts(ws, NAME)} == {1}
     tell(ws, iteration_done(1201), *(iteration_done(number) for number in range(1202, 1402)))
     assert json.loads(answers.to_json(history.history(ws, NAME, points)))["iterations"][-1] == 1401
     run_log.truncate_after(ws, NAME, 1300)
