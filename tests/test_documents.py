@@ -124,6 +124,58 @@ def test_both_readmes_show_the_same_commands():
         )
 
 
+# ---- English and Russian ---------------------------------------------------------------------------------------------
+
+TWINS = [(path, ROOT / "docs/ru" / path.name) for path in sorted((ROOT / "docs/en").glob("*.md"))]
+TWINS.append((ROOT / "docs/architecture.md", ROOT / "docs/ru/architecture.md"))
+each_twin = pytest.mark.parametrize(("english", "russian"), TWINS, ids=lambda path: path.stem)
+
+
+def test_every_document_has_a_russian_twin():
+    assert sorted(path.name for path in (ROOT / "docs/ru").glob("*.md")) == sorted(path.name for path, _ in TWINS)
+
+
+@each_twin
+def test_twins_have_the_same_headings_and_commands(english, russian):
+    def levels(path):
+        return re.findall(r"^(#+) ", text_of(path), re.MULTILINE)
+
+    def commands(path):
+        return sorted(re.findall(r"python -m benchmarks\.\w+", text_of(path).replace("-m\n", "-m ")))
+
+    assert levels(russian) == levels(english)
+    assert commands(russian) == commands(english)
+
+
+@each_twin
+def test_twins_have_the_same_figures_in_their_tables(english, russian):
+    if english.name == "architecture.md":
+        pytest.skip("the table of files stands in one language only")
+    assert figures(text_of(russian), "ru") == figures(text_of(english), "en")
+
+
+def figures(text: str, language: str) -> list[list[str]]:
+    """Return the numbers of each table row, in order of size, without the language's separators."""
+    rows = [re.sub(r"`[^`]*`", "", line) for line in text.splitlines() if line.startswith("|")]
+    if language == "ru":
+        rows = [re.sub(r"(?<=\d) (?=\d{3}\b)", "", row).replace(",", ".") for row in rows]
+    else:
+        rows = [re.sub(r"(?<=\d),(?=\d{3}\b)", "", row) for row in rows]
+    return [sorted(re.findall(r"\d+(?:\.\d+)?", row)) for row in rows]
+
+
+def test_figures_that_differ_are_noticed():
+    assert figures("| 1 000 | 2,5 % |", "ru") == figures("| 1,000 | 2.5% |", "en")
+    assert figures("| 1 000 | 2,6 % |", "ru") != figures("| 1,000 | 2.5% |", "en")
+
+
+def test_russian_table_of_rooms_is_the_english_one():
+    def rooms(path):
+        return sorted(re.findall(r"^\| (\d+) \| `(\w+)` \|", text_of(path), re.MULTILINE))
+
+    assert rooms(ROOT / "docs/ru/architecture.md") == rooms(ROOT / "docs/architecture.md")
+
+
 # ---- the job by curl -------------------------------------------------------------------------------------------------
 
 
@@ -180,8 +232,9 @@ def assert_answer(line: str, output: str) -> None:
 
 
 def assert_formats_are_documented(workspace: Path) -> None:
-    """docs/en/formats.md names every file of the three folders."""
+    """docs/*/formats.md name every file of the three folders."""
     text = text_of(ROOT / "docs/en/formats.md")
+    russian = text_of(ROOT / "docs/ru/formats.md")
     files = [
         path.relative_to(workspace) for path in workspace.rglob("*") if path.is_file() and path.parent != workspace
     ]
@@ -190,6 +243,7 @@ def assert_formats_are_documented(workspace: Path) -> None:
         known = file.name if file.parts[0] != "books" or file.name.startswith(".") else f"<name>{file.suffix}"
         named = re.sub(r"step-\d+(-\d+)?", "step-00001000", "/".join([*file.parts[2:-1], known]))
         assert f"`{named}`" in text, f"{file} is not described as `{named}`"
+        assert f"`{named}`" in russian, f"{file} is not described in Russian as `{named}`"
 
 
 @pytest.mark.slow
