@@ -30,6 +30,7 @@ from typing import Any
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.slow  # most tests start Python several times
 posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and exec as on POSIX")
 
 FAKE_VENV = """
@@ -468,7 +469,6 @@ def test_venv_is_made_anew_after_pip_broke_off_half_way(project: Project) -> Non
     assert not list((project.folder / ".venv").rglob("half"))
 
 
-@pytest.mark.slow
 @posix_only
 def test_killed_set_up_is_repaired_once_its_pip_is_gone(project: Project) -> None:
     project.pip_does(f"{HALF_DONE}; print('half done', flush=True); time.sleep(1); (folder / 'ended').touch()")
@@ -519,7 +519,6 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.slow
 @posix_only
 def test_ctrl_c_ends_pip_and_start_without_a_traceback(project: Project) -> None:
     project.pip_does(SLOW_TO_STOP)

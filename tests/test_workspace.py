@@ -47,6 +47,7 @@ def ws(tmp_path: Path) -> Workspace:
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(st.text(max_size=80) | NAUGHTY)
 @example("..")
 @example("../../etc/passwd")

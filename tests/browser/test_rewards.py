@@ -34,9 +34,7 @@ def played(server: Any) -> None:
 
 
 @pytest.mark.usefixtures("played")
-@pytest.mark.parametrize(
-    ("locale", "names"), [("ru-RU", ["Разнообразие", "Длина"]), ("en-US", ["Variety", "Length"])]
-)
+@pytest.mark.parametrize(("locale", "names"), [("ru-RU", ["Разнообразие", "Длина"]), ("en-US", ["Variety", "Length"])])
 def test_reward_is_drawn_with_the_parts_of_its_environment(visit: Any, locale: str, names: list[str]) -> None:
     page = visit(locale=locale).open(f"/training?model={MODEL}")
     labels = page.locator("[data-chart=reward] .u-legend .u-label")

@@ -164,6 +164,7 @@ except OutOfMemory as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to RLIMIT_AS")
 @pytest.mark.parametrize("megabytes", [20, 60, 150])
 def test_training_that_really_runs_out_of_memory_shrinks_its_batches_or_names_the_lack(megabytes: int) -> None:

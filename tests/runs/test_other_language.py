@@ -75,6 +75,7 @@ def test_training_goes_on_with_a_book_in_another_language(tmp_path: Path, archit
     assert published == [350, 400]  # never at 300, before the first step
 
 
+@pytest.mark.slow
 def test_rate_that_is_far_too_high_is_caught_in_another_language_too(tmp_path: Path) -> None:
     workspace = _workspace(tmp_path, "llama")
     _train(workspace, RUSSIAN, iterations=120)
@@ -84,6 +85,7 @@ def test_rate_that_is_far_too_high_is_caught_in_another_language_too(tmp_path: P
     assert {"spike_skipped", "went_back"} <= _codes(told)
 
 
+@pytest.mark.slow
 def test_run_that_takes_no_step_publishes_nothing_and_names_no_book(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

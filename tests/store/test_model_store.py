@@ -245,6 +245,7 @@ def test_a_loaded_model_keeps_no_file_mapped_or_open(trained: Workspace) -> None
         assert file.keys() and held()
 
 
+@pytest.mark.slow
 def test_readers_during_publishing_see_weights_with_their_own_summary(trained: Workspace) -> None:
     """Publish i has every norm weight equal to i; whoever reads meanwhile must find the same i in the summary."""
     stop, mixed = threading.Event(), []

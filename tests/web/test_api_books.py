@@ -164,6 +164,7 @@ def test_books_are_listed_and_deleted(
     assert_error(client.delete("/books/a"), 404, "book_not_found")
 
 
+@pytest.mark.slow
 def test_book_in_training_is_neither_deleted_nor_reread(
     client: TestClient, trained: str, make_book: Callable[[str], Any]
 ) -> None:

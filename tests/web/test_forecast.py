@@ -146,6 +146,7 @@ def test_book_that_is_too_short_is_refused_alike_before_anything_begins(
     assert expect(client.get(f"/models/{MODEL}"), 200)["tokenizer_size"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ready")
 def test_forecast_and_training_agree_on_a_book_that_is_just_long_enough(
     client: TestClient, make_book: Callable[..., Any]

@@ -176,6 +176,7 @@ def test_second_server_on_a_workspace_names_the_first(shared: Shared) -> None:
     assert shared.process.call("GET", "/healthz") == (200, {"status": "ok"})
 
 
+@pytest.mark.slow
 @posix
 def test_browser_opens_at_the_start_and_again_when_it_is_already_running(shared: Shared) -> None:
     wait_for_text(shared.opened, f"{shared.address}\n")
