@@ -26,8 +26,7 @@ from torch import Tensor
 
 from config import SamplingConfig, TrainConfig
 from corpus.dataset import Sequences, TokenDataset, evaluation_batches
-from engine.stream import stream
-from engine.text import prompt_ids, text_pieces
+from engine.text import write
 from errors import Diverged, NumbersOutOfRange, OutOfMemory
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, Stage, StageBegun
 from learning.average import Average
@@ -371,13 +370,9 @@ class AZRTrainer:
     def sample(self) -> str:
         """A short continuation of the person's prompt; the same seed each time, so that samples can be compared."""
         sampling = SamplingConfig(max_new_tokens=SAMPLE_TOKENS, seed=self.config.seed)
-        model, tokenizer = self.average.model, self.tokenizer
-        tokens = stream(
-            model, prompt_ids(tokenizer, self.config.sample_prompt), sampling, tokenizer.size, tokenizer.end_of_text
-        )
-        text = "".join(piece.text for piece in text_pieces(tokens, tokenizer, sampling))
+        *_, last = write(self.average.model, self.tokenizer, self.config.sample_prompt, sampling)
         self._sampled_at = time.perf_counter()
-        return text
+        return last.completion
 
     def _memorising(self) -> list[Event]:
         """Tell once when the held-out loss has not fallen for some evaluations: what is learned now is the book's wording."""

@@ -207,6 +207,13 @@ class Overloaded(AZRError):
     status = 503
 
 
+class ReaderStalled(AZRError):
+    """Nobody took the text for `seconds`; the generation was stopped so that others can run."""
+
+    code = "reader_stalled"
+    status = 408
+
+
 class DiskFull(AZRError):
     """The disk that holds `path` has no room left, or reports an error."""
 

@@ -1,1 +1,1 @@
-"""Writing text: the one place where tokens are chosen."""
+"""Text generation: the one place where tokens are chosen."""

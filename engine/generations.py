@@ -1,8 +1,10 @@
-"""Texts being written for people who wait: a few threads, a short queue, and a bounded stretch of text ahead of the reader.
+"""Run generations for people who wait: a few threads, a short queue, and a limit to how long a reader may hold a thread.
 
 A generation is a plain iterator of pieces that blocks; it runs in one of `running` threads, and at most `waiting` more wait
-for one. Its pieces cross to the event loop with room for ROOM of them: a slow reader slows its own generation and nobody
-else's. A reader that goes away (its async iterator is closed or cancelled) stops the generation at the next piece.
+for one. Its pieces cross to the event loop through a buffer for ROOM of them, so a slow reader slows its own generation.
+A reader that lets its writer wait for longer than `patience_seconds` in all loses its place: the generation ends with
+ReaderStalled, which the reader finds behind what is buffered. A reader that goes away (its async iterator is closed or
+cancelled) stops the generation at the next piece.
 """
 
 from __future__ import annotations
@@ -10,36 +12,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
-from errors import Overloaded
+from errors import Overloaded, ReaderStalled
 
 T = TypeVar("T")
 ROOM = 64
 RETRY_AFTER_SECONDS = 5
+PATIENCE_SECONDS = 10.0
 
 
 class Generations:
     """Admits generations. `close` ends those that run and refuses the rest."""
 
-    def __init__(self, running: int = 2, waiting: int = 16) -> None:
+    def __init__(self, running: int = 2, waiting: int = 16, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._threads = ThreadPoolExecutor(running, thread_name_prefix="generation")
         self._limit = running + waiting
+        self._patience_seconds = patience_seconds
         self._lock = threading.Lock()
         self._admitted: set[_Generation[Any]] = set()
         self._closed = False
 
     @property
     def admitted(self) -> int:
-        """How many run or wait."""
+        """The number of generations that run or wait."""
         with self._lock:
             return len(self._admitted)
 
     async def run(self, start: Callable[[], Generator[T, None, None]]) -> AsyncGenerator[T, None]:
-        """The pieces of `start()`, which is called in a thread. Raises Overloaded, and whatever the generation raises."""
-        generation = _Generation(start, asyncio.get_running_loop())
+        """Yield the pieces of `start()`, which is called in a thread.
+
+        Raises Overloaded, ReaderStalled, and whatever the generation raises.
+        """
+        generation = _Generation(start, asyncio.get_running_loop(), self._patience_seconds)
         with self._lock:
             if self._closed or len(self._admitted) >= self._limit:
                 raise Overloaded(seconds=RETRY_AFTER_SECONDS)
@@ -52,6 +60,7 @@ class Generations:
             generation.stop()
 
     def close(self) -> None:
+        """Stop what runs, at its next piece, and refuse what comes."""
         with self._lock:
             self._closed = True
             for generation in self._admitted:
@@ -69,14 +78,18 @@ class Generations:
 class _Generation(Generic[T]):
     """One text: written in a thread by `write`, read in the event loop by `next`."""
 
-    def __init__(self, start: Callable[[], Generator[T, None, None]], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, start: Callable[[], Generator[T, None, None]], loop: asyncio.AbstractEventLoop, patience_seconds: float
+    ) -> None:
         self._start = start
         self._loop = loop
+        self._patience_seconds, self._patience_left = patience_seconds, patience_seconds
         self._stopped = threading.Event()
         self._room = threading.Semaphore(ROOM)
         self._pieces: asyncio.Queue[T | BaseException | None] = asyncio.Queue()  # None is the end
 
     async def next(self) -> T | None:
+        """Return the next piece, or None at the end. Raises what the generation raised."""
         piece = await self._pieces.get()
         self._room.release()
         if isinstance(piece, BaseException):
@@ -84,25 +97,35 @@ class _Generation(Generic[T]):
         return piece
 
     def stop(self) -> None:
-        """Nobody reads any more: free a writer that waits for room, and let it end at its next piece."""
+        """Free a writer that waits for a reader who has gone, and let it end at its next piece."""
         self._stopped.set()
         self._room.release()
 
     def write(self) -> None:
+        """Write the whole text. Raises nothing: the reader gets every error."""
         try:
             if not self._stopped.is_set():
                 with contextlib.closing(self._start()) as pieces:
                     self._write_pieces(pieces)
             self._hand_over(None)
-        except BaseException as error:  # the reader raises it
+        except BaseException as error:
             self._hand_over(error)
 
     def _write_pieces(self, pieces: Generator[T, None, None]) -> None:
         for piece in pieces:
-            self._room.acquire()
+            self._wait_for_room()
             if self._stopped.is_set():
                 return
             self._hand_over(piece)
+
+    def _wait_for_room(self) -> None:
+        """Wait for the reader, for as long as is left of its patience. Raises ReaderStalled."""
+        if self._room.acquire(blocking=False):
+            return
+        began_at = time.monotonic()
+        if not self._room.acquire(timeout=self._patience_left):
+            raise ReaderStalled(seconds=self._patience_seconds)
+        self._patience_left = max(0.0, self._patience_left - (time.monotonic() - began_at))
 
     def _hand_over(self, piece: T | BaseException | None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the server went down

@@ -1,5 +1,5 @@
-"""Whole batches of continuations for self-play, sampled from the untouched softmax (temperature 1), which is what the policy
-gradient differentiates.
+"""Sample whole batches of continuations for self-play, from the untouched softmax (temperature 1): that is the distribution
+which the policy gradient differentiates.
 
 Shapes: B rows, T tokens, V vocab_size, C d_model.
 """
@@ -39,8 +39,8 @@ def write_rollouts(
 ) -> Rollouts:
     """Sample a continuation of each prompt at temperature 1 from the whole softmax over the first `size` ids.
 
-    Prompts longer than the window allows keep their end. Runs under the caller's autocast. `part` (first, total) tells that
-    these are the rows from `first` on of `total`: each row draws what it would draw among all of them.
+    Prompts longer than the window allows keep their end. Runs under the caller's autocast. `part` (first, total) says
+    that these are the rows from `first` on of `total`, so that each row draws what it would draw among all of them.
     """
     first, total = part or (0, len(prompts))
     device = model.lm_head.weight.device
@@ -82,7 +82,7 @@ def write_rollouts(
 
 
 def _completion(row: list[int], end_of_text: int) -> list[int]:
-    """What was sampled, up to and including the first end-of-text."""
+    """Return what was sampled, up to and including the first end-of-text."""
     return row[: row.index(end_of_text) + 1] if end_of_text in row else row
 
 

@@ -1,4 +1,4 @@
-"""Choosing one token: the person's sampling parameters applied to logits, and a draw by inversion for whole batches.
+"""Choose a token: apply the person's sampling parameters to logits, and draw for whole batches by inversion.
 
 Shapes: B rows, V vocab_size.
 """
@@ -14,9 +14,9 @@ LEAST = 1e-30  # a smaller temperature or top_p would be 0 in float32
 
 
 def filter_logits(logits: Tensor, sampling: SamplingConfig, seen: Tensor) -> Tensor:
-    """The logits (V,) that are drawn from: penalty, temperature, top-k, top-p (Holtzman et al. 2020), min-p (Nguyen et al. 2024).
+    """Apply penalty, temperature, top-k, top-p (Holtzman et al. 2020) and min-p (Nguyen et al. 2024) to logits (V,).
 
-    `seen` (n,) are the ids of the context. What is ruled out becomes -inf; the likeliest token always stays.
+    `seen` (n,) are the ids of the context. Returns logits (V,): ids that are ruled out become -inf, the likeliest always stays.
     """
     logits = logits.float().clone()
     if sampling.repetition_penalty != 1.0 and len(seen):  # Keskar et al. 2019, section 4.1
@@ -40,9 +40,9 @@ def filter_logits(logits: Tensor, sampling: SamplingConfig, seen: Tensor) -> Ten
 
 
 def draw(p: Tensor, chance: Tensor) -> Tensor:
-    """One id for each row of probabilities (B, V), by inversion: one random number a row, where torch.multinomial takes V.
+    """Draw one id for each row of probabilities (B, V), by inversion: one random number a row, where torch.multinomial takes V.
 
-    `chance` (B, 1), float64, is uniform on [0, 1). An id of probability 0 is never drawn.
+    Returns ids (B,). `chance` (B, 1), float64, is uniform on [0, 1). An id of probability 0 is never drawn.
     """
     reached = p.double().cumsum(-1)  # (B, V)
     return torch.searchsorted(reached, chance * reached[:, -1:], right=True)[:, 0].clamp_max(p.shape[1] - 1)

@@ -1,7 +1,7 @@
-"""One text, token by token: a key-value cache, and the person's sampling parameters.
+"""Generate one text token by token, with a key-value cache and the person's sampling parameters.
 
 Ids the tokenizer does not know (a small book may yield fewer than vocab_size) are never generated. When the context is full,
-the later half of it is read again and writing goes on.
+its later half is read again and generation goes on.
 
 Not here: text out of tokens (text.py), where models come from, HTTP. Shapes: V vocab_size.
 """
@@ -20,8 +20,14 @@ from engine.sampling import filter_logits
 from model import KVCache, Transformer
 
 
+class NonFiniteLogits(ArithmeticError):
+    """The model computes NaN or infinity: its weights are damaged."""
+
+
 @dataclass(frozen=True)
 class Token:
+    """A generated token."""
+
     id: int
     logprob: float  # natural log, under the distribution it was drawn from
 
@@ -29,12 +35,17 @@ class Token:
 def stream(
     model: Transformer, prompt: list[int], sampling: SamplingConfig, size: int, end_of_text: int
 ) -> Iterator[Token]:
-    """Tokens after `prompt` (at least one id), up to `max_new_tokens` or end of text, which is yielded as the last one."""
+    """Yield the tokens after `prompt` (at least one id), up to `max_new_tokens` or end of text, which is the last one then.
+
+    Chooses among the first `size` ids. Raises NonFiniteLogits.
+    """
     window = model.config.max_seq_len
     generator = torch.Generator().manual_seed(secrets.randbits(32) if sampling.seed is None else sampling.seed)
     context = list(prompt[-window:])
     logits, cache = _read(model, context)
     for _ in range(sampling.max_new_tokens):
+        if not bool(torch.isfinite(logits).all()):
+            raise NonFiniteLogits
         filtered = filter_logits(logits[:size], sampling, torch.tensor(context))
         logprobs = filtered.log_softmax(-1)
         token = int(torch.multinomial(logprobs.exp(), 1, generator=generator))

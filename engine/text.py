@@ -1,43 +1,102 @@
-"""Text out of tokens: it never splits a character, and it ends at the person's stop strings."""
+"""Assemble text from tokens. This is the one place where it is done: web, command line and trainer all read `Piece`s.
+
+Text never splits a character, and it ends at the person's stop strings.
+"""
 
 from __future__ import annotations
 
 import codecs
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 from config import SamplingConfig
-from engine.stream import Token
+from engine.stream import Token, stream
+from model import Transformer
 from tokenizer import Tokenizer
+
+
+class FinishReason(StrEnum):
+    LENGTH = "length"  # max_new_tokens were written
+    STOP = "stop"  # one of the person's stop strings came up
+    EOS = "eos"  # the model ended its text
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Some more text. The last piece carries the reason for the end: "length", "stop" or "eos"."""
+    """A further piece of a text. The last one has a finish reason and carries the whole completion."""
 
     text: str
     tokens: int  # generated so far
-    finish_reason: str | None = None
+    tokens_per_second: float | None = None  # since the first token; None until a second one is there
+    new_tokens: tuple[Token, ...] = ()  # generated since the piece before, with their logprobs
+    completion: str = ""
+    finish_reason: FinishReason | None = None
+
+
+def write(model: Transformer, tokenizer: Tokenizer, prompt: str, sampling: SamplingConfig) -> Iterator[Piece]:
+    """Write on from a prompt. Raises NonFiniteLogits."""
+    tokens = stream(model, prompt_ids(tokenizer, prompt), sampling, tokenizer.size, tokenizer.end_of_text)
+    return text_pieces(tokens, tokenizer, sampling)
 
 
 def text_pieces(tokens: Iterator[Token], tokenizer: Tokenizer, sampling: SamplingConfig) -> Iterator[Piece]:
-    """Turn tokens into text as they come. A character or a possible stop string is held back until it is whole;
-    bytes that make no character (a model in its first minutes writes such) are left out."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="ignore")
-    held, count, reason = "", 0, "length"
+    """Turn tokens into text as they come.
+
+    A character or a possible stop string is held back until it is complete. Bytes that make no character (a model in its
+    first minutes writes such) are left out.
+    """
+    text = _Text(tokenizer, sampling.stop)
     for token in tokens:
         if token.id == tokenizer.end_of_text:
-            reason = "eos"
-            break
-        count += 1
-        held += decoder.decode(tokenizer.token_bytes(token.id))
-        if (found := _first_stop(held, sampling.stop)) is not None:
-            yield Piece(held[:found], count, "stop")
+            yield text.last(text.held_back(), FinishReason.EOS, (token,))
             return
-        ready = len(held) - _possible_stop(held, sampling.stop)
-        yield Piece(held[:ready], count)
-        held = held[ready:]
-    yield Piece(held + decoder.decode(b"", final=True), count, reason)
+        ready, stopped = text.add(token)
+        if stopped:
+            yield text.last(ready, FinishReason.STOP, (token,))
+            return
+        yield text.piece(ready, (token,))
+    yield text.last(text.held_back(), FinishReason.LENGTH, ())
+
+
+class _Text:
+    """The text so far: what is held back, what was given out, and how fast it comes."""
+
+    def __init__(self, tokenizer: Tokenizer, stops: tuple[str, ...]) -> None:
+        self._tokenizer, self._stops = tokenizer, stops
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="ignore")
+        self._held = ""
+        self._given: list[str] = []
+        self._tokens = 0
+        self._started_at = 0.0  # perf_counter at the first token: reading the prompt is not writing
+
+    def add(self, token: Token) -> tuple[str, bool]:
+        """Return the text that is ready with this token, and whether a stop string ended it."""
+        self._tokens += 1
+        if self._tokens == 1:
+            self._started_at = time.perf_counter()
+        self._held += self._decoder.decode(self._tokenizer.token_bytes(token.id))
+        if (found := _first_stop(self._held, self._stops)) is not None:
+            return self._held[:found], True
+        ready = len(self._held) - _possible_stop(self._held, self._stops)
+        text, self._held = self._held[:ready], self._held[ready:]
+        return text, False
+
+    def held_back(self) -> str:
+        return self._held + self._decoder.decode(b"", final=True)
+
+    def piece(self, text: str, new: tuple[Token, ...]) -> Piece:
+        self._given.append(text)
+        return Piece(text, self._tokens, self._tokens_per_second(), new)
+
+    def last(self, text: str, reason: FinishReason, new: tuple[Token, ...]) -> Piece:
+        completion = "".join([*self._given, text])
+        return Piece(text, self._tokens, self._tokens_per_second(), new, completion, reason)
+
+    def _tokens_per_second(self) -> float | None:
+        seconds = time.perf_counter() - self._started_at
+        return (self._tokens - 1) / seconds if self._tokens > 1 and seconds > 0 else None
 
 
 def _first_stop(text: str, stops: tuple[str, ...]) -> int | None:
@@ -46,7 +105,7 @@ def _first_stop(text: str, stops: tuple[str, ...]) -> int | None:
 
 
 def _possible_stop(text: str, stops: tuple[str, ...]) -> int:
-    """How many last characters of `text` could be the beginning of a stop string."""
+    """Return how many last characters of `text` could be the beginning of a stop string."""
     longest = max((len(stop) for stop in stops), default=1) - 1
     for size in range(min(longest, len(text)), 0, -1):
         if any(stop.startswith(text[-size:]) for stop in stops):
@@ -55,5 +114,5 @@ def _possible_stop(text: str, stops: tuple[str, ...]) -> int:
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """What the model reads: a text starts after an end-of-text, as books do in training."""
+    """Return the ids that the model reads: a text starts after an end-of-text, as books do in training."""
     return [tokenizer.end_of_text, *tokenizer.encode(prompt)]

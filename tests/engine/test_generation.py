@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,8 +13,8 @@ import torch
 from config import SamplingConfig
 from engine.rollouts import write_rollouts
 from engine.sampling import draw, filter_logits
-from engine.stream import Token, stream
-from engine.text import Piece, prompt_ids, text_pieces
+from engine.stream import NonFiniteLogits, Token, stream
+from engine.text import Piece, prompt_ids, text_pieces, write
 from tests.training_kit import SHAPE, changed, make_model, wild
 from tokenizer import Tokenizer
 
@@ -184,6 +186,44 @@ def test_text_tells_why_it_ended_and_how_many_tokens_it_took(tokenizer: Tokenize
     ended, cut = _pieces(tokenizer, "abc", end=True)[-1], _pieces(tokenizer, "abc")[-1]
     assert (ended.finish_reason, ended.tokens) == ("eos", 3)
     assert (cut.finish_reason, cut.tokens) == ("length", 3)
+
+
+def test_last_piece_carries_the_whole_completion_and_no_other_does(tokenizer: Tokenizer) -> None:
+    for stop, end in ((), False), (("машина",), False), ((), True):
+        pieces = _pieces(tokenizer, "Он сказал: стоп машина 😀", *stop, end=end)
+        assert pieces[-1].completion == _text(pieces) != ""
+        assert [piece.completion for piece in pieces[:-1]] == [""] * (len(pieces) - 1)
+
+
+def test_every_generated_token_is_in_one_piece_with_its_logprob(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode("мама мыла раму")
+    for end in (False, True):
+        wanted = list(_tokens(ids + [tokenizer.end_of_text] * end))
+        pieces = text_pieces(iter(wanted), tokenizer, PLAIN)
+        assert [token for piece in pieces for token in piece.new_tokens] == wanted
+
+
+def test_speed_is_counted_from_the_first_token_on(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(100.0, 0.5)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    pieces = list(text_pieces(_tokens(tokenizer.encode("абв")), tokenizer, PLAIN))
+    assert pieces[0].tokens_per_second is None
+    assert pieces[1].tokens_per_second == pytest.approx(1 / 1.0)  # the second token, read twice since the first
+
+
+def test_write_is_stream_and_text_in_one(tokenizer: Tokenizer) -> None:
+    model = wild(make_model())
+    pieces = list(write(model, tokenizer, "мама", PLAIN))
+    tokens = stream(model, prompt_ids(tokenizer, "мама"), PLAIN, tokenizer.size, tokenizer.end_of_text)
+    assert [token for piece in pieces for token in piece.new_tokens] == list(tokens)
+
+
+def test_stream_of_a_model_that_computes_nan_is_refused() -> None:
+    model = wild(make_model())
+    with torch.no_grad():
+        model.norm.weight.fill_(1e38)  # finite, and yet its logits are not
+    with pytest.raises(NonFiniteLogits):
+        next(stream(model, [5], PLAIN, 40, -1))
 
 
 def test_prompt_starts_after_an_end_of_text(tokenizer: Tokenizer) -> None:

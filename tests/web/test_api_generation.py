@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 import workflows
 from engine import generations
 from engine.generations import ROOM, Generations
-from engine.text import Piece
-from errors import AZRError, DiskFull, Overloaded
+from engine.text import FinishReason, Piece
+from errors import AZRError, DiskFull, Overloaded, ReaderStalled
 from tests.web.web_client import MODEL, assert_error, events_of, expect, status_when, train, wait_until_over
 from web.app import create_app
 from workspace import Workspace
@@ -105,6 +105,24 @@ def test_what_is_wrong_before_the_first_token_is_an_ordinary_answer(
     assert_error(client.post("/generate", json={**SHORT, "stream": stream, **change}), status, code, field)
 
 
+@pytest.mark.parametrize("version", ["best", "last"])
+def test_damaged_weights_are_named_with_the_way_out_and_marked_in_the_list(
+    client: TestClient, trained: str, workspace: Workspace, version: str
+) -> None:
+    path = workspace.model_folder(trained) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x55")
+    answer = client.post("/generate", json={**SHORT, "version": version})
+    if version == "last":
+        assert expect(answer, 200)["tokens"] == 12, "the checkpoint is whole"
+        return
+    error = assert_error(answer, 500, "model_damaged")
+    assert "model.safetensors" in error["message"] and "Train it again" in error["message"]
+    (listed,) = expect(client.get("/models"), 200)["models"]
+    assert (listed["name"], listed["damaged"]) == (trained, "model.safetensors")
+    assert_error(client.get("/download_model", params={"model": trained}), 500, "model_damaged")
+    assert "damaged: model.safetensors" in client.get("/library", headers={"Accept-Language": "en"}).text
+
+
 @pytest.mark.usefixtures("trained")
 @pytest.mark.parametrize("prompt", ["", "\x00", "\U0001f600" * 50, "<|endoftext|>", "\r\n\t" * 100, "é\u0301" * 40])
 def test_any_text_can_be_a_prompt(client: TestClient, prompt: str) -> None:
@@ -142,7 +160,7 @@ class Writer:
             while True:
                 time.sleep(0.005)
                 self.pieces += 1
-                yield Piece("слово ", self.pieces, None)
+                yield Piece("слово ", self.pieces)
                 if self.error:
                     raise self.error
         finally:
@@ -211,13 +229,72 @@ def test_slow_reader_holds_its_writer_back_and_leaving_frees_it() -> None:
     pool.close()
 
 
+def test_stalled_readers_lose_their_places_to_others_and_keep_what_is_buffered() -> None:
+    """Two who stop reading fill both threads; the third is served after the patience is over, not after minutes."""
+    stalled, pool = [Writer(), Writer()], Generations(running=2, patience_seconds=0.3)
+
+    def short() -> Generator[Piece, None, None]:
+        yield Piece("x", 1, finish_reason=FinishReason.LENGTH)
+
+    async def stall_twice_and_ask() -> None:
+        held = [pool.run(writer.write) for writer in stalled]
+        for pieces in held:
+            await anext(pieces)
+        began_at = time.monotonic()
+        third = await asyncio.wait_for(anext(pool.run(short)), 10)
+        assert third.text == "x" and time.monotonic() - began_at > 0.3, "the control: they did hold both threads"
+        for writer in stalled:
+            assert await asyncio.to_thread(writer.ended.wait, 5)
+        for pieces in held:
+            texts = []
+            with pytest.raises(ReaderStalled) as caught:
+                async for piece in pieces:
+                    texts.append(piece.text)
+            assert texts == ["слово "] * ROOM, "what was buffered is not lost"
+            assert caught.value.parameters == {"seconds": 0.3}
+
+    asyncio.run(stall_twice_and_ask())
+    pool.close()
+    assert pool.admitted == 0
+
+
+def test_reader_that_takes_a_piece_now_and_then_loses_its_place_as_well() -> None:
+    """The patience is for the whole text: a piece taken just in time does not renew it."""
+    writer, pool = Writer(), Generations(patience_seconds=0.5)
+
+    async def trickle() -> float:
+        pieces = pool.run(writer.write)
+        await anext(pieces)
+        began_at = time.monotonic()
+        while not writer.ended.is_set():
+            await asyncio.sleep(0.1)
+            await anext(pieces)
+        await pieces.aclose()
+        return time.monotonic() - began_at
+
+    assert asyncio.run(trickle()) < 5
+    pool.close()
+
+
+def test_a_text_never_read_holds_no_place() -> None:
+    writer, pool = Writer(), Generations()
+
+    async def ask_and_forget() -> None:
+        pool.run(writer.write)
+        await asyncio.sleep(0.1)
+
+    asyncio.run(ask_and_forget())
+    assert (pool.admitted, writer.pieces) == (0, 0)
+    pool.close()
+
+
 def test_reader_that_is_cancelled_while_it_waits_frees_its_place() -> None:
     pool = Generations(running=1, waiting=1)
     release = threading.Event()
 
     def silent() -> Generator[Piece, None, None]:
         release.wait(10)
-        yield Piece("x", 1, "length")
+        yield Piece("x", 1, finish_reason=FinishReason.LENGTH)
 
     async def wait_and_leave() -> None:
         waiting = [asyncio.ensure_future(anext(pool.run(silent))) for _ in range(2)]
@@ -235,6 +312,14 @@ def test_reader_that_is_cancelled_while_it_waits_frees_its_place() -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     pool.close()
+
+
+def test_stalled_reader_is_told_so_at_the_end_of_its_stream(client: TestClient, writer: Writer) -> None:
+    writer.error = ReaderStalled(seconds=10.0)
+    with client.stream("POST", "/generate", json={**SHORT, "stream": True}) as response:
+        first, last = events_of(response.iter_lines())
+    assert (first.event, last.event, last.data["error"]["code"]) == ("token", "error", "reader_stalled")
+    assert "10 s" in last.data["error"]["message"]
 
 
 def test_closed_pool_ends_what_runs_and_refuses_the_rest() -> None:
@@ -269,6 +354,34 @@ def test_errors_reach_the_reader_as_they_are() -> None:
     assert caught.value.code == "disk_full"
     pool.close()
     assert generations.RETRY_AFTER_SECONDS > 0
+
+
+def test_client_that_leaves_before_the_first_byte_of_a_stream_ends_its_generation(
+    workspace: Workspace, writer: Writer
+) -> None:
+    async def ask_and_break() -> int:
+        app = create_app(workspace, port=8000)
+        body = [{"type": "http.request", "body": b'{"model": "a", "prompt": "b", "stream": true}', "more_body": False}]
+
+        async def receive() -> Any:
+            if not body:
+                await asyncio.Event().wait()
+            return body.pop()
+
+        async def send(message: Any) -> None:
+            raise OSError("the connection is gone")
+
+        headers = [(b"host", b"localhost:8000"), (b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/generate", "raw_path": b"/generate", "query_string": b""}
+        kept = []
+        try:
+            await app({**scope, "headers": headers, "http_version": "1.1", "scheme": "http"}, receive, send)
+        except BaseException as error:  # kept alive, as a log or a debugger may do: no collector closes the generator
+            kept.append(error)
+        assert await asyncio.to_thread(writer.ended.wait, 5)
+        return len(kept)
+
+    assert asyncio.run(ask_and_break()) <= 1
 
 
 def test_client_that_leaves_before_the_answer_ends_its_generation(workspace: Workspace, writer: Writer) -> None:
