@@ -3,6 +3,7 @@
 import { path, post } from "./api.js";
 import { busy, clearErrors, read, showError, valueOf } from "./form.js";
 import { estimateFor } from "./estimate.js";
+import { forgetDraft } from "./keep.js";
 import { number, t } from "./text.js";
 
 const form = document.getElementById("create-form");
@@ -55,6 +56,7 @@ form.addEventListener("submit", (event) => {
     created.hidden = true;
     try {
       celebrate(await post("/create_model", read(form)));
+      forgetDraft(form);
     } catch (error) {
       showError(form, error);
     }

@@ -80,6 +80,21 @@ export function clearErrors(form) {
   for (const place of form.querySelectorAll(".field-error, .form-error")) say(place, "");
 }
 
+// Remove an error as soon as the person changes what it was about. An error of the whole form goes with the next change.
+export function clearErrorsOnInput() {
+  for (const kind of ["input", "change"]) document.addEventListener(kind, (event) => clearErrorAt(event.target));
+}
+
+function clearErrorAt(control) {
+  const form = control.closest("form");
+  if (!form) return;
+  const box = control.closest("[data-field]");
+  for (const marked of box?.querySelectorAll(INVALID) ?? []) INVALID_MARKS.forEach((mark) => marked.removeAttribute(mark));
+  INVALID_MARKS.forEach((mark) => box?.removeAttribute(mark));
+  say(box?.querySelector(":scope > .field-error"), "");
+  say(form.querySelector(".form-error"), "");
+}
+
 // Shows an error at its field and, when asked, takes the person there; one without a field stands at the form's button.
 export function showError(form, error, { focus = true } = {}) {
   for (const { field, message } of error.details?.length ? error.details : [error]) place(form, field, message);

@@ -2,6 +2,7 @@
 // training in its tab.
 
 import { get } from "./api.js";
+import { clearErrorsOnInput } from "./form.js";
 import { keepForms } from "./keep.js";
 import { showTabProgress } from "./tab.js";
 import { count } from "./text.js";
@@ -22,7 +23,11 @@ function isDark() {
 }
 
 const themeButton = document.getElementById("theme-toggle");
-const showTheme = () => themeButton.setAttribute("aria-pressed", String(isDark()));
+
+function showTheme() {
+  themeButton.setAttribute("aria-pressed", String(isDark()));
+  root.classList.toggle("dark-mode", isDark()); // the name that Swagger UI's sheet on the API page listens to
+}
 
 function announceTheme() {
   showTheme();
@@ -62,3 +67,4 @@ async function poll() {
 if (document.body.dataset.page !== "training" || !document.getElementById("training")) poll();
 
 keepForms(document.querySelectorAll(".languages a"));
+clearErrorsOnInput();

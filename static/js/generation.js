@@ -6,13 +6,14 @@ import { busy, clearErrors, read, showError } from "./form.js";
 import { count, t } from "./text.js";
 
 const form = document.getElementById("generate-form");
-const { trained } = JSON.parse(document.getElementById("page-data").textContent);
+const { trained, prompts } = JSON.parse(document.getElementById("page-data").textContent);
 const button = document.getElementById("generate");
 const cancel = document.getElementById("cancel");
 const output = document.getElementById("output");
 const stats = document.getElementById("stats");
 const copy = document.getElementById("copy");
 const [promptText, completion] = output.children;
+let promptIsOwn = false; // whether the person has written a beginning
 let running = null; // an AbortController while a text is being written
 
 function showModel() {
@@ -20,6 +21,7 @@ function showModel() {
   document.getElementById("untrained").hidden = trained[name];
   document.getElementById("untrained-link").href = path`/training?model=${name}`;
   button.disabled = !trained[name];
+  if (!promptIsOwn) form.elements.prompt.value = prompts[name];
 }
 
 function begin(prompt) {
@@ -47,7 +49,7 @@ function append(text) {
   if (atBottom) output.scrollTop = output.scrollHeight;
 }
 
-function tell({ tokens, tokens_per_second: speed, finish_reason: reason }) {
+function showStats({ tokens, tokens_per_second: speed, finish_reason: reason }) {
   const parts = [count("js.tokens", tokens)];
   if (speed) parts.push(count("js.speed", speed < 10 ? Math.round(speed * 10) / 10 : Math.round(speed)));
   if (reason) parts.push(t(`js.finish_${reason}`));
@@ -66,7 +68,7 @@ async function generate() {
       if (event === "error") throw new ApiError(data.error ?? data);
       tokens = data.tokens;
       if (event === "token") append(data.text);
-      if (event === "done") tell(data);
+      if (event === "done") showStats(data);
     }
   } catch (error) {
     fail(error, tokens);
@@ -75,7 +77,7 @@ async function generate() {
 }
 
 function fail(error, tokens) {
-  if (error.name === "AbortError") return tell({ tokens, finish_reason: "cancelled" });
+  if (error.name === "AbortError") return showStats({ tokens, finish_reason: "cancelled" });
   const problem = error.field === undefined ? new ApiError({ message: t("js.unreachable") }) : error;
   stats.textContent = "";
   document.getElementById("output-empty").hidden = Boolean(completion.textContent);
@@ -89,6 +91,7 @@ form.addEventListener("submit", (event) => {
 form.elements.prompt.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit(button);
 });
+form.elements.prompt.addEventListener("input", () => (promptIsOwn = true));
 cancel.addEventListener("click", () => running?.abort());
 addEventListener("pagehide", () => running?.abort());
 form.elements.model.addEventListener("change", showModel);

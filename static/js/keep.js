@@ -1,26 +1,42 @@
-// Another language is another page: what was typed goes along.
+// What was typed is kept: across a change of language on every page, and across a reload in forms marked data-keep="draft".
 
-const KEY = "azr-typed";
+const CARRIED = "azr-typed"; // taken back once, after the change of language
+const draftKey = (form) => `azr-draft:${form.id}`;
+const INPUTS = ":is(input, select, textarea):not([type=file], [type=range], [data-role=helps])";
 
-// Each of `links` keeps the forms of this page; the page that comes takes them back, once, if it is of the same address.
+// Each of `links` leads to the same page in another language.
 export function keepForms(links) {
-  for (const link of links) link.addEventListener("click", () => store(JSON.stringify({ path: location.pathname, inputs: typed() })));
+  for (const link of links) link.addEventListener("click", () => store(CARRIED, { path: location.pathname, inputs: typed(document.querySelector("main")) }));
+  for (const form of document.querySelectorAll("form[data-keep=draft]")) keepDraft(form);
   addEventListener("load", () => setTimeout(takeBack), { once: true }); // after the page's own scripts have filled it
 }
 
-const inputs = () => [...document.querySelectorAll("main form :is(input, select, textarea):not([type=file], [type=range])")];
+// A draft lives in this tab until it is used: see `forgetDraft`.
+function keepDraft(form) {
+  for (const kind of ["input", "change"]) form.addEventListener(kind, () => store(draftKey(form), typed(form)));
+}
+
+export function forgetDraft(form) {
+  take(draftKey(form));
+}
+
+const inputsOf = (root) => [...root.querySelectorAll(INPUTS)].filter((input) => input.closest("form"));
 const isSwitch = (input) => input.type === "checkbox" || input.type === "radio";
 const nameOf = (input) => `${input.name || input.id}${isSwitch(input) ? `=${input.value}` : ""}`;
 
-function typed() {
-  return inputs().map((input) => [nameOf(input), isSwitch(input) ? input.checked : input.value]);
+function typed(root) {
+  return inputsOf(root).map((input) => [nameOf(input), isSwitch(input) ? input.checked : input.value]);
 }
 
 function takeBack() {
-  const { path, inputs: kept } = JSON.parse(taken() ?? "{}");
-  if (path !== location.pathname) return;
-  for (const [name, value] of kept) {
-    const input = inputs().find((other) => nameOf(other) === name);
+  for (const form of document.querySelectorAll("form[data-keep=draft]")) putAll(form, read(draftKey(form)) ?? []);
+  const carried = take(CARRIED);
+  if (carried?.path === location.pathname) putAll(document.querySelector("main"), carried.inputs);
+}
+
+function putAll(root, values) {
+  for (const [name, value] of values) {
+    const input = inputsOf(root).find((other) => nameOf(other) === name);
     if (input) put(input, value);
   }
 }
@@ -33,20 +49,30 @@ function put(input, value) {
   input.dispatchEvent(new Event("change", { bubbles: true }));
 }
 
-function store(text) {
+// ---- the tab's storage; a browser that forbids it only forgets ---------------------------------------------------------
+
+function store(key, value) {
   try {
-    sessionStorage.setItem(KEY, text);
+    sessionStorage.setItem(key, JSON.stringify(value));
   } catch {
-    // A browser that forbids storage changes the language all the same.
+    // nothing is kept
   }
 }
 
-function taken() {
+function read(key) {
   try {
-    const text = sessionStorage.getItem(KEY);
-    sessionStorage.removeItem(KEY);
-    return text;
+    return JSON.parse(sessionStorage.getItem(key));
   } catch {
     return null;
   }
+}
+
+function take(key) {
+  const value = read(key);
+  try {
+    sessionStorage.removeItem(key);
+  } catch {
+    // nothing was kept
+  }
+  return value;
 }
