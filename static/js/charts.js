@@ -2,6 +2,7 @@
 // Data come as the history gives them and grow with the stream; what is known already (by iteration) is not taken twice.
 
 import uPlot from "../vendor/uplot/uPlot.esm.js";
+import { axes, drawMarks, scales } from "./axes.js";
 import { Columns } from "./columns.js";
 import { number, rewardPart, short, t } from "./text.js";
 
@@ -32,7 +33,15 @@ function showNewest(chart) {
 }
 
 function line(label, token, options = {}) {
-  return { label: t(label), stroke: () => resolved(token), width: 2, spanGaps: true, points: { show: false }, value: shown, ...options };
+  const points = { show: isLonely, size: 7, fill: () => resolved(token) };
+  return { label: t(label), stroke: () => resolved(token), width: 2, spanGaps: true, points, value: shown, ...options };
+}
+
+// One value makes no line: it is drawn as a point.
+function isLonely(chart, series) {
+  let values = 0;
+  for (const value of chart.data[series] ?? []) if (typeof value === "number" && ++values > 1) return false;
+  return values === 1;
 }
 
 const faint = { width: 1 };
@@ -45,21 +54,17 @@ const KINDS = {
   kl: [line("js.chart_kl", "chart-1"), line("js.chart_kl_coef", "chart-2", dashed)],
 };
 
-function axis(size) {
-  const grid = { stroke: () => resolved("chart-grid"), width: 1 };
-  return { stroke: () => resolved("ink-soft"), grid, ticks: grid, size, font: "12px system-ui, sans-serif", values: (_, values) => values.map(short) };
-}
-
-function draw(place, series) {
+// `marks()` gives the iterations at which other books came.
+function draw(place, series, marks) {
   const iteration = { label: t("js.chart_iteration"), value: (_, value) => number(value) };
   const options = {
     width: Math.max(200, place.clientWidth),
     height: HEIGHT,
-    scales: { x: { time: false } },
+    scales,
     series: [iteration, ...series],
-    axes: [axis(32), axis(56)],
+    axes: axes(resolved),
     cursor: { points: { size: 7 } },
-    hooks: { setCursor: [showNewest] },
+    hooks: { setCursor: [showNewest], drawAxes: [(self) => drawMarks(self, marks(), resolved)] },
   };
   const chart = new uPlot(options, [[], ...series.map(() => [])], place);
   new ResizeObserver(() => chart.setSize({ width: Math.max(200, place.clientWidth), height: HEIGHT })).observe(place);
@@ -84,6 +89,7 @@ export function charts(root) {
   const rounds = new Columns(["reward", "kl", "kl_coef"]);
   const parts = new Columns([]); // of the reward, by the names that its environment gave them
   const drawn = {};
+  let marks = [];
   let smoothing = { factor: 0.95, iterationsPerPoint: 1 };
   let waiting = false;
 
@@ -110,7 +116,7 @@ export function charts(root) {
     const empty = data[0].length === 0;
     place.classList.toggle("is-empty", empty);
     if (empty) return;
-    drawn[kind] ??= draw(place, series);
+    drawn[kind] ??= draw(place, series, () => marks);
     fit(drawn[kind], series);
     drawn[kind].setData(data);
     Object.assign(place.dataset, { points: data[0].length, last: data[0].at(-1) }); // what is drawn, for whoever cannot see it
@@ -144,6 +150,13 @@ export function charts(root) {
       Object.keys(event.reward_breakdown).forEach((name) => parts.add(name));
       if (rounds.push(event.iteration, event)) parts.push(event.iteration, event.reward_breakdown);
       update();
+    },
+    // [{iteration, text}]: where the model went on to other books
+    mark(changes) {
+      marks = changes;
+      root.querySelector("[data-live=book_changes]").textContent = marks.map(({ text }) => text).join(" ");
+      Object.values(drawn).forEach((chart) => chart.redraw(false));
+      for (const place of root.querySelectorAll("[data-chart]")) place.dataset.marks = marks.map(({ iteration }) => iteration).join(" ");
     },
     hasRounds: () => rounds.iteration.length > 0,
   };

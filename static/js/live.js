@@ -28,10 +28,10 @@ export function showRun(model, status, known) {
   const active = own && isActive(status);
   document.getElementById("stop").hidden = !active;
   document.getElementById("stop").disabled = status.state === "stopping";
-  showStages(active ? status : {});
+  showStages(active ? status : {}, own ? stagesPassed(status) : []);
   showProgress(own ? status : null, active);
   showError(own ? status.error : null);
-  showNext(own && !active ? status.state : "", model, known, status.measured ?? null);
+  showNext(own && !active ? status : {}, model, known);
   showFigures(own ? status : {});
   for (const name of ["reward_soon", "rollouts_soon"]) write(name, t(whyNoSelfPlay(own ? status : {}, active) ?? `js.${name}`));
   showNotices(own ? status.notices : []);
@@ -43,10 +43,21 @@ function whyNoSelfPlay({ config = null }, active) {
   return config ? "js.self_play_not_reached" : "js.self_play_none";
 }
 
-function showStages({ stage = null }) {
+// The stages that a finished run went through. Self-play may never have begun.
+function stagesPassed({ state, iteration, started_iteration: from, reward }) {
+  if (!["done", "stopped"].includes(state) || iteration <= from) return [];
+  return reward === null ? ["supervised", "update"] : STAGES;
+}
+
+function showStages({ stage = null }, passed) {
   for (const item of section("stages").children) {
     if (item.dataset.stage === stage) item.setAttribute("aria-current", "step");
     else item.removeAttribute("aria-current");
+    const done = passed.includes(item.dataset.stage);
+    item.classList.toggle("is-done", done);
+    item.classList.toggle("is-skipped", passed.length > 0 && !done);
+    const fate = passed.length ? t(done ? "js.stage_done" : "js.stage_skipped") : "";
+    item.querySelector(".stage-fate").textContent = fate && `: ${fate}`;
   }
   write("stage", stage && !STAGES.includes(stage) ? t(`stage.${stage}`) : "");
 }
@@ -62,7 +73,8 @@ function showProgress(status, active) {
   else if (active) bar.removeAttribute("value");
   write("iteration", iterationOf(status, preparing));
   write("percent", total ? percent(done / total) : preparing ? "" : t("js.endless"));
-  write("elapsed", status.elapsed_seconds ? t("js.elapsed", { time: duration(status.elapsed_seconds) }) : "");
+  const elapsed = active ? "js.elapsed" : "js.elapsed_whole";
+  write("elapsed", status.elapsed_seconds ? t(elapsed, { time: duration(status.elapsed_seconds) }) : "");
   write("eta", active && status.eta_seconds !== null ? t("js.eta", { time: duration(status.eta_seconds) }) : "");
 }
 
@@ -78,8 +90,10 @@ function showError(error) {
 }
 
 // What one can do now that the training is over.
-function showNext(state, model, { iteration, trained }, measured) {
-  const text = inCatalogue(`js.next_${state}`) && iteration ? t(`js.next_${state}`, { n: number(iteration) }) : "";
+function showNext({ state, notices = [], measured = null }, model, { iteration, trained }) {
+  const known = inCatalogue(`js.next_${state}`) && iteration;
+  const early = notices.find(({ code }) => code === "early_stopped"); // why the training ended before its number
+  const text = known ? [early?.message, t(`js.next_${state}`, { n: number(iteration) })].filter(Boolean).join(" ") : "";
   section("next").hidden = !text;
   section("next-links").hidden = !trained;
   root.querySelector("[data-role=generate-link]").href = path`/generation?model=${model ?? ""}`;

@@ -1,0 +1,50 @@
+// What stands around a chart's curves: axes with whole iterations and honest digits, and marks where the books changed.
+
+import { decimal, number } from "./text.js";
+
+const WHOLE_STEPS = [1, 2, 5].flatMap((first) => Array.from({ length: 10 }, (_, power) => first * 10 ** power)).sort((a, b) => a - b);
+const FONT = "12px system-ui, sans-serif";
+
+// Both axes of a chart; `colour(token)` gives a colour of the current theme.
+export function axes(colour) {
+  const grid = { stroke: () => colour("chart-grid"), width: 1 };
+  const common = { stroke: () => colour("ink-soft"), grid, ticks: grid, font: FONT };
+  const iterations = { ...common, size: 32, incrs: WHOLE_STEPS, values: (_, values) => values.map((value) => number(value)) };
+  const values = { ...common, size: 64, values: (_, marks, axis, space, step) => marks.map((value) => decimal(value, digitsOf(step))) };
+  return [iterations, values];
+}
+
+// How many digits after the point tell neighbouring marks apart: 1 → 0, 0.25 → 2, 0.001 → 3
+function digitsOf(step) {
+  return Math.min(10, (String(Number(step.toPrecision(6))).split(".")[1] ?? "").length);
+}
+
+export const scales = {
+  x: { time: false, range: (_, least, most) => (least === most ? [least - 1, most + 1] : [least, most]) },
+  y: { range: (_, least, most) => (least === null ? [0, 1] : spread(least, most)) },
+};
+
+// Some room around the values, and at least 2 % of their size: noise in the fourth digit must not fill the height.
+function spread(least, most) {
+  const smallest = Math.max(0.005, 0.02 * Math.abs(most));
+  const margin = Math.max((smallest - (most - least)) / 2, (most - least) * 0.08);
+  return [least - margin, most + margin];
+}
+
+// A dashed upright line at each marked iteration that is in view.
+export function drawMarks(chart, marks, colour) {
+  const { ctx, bbox } = chart;
+  ctx.save();
+  ctx.strokeStyle = colour("ink-soft");
+  ctx.setLineDash([4, 4]);
+  ctx.lineWidth = devicePixelRatio;
+  for (const { iteration } of marks) {
+    const x = Math.round(chart.valToPos(iteration, "x", true));
+    if (x < bbox.left || x > bbox.left + bbox.width) continue;
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+  }
+  ctx.restore();
+}
