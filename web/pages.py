@@ -64,6 +64,7 @@ class TrainingPage:
 
     models: tuple[workflows.ModelInfo, ...]
     chosen: str | None
+    unknown: str | None  # the model that the address names, where there is none of that name
     resumable: dict[str, int]  # by model, the iteration that a training goes on from; 0 is a fresh start
     settings: dict[
         str, TrainConfig | None
@@ -86,8 +87,22 @@ class TrainingPage:
             "trained": model.trained,
             "books": model.books,
             "iteration": self.resumable[model.name],
+            "shape": model.config.model_dump(),
+            "trainings": self._trainings(model),
             "settings": settings and settings.model_dump(mode="json"),
         }
+
+    def _trainings(self, model: workflows.ModelInfo) -> list[dict[str, Any]]:
+        """Return where each training of the model began and what it read, the oldest first."""
+        titles = {book.name: book.title for book in self.books}
+        return [
+            {
+                "start": training.from_iteration,
+                "books": training.books,
+                "titles": [titles.get(name, name) for name in training.books],
+            }
+            for training in getattr(model, "lineage", ())
+        ]
 
 
 @dataclass(frozen=True)
@@ -96,11 +111,12 @@ class GenerationPage:
 
     models: tuple[workflows.ModelInfo, ...]
     chosen: str | None
-    prompt: str
+    unknown: str | None
+    prompts: dict[str, str]  # by model, the beginning that its sample texts had: in the language of its books
     sampling: tuple[Parameter, ...]
 
     def script_data(self) -> dict[str, Any]:
-        return {"trained": {model.name: model.trained for model in self.models}}
+        return {"trained": {model.name: model.trained for model in self.models}, "prompts": self.prompts}
 
 
 @dataclass(frozen=True)
@@ -149,6 +165,7 @@ def training(request: Request, services: ServicesDep, model: str | None = None) 
     page = TrainingPage(
         models=models,
         chosen=chosen.name if chosen else None,
+        unknown=_unknown(models, model),
         resumable={m.name: workflows.newest_iteration(services.workspace, m.name) for m in models},
         settings={model.name: workflows.last_config(services.workspace, model.name) for model in models},
         books=books,
@@ -171,7 +188,8 @@ def generation(request: Request, services: ServicesDep, model: str | None = None
     page = GenerationPage(
         models=models,
         chosen=chosen.name if chosen else None,
-        prompt=str(TrainConfig().sample_prompt),
+        unknown=_unknown(models, model),
+        prompts={m.name: _prompt(workflows.last_config(services.workspace, m.name)) for m in models},
         sampling=tuple(parameters(SamplingConfig)),
     )
     return render(request, "generation", page)
@@ -222,6 +240,15 @@ def _chosen(
     by_name = {model.name: model for model in models}
     newest = max(models, key=lambda model: model.created_at, default=None)
     return by_name.get(wished or "") or by_name.get(status.model or "") or newest
+
+
+def _unknown(models: tuple[workflows.ModelInfo, ...], wished: str | None) -> str | None:
+    """Return the name asked for when no model has it."""
+    return wished if wished and wished not in {model.name for model in models} else None
+
+
+def _prompt(last: TrainConfig | None) -> str:
+    return (last or TrainConfig()).sample_prompt
 
 
 def _checked(

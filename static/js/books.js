@@ -23,6 +23,11 @@ export function chosenBooks() {
   return [...list.querySelectorAll("[name=books]:checked")].map((box) => box.value);
 }
 
+// The beginnings of the chosen books, as the page shows them.
+export function previews() {
+  return chosenBooks().map((name) => part(rowOf(name), "preview").textContent).join("\n");
+}
+
 export function chooseBooks(names) {
   for (const box of list.querySelectorAll("[name=books]")) box.checked = names.includes(box.value);
 }

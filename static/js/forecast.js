@@ -6,8 +6,9 @@ import { bytes, decimal, duration, number, short, t } from "./text.js";
 const PAUSE_MILLISECONDS = 1500;
 const place = document.getElementById("forecast");
 
-// `wishes()` gives what would be asked of /train, or null when that is not yet possible.
-export function forecasting(wishes) {
+// `wishes()` gives what would be asked of /train, or null when that is not yet possible; `measured(wished, answer)` gets what
+// the server found, null where it found nothing.
+export function forecasting(wishes, measured) {
   let timer;
   let asking = new AbortController();
 
@@ -27,8 +28,11 @@ export function forecasting(wishes) {
 
   async function measure(wished, signal) {
     say([t("js.forecast_measuring")]);
-    const told = await post("/forecast", wished, { signal }).catch(() => null); // what is wrong is said when one starts
-    if (!signal.aborted) say(told ? sentences(told) : [t("js.forecast_none")]);
+    const answer = await post("/forecast", wished, { signal }).catch((error) => error);
+    if (signal.aborted) return;
+    const failed = answer instanceof Error;
+    say(failed ? [answer.message] : sentences(answer));
+    measured(wished, failed ? null : answer);
   }
 
   function running() {
@@ -43,13 +47,13 @@ function say(lines) {
   place.replaceChildren(...lines.map((line, index) => Object.assign(document.createElement(index ? "span" : "b"), { textContent: line })));
 }
 
-function sentences(told) {
-  const total = told.total_seconds === null
-    ? t("js.forecast_endless", { epoch: duration(told.epoch_seconds) })
-    : t("js.forecast_total", { time: duration(told.total_seconds) });
-  const lines = [total, t("js.forecast_speed", { speed: number(told.tokens_per_second, 0), epoch: duration(told.epoch_seconds) })];
-  if (told.epochs !== null) lines.push(t("js.forecast_epochs", { epochs: short(told.epochs) }));
-  lines.push(t("js.forecast_memory", { needed: bytes(told.training_bytes), ratio: decimal(told.tokens_per_parameter, 2) }));
+function sentences(found) {
+  const total = found.total_seconds === null
+    ? t("js.forecast_endless", { epoch: duration(found.epoch_seconds) })
+    : t("js.forecast_total", { time: duration(found.total_seconds) });
+  const lines = [total, t("js.forecast_speed", { speed: number(found.tokens_per_second, 0), epoch: duration(found.epoch_seconds) })];
+  if (found.epochs !== null) lines.push(t("js.forecast_epochs", { epochs: short(found.epochs) }));
+  lines.push(t("js.forecast_memory", { needed: bytes(found.training_bytes), ratio: decimal(found.tokens_per_parameter, 2) }));
   return lines;
 }
 

@@ -1,9 +1,11 @@
 // The set-up of a training: which model, which books, how long, and the button that says what it will do.
 
-import { post } from "./api.js";
+import { path, post } from "./api.js";
 import { chooseBooks, chosenBooks } from "./books.js";
 import { forecasting } from "./forecast.js";
 import { FieldProblem, busy, clearErrors, read, showError, write } from "./form.js";
+import { linkMinutes } from "./minutes.js";
+import { BATCH, suggesting } from "./suggest.js";
 import { number, t } from "./text.js";
 
 const form = document.getElementById("train-form");
@@ -12,12 +14,15 @@ const endless = document.getElementById("f-endless");
 const iterations = form.elements.iterations;
 const playSwitch = form.elements["self_play.enabled"];
 
-// `models` is what the server knew: [{name, iteration, trained, books, settings}]; `on.chosen(name)` and `on.started()` tell of the person's wishes.
+// `models` is what the server knew: [{name, iteration, trained, books, settings}].
+// `on.chosen(name)` is called when the person picks another model, `on.started()` when a training has begun.
 export function setup(models, on) {
   const byName = new Map(models.map((model) => [model.name, { ...model }]));
   const chosen = () => byName.get(form.elements.model.value);
   let running = null;
-  const forecast = forecasting(wished);
+  const minutes = linkMinutes(form);
+  const suggestion = suggesting(form);
+  const forecast = forecasting(wished, (asked, found) => minutes.measured(...secondsFound(asked, found)));
 
   function describe() {
     const { iteration } = chosen();
@@ -25,17 +30,44 @@ export function setup(models, on) {
     document.getElementById("model-note").textContent = running === chosen().name ? "" : note;
     button.textContent = iteration ? t("js.continue_from", { n: number(iteration) }) : t("js.start");
     button.disabled = running !== null;
-    document.getElementById("start-note").textContent = running === null ? "" : t("js.one_at_a_time", { model: running });
+    document.getElementById("start-note").replaceChildren(...(running === null ? [] : otherRuns()));
+  }
+
+  function otherRuns() {
+    const text = t("js.one_at_a_time", { model: running });
+    if (running === chosen().name) return [text];
+    const link = Object.assign(document.createElement("a"), { href: path`/training?model=${running}`, textContent: t("js.show_running") });
+    return [`${text} `, link];
+  }
+
+  // Whether the model goes on with the books and settings of its last training.
+  function goesOn() {
+    const { settings, books } = chosen();
+    return settings !== null && String([...books].sort()) === String(chosenBooks().sort());
+  }
+
+  function takeModel() {
+    takeSettings(chosen().settings);
+    suggestion.forget();
+    suggestion.follow(chosen().shape, goesOn());
+    minutes.show();
+    describe();
   }
 
   form.elements.model.addEventListener("change", () => {
     if (chosen().books.length) chooseBooks(chosen().books);
     clearErrors(form);
-    takeSettings(chosen().settings);
-    describe();
+    takeModel();
     on.chosen(chosen().name);
   });
-  endless.addEventListener("change", () => (iterations.disabled = endless.checked));
+  form.addEventListener("change", ({ target }) => {
+    if (["books", ...BATCH].includes(target.name)) suggestion.follow(chosen().shape, goesOn()).then(foretell);
+  });
+  endless.addEventListener("change", () => {
+    iterations.disabled = endless.checked;
+    minutes.show();
+    suggestion.describe();
+  });
   playSwitch.addEventListener("change", showSelfPlay);
 
   form.addEventListener("submit", (event) => {
@@ -47,12 +79,11 @@ export function setup(models, on) {
 
   const foretell = () => (running === null ? forecast.ask() : forecast.running());
   form.addEventListener("change", foretell);
-  takeSettings(chosen().settings);
-  describe();
+  takeModel();
   foretell();
   return {
     model: () => chosen().name,
-    known: (name) => byName.get(name) ?? { iteration: 0, trained: false },
+    known: (name) => byName.get(name) ?? { iteration: 0, trained: false, trainings: [] },
     running(model) {
       if (model === running) return;
       running = model;
@@ -64,6 +95,12 @@ export function setup(models, on) {
       describe();
     },
   };
+}
+
+// Of a forecast: a number of iterations and their seconds; an endless training is measured by the suggested number.
+function secondsFound(asked, found) {
+  if (!found) return [null, null];
+  return asked.iterations ? [asked.iterations, found.total_seconds] : [found.suggested_iterations, found.suggested_seconds];
 }
 
 // The settings of the model's last run: a training that goes on should go on as it was, unless the person wants otherwise.

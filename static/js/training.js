@@ -1,9 +1,10 @@
 // The training page: joins the set-up, the history, the stream, and everything that shows them.
 
 import { get, path, post } from "./api.js";
-import { addBook } from "./books.js";
+import { addBook, chooseBooks, chosenBooks } from "./books.js";
 import { charts } from "./charts.js";
 import { busy } from "./form.js";
+import { changesOfBooks } from "./lineage.js";
 import { isActive, noteEvaluation, noteHistory, showConnection, showHistory, showRun } from "./live.js";
 import { roundDone, showRollouts } from "./rollouts.js";
 import { addSample, setSamples } from "./samples.js";
@@ -23,7 +24,10 @@ let viewed = null; // the model whose run is on the page
 let history = null;
 
 const form = setup(models, {
-  chosen: () => view(wanted()),
+  chosen(model) {
+    window.history.replaceState(null, "", path`/training?model=${model}`); // a reload shows the same model
+    view(model);
+  },
   started: () => live.scrollIntoView({ behavior: "smooth", block: "start" }),
 });
 
@@ -39,11 +43,6 @@ const stream = follow({
   connection: showConnection,
 });
 
-// A running model is what one wants to see; otherwise the one in the form.
-function wanted() {
-  return isActive(status) ? status.model : form.model();
-}
-
 const ofViewed = () => status.model === viewed;
 
 function takeStatus(next) {
@@ -52,8 +51,9 @@ function takeStatus(next) {
   showTabProgress(status);
   form.running(isActive(status) ? status.model : null);
   if (!isActive(status) && status.model) form.reached(status.model, whatIsSaved(status));
-  if (wanted() !== viewed) return view(wanted());
+  if (form.model() !== viewed) return view(form.model());
   showRun(viewed, status, form.known(viewed));
+  drawing.mark(changesOfBooks(form.known(viewed).trainings, ofViewed() ? status : null));
   showHistory(status.model === viewed || hasHistory(), drawing.hasRounds());
 }
 
@@ -102,14 +102,27 @@ function showLoaded(loaded) {
   noteHistory(history);
   setSamples(history.samples);
   showRun(viewed, status, form.known(viewed));
+  drawing.mark(changesOfBooks(form.known(viewed).trainings, ofViewed() ? status : null));
   showHistory(status.model === viewed || hasHistory(), drawing.hasRounds());
 }
 
 stopButton.addEventListener("click", () => busy(stopButton, async () => {
-  // The answer may arrive after the stream has already told "stopped": only the stream is in order.
+  // The answer may arrive after the stream has already said "stopped": only the stream is in order.
   await post("/stop_training", {}).catch(() => {});
 }));
 
-uploads(document.querySelector("[data-role=uploader]"), addBook);
+// The first book that a person brings is what they want to train on, not what was ticked for them; further ones join it.
+let chosenByHand = false;
+document.getElementById("books").addEventListener("input", () => (chosenByHand = true));
+
+function takeBook(book) {
+  const others = chosenByHand ? chosenBooks() : [];
+  addBook(book);
+  chooseBooks([...others, book.name]);
+  chosenByHand = true;
+  document.querySelector("#books [name=books]").dispatchEvent(new Event("change", { bubbles: true }));
+}
+
+uploads(document.querySelector("[data-role=uploader]"), takeBook);
 status = await get("/training_status").catch(() => status);
 takeStatus(status);

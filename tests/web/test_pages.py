@@ -250,6 +250,16 @@ def test_training_takes_the_model_from_the_address(client: TestClient, make_mode
         assert page.one("#f-model option[selected]")["value"] == wanted
 
 
+@in_each_language
+@pytest.mark.parametrize("address", ["/training", "/generation"])
+@pytest.mark.usefixtures("furnished")
+def test_page_says_when_the_model_of_its_address_is_not_there(client: TestClient, address: str, language: str) -> None:
+    said = load(client, f"{address}?model=призрак", language).one("#unknown-model").text
+    assert "призрак" in said
+    assert "поэт" in said
+    assert not load(client, f"{address}?model=поэт", language).all("#unknown-model")
+
+
 @pytest.mark.usefixtures("furnished")
 def test_the_only_book_is_chosen_already(client: TestClient, make_book: Callable[[str], Any]) -> None:
     assert "checked" in load(client, "/training").one("#books [name=books]").attributes
@@ -289,7 +299,15 @@ def test_generation_shows_every_parameter_with_help(client: TestClient, language
 @pytest.mark.usefixtures("furnished")
 def test_generation_knows_which_models_can_write(client: TestClient) -> None:
     data = load(client, "/generation").one("#page-data")
-    assert json.loads(str(data.children[0])) == {"trained": {"поэт": False}}
+    assert json.loads(str(data.children[0]))["trained"] == {"поэт": False}
+
+
+def test_generation_begins_like_the_samples_of_the_model(client: TestClient, trained: str) -> None:
+    page = load(client, "/generation")
+    data = json.loads(str(page.one("#page-data").children[0]))
+    begun = client.get(f"/training_history?model={trained}").json()["samples"][0]["prompt"]
+    assert data["prompts"] == {trained: begun}
+    assert page.one("#f-prompt").text == begun
 
 
 def test_generation_without_a_model_leads_to_creating_one(client: TestClient) -> None:

@@ -1,0 +1,82 @@
+// What follows from the chosen books until the person says otherwise: how many iterations pay, how often to check, and a
+// beginning for the sample text in the language of the books.
+
+import { post } from "./api.js";
+import { chosenBooks, previews } from "./books.js";
+import { setValue, valueOf } from "./form.js";
+import { number, t } from "./text.js";
+
+const FOLLOWING = ["iterations", "eval_every", "sample_prompt"];
+export const BATCH = ["batch_size", "grad_accum_steps"];
+const CHECKS = 10; // in a training as long as suggested
+
+export function suggesting(form) {
+  const line = document.getElementById("suggestion");
+  const own = new Set(); // inputs that the person has filled in
+  let suggested = null;
+  let turn = 0;
+
+  form.addEventListener("input", ({ target }) => {
+    if (FOLLOWING.includes(target.name)) own.add(target.name);
+    describe();
+  });
+  line.querySelector("button").addEventListener("click", () => {
+    own.delete("iterations");
+    apply(true);
+    form.dispatchEvent(new Event("change", { bubbles: true }));
+  });
+
+  function offer(name, value) {
+    if (!own.has(name)) setValue(form.elements[name], value);
+  }
+
+  function apply(wanted) {
+    if (wanted && suggested !== null) {
+      offer("iterations", suggested);
+      offer("eval_every", Math.min(100, Math.max(5, Math.round(suggested / CHECKS))));
+    }
+    describe();
+  }
+
+  function describe() {
+    line.hidden = suggested === null;
+    if (line.hidden) return;
+    line.querySelector("span").textContent = t("js.suggestion", { n: number(suggested) });
+    line.querySelector("button").hidden = Number(form.elements.iterations.value) === suggested && !form.elements.iterations.disabled;
+  }
+
+  return {
+    describe,
+    forget: () => own.clear(),
+    // Other books or another model: `going` says that the model goes on with the books and settings of its last training.
+    async follow(shape, going) {
+      const books = chosenBooks();
+      const mine = ++turn;
+      if (books.length && !going) offer("sample_prompt", beginningFor(previews()) ?? form.elements.sample_prompt.value);
+      const answer = books.length ? await post("/estimate", { ...shape, books, train: batchOf(form) }).catch(() => null) : null;
+      if (mine !== turn) return;
+      suggested = answer?.suggested_iterations ?? null;
+      apply(!going);
+    },
+  };
+}
+
+// The part of the set-up that decides how much one iteration reads; what is not a number yet is left to the server.
+function batchOf(form) {
+  const batch = {};
+  for (const name of BATCH) {
+    try {
+      batch[name] = valueOf(form.elements[name]);
+    } catch {
+      // being typed
+    }
+  }
+  return batch;
+}
+
+// A beginning in the language of a text; of one that is neither Russian nor English, its own first words.
+export function beginningFor(text) {
+  if (/[ыэёъ]/i.test(text) && !/[іїєґў]/i.test(text)) return t("js.beginning_ru");
+  if (/\bthe\b/i.test(text)) return t("js.beginning_en");
+  return text.match(/[\p{L}\p{M}]+(?:\s+[\p{L}\p{M}]+){0,2}/u)?.[0].slice(0, 60) ?? null;
+}
