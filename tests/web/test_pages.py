@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import config
+import workflows
 from i18n import LANGUAGES, translator
 from tests.web.page_tree import Node, parse
 
@@ -187,7 +188,9 @@ def test_create_shows_every_size_with_help(client: TestClient, language: str) ->
 def test_create_offers_presets_with_their_parameters(client: TestClient, language: str) -> None:
     cards = load(client, "/", language).all(".preset")
     assert [card.one("input")["value"] for card in cards] == list(config.PRESETS)
-    assert [card.one("input")["value"] for card in cards if "checked" in card.one("input").attributes] == ["medium"]
+    assert [card.one("input")["value"] for card in cards if "checked" in card.one("input").attributes] == [
+        workflows.default_preset()
+    ]
     point = "," if language == "ru" else "."
     for card, low, high in zip(cards, (2, 10, 50), (5, 30, 200), strict=True):
         millions = re.search(rf"(\d+{re.escape(point)}\d)", card.one(".preset-count").text)
