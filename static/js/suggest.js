@@ -26,8 +26,10 @@ export function suggesting(form) {
     form.dispatchEvent(new Event("change", { bubbles: true }));
   });
 
+  // An input is left alone once the person has written in it, and while they are about to.
   function offer(name, value) {
-    if (!own.has(name)) setValue(form.elements[name], value);
+    const control = form.elements[name];
+    if (!own.has(name) && control !== document.activeElement) setValue(control, value);
   }
 
   function apply(wanted) {
