@@ -152,8 +152,8 @@ def suggest_iterations(workspace: Workspace, model: str, books: tuple[str, ...],
     return suggested
 
 
-def expecting(plan: TrainingPlan, promised: Forecast | None) -> TrainingPlan:
-    """The plan that will compare itself with what was promised for it."""
+def attach_forecast(plan: TrainingPlan, promised: Forecast | None) -> TrainingPlan:
+    """Attach the forecast, so that the run can report how far off it was."""
     if promised is None:
         return plan
     return dataclasses.replace(plan, expected_seconds=promised.total_seconds, expected_bytes=promised.training_bytes)

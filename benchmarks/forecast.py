@@ -57,7 +57,7 @@ def measure(preset: str, iterations: int) -> tuple[float, RunMeasured]:
         started_at = time.perf_counter()
         promised = workflows.forecast(workspace, plan, workflows.pace(workspace, plan))
         seconds = time.perf_counter() - started_at
-        told = list(workflows.train(workspace, workflows.expecting(plan, promised)))[-1]
+        told = list(workflows.train(workspace, workflows.attach_forecast(plan, promised)))[-1]
     assert isinstance(told, RunMeasured)
     return seconds, told
 

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Generator, Hashable
 
 from config import Decides, SelfPlayConfig, TrainConfig, names_of
-from errors import TrainingRuns
+from errors import Overloaded, TrainingRuns
 from events import ACTIVE_STATES, Event
 from runs import forecast
 from runs.forecast import Forecast
@@ -24,15 +24,31 @@ from store import model_store
 from workspace import Workspace
 
 REMEMBERED = 32
+MOST_WAITING = 8  # requests; each holds one of the server's forty threads until its rehearsal is done
+RETRY_SECONDS = 15  # about what a rehearsal takes
 
 
 class ForecastCache:
     def __init__(self) -> None:
         self._measuring = threading.Lock()
+        self._waiting = threading.BoundedSemaphore(MOST_WAITING)
         self._known: OrderedDict[Hashable, Pace] = OrderedDict()
 
     def forecast(self, workspace: Workspace, plan: TrainingPlan, runner: JobRunner) -> Forecast:
-        """Waits for a rehearsal when this one is new. Raises TrainingRuns, and what `forecast.pace` raises."""
+        """Return the forecast for a plan; a new one waits for a rehearsal.
+
+        Raises TrainingRuns, Overloaded when MOST_WAITING wait already, and what `forecast.pace` raises.
+        """
+        if (known := self.known(workspace, plan)) is not None:
+            return known
+        if not self._waiting.acquire(blocking=False):
+            raise Overloaded(reason="forecasts", seconds=RETRY_SECONDS)
+        try:
+            return self._measured(workspace, plan, runner)
+        finally:
+            self._waiting.release()
+
+    def _measured(self, workspace: Workspace, plan: TrainingPlan, runner: JobRunner) -> Forecast:
         key = _key(workspace, plan)
         with self._measuring:
             if key not in self._known:
@@ -42,7 +58,7 @@ class ForecastCache:
             return forecast.forecast(workspace, plan, self._known[key])
 
     def known(self, workspace: Workspace, plan: TrainingPlan) -> Forecast | None:
-        """The forecast that was made for such a plan, if any; never waits."""
+        """Return the forecast that was made for such a plan, if any; never waits."""
         pace = self._known.get(_key(workspace, plan))
         return None if pace is None else forecast.forecast(workspace, plan, pace)
 

@@ -191,15 +191,13 @@ class _Run:
                 elif published is not None:
                     yield published
                 elif isinstance(event, IterationDone) and self._is_due(event.iteration):
-                    yield StageBegun(Stage.SAVING)
-                    yield self._save(trainer)
+                    yield from self._saved(trainer)
                     yield StageBegun(Stage.SUPERVISED)
         except GeneratorExit:
             run.close()
             self._save(trainer)
             raise
-        yield StageBegun(Stage.SAVING)
-        yield self._save(trainer)
+        yield from self._saved(trainer)
 
     # ---- before the first iteration ------------------------------------------------------------------------------------
 
@@ -315,11 +313,16 @@ class _Run:
         minutes = (time.monotonic() - self.saved_at) / 60
         return iteration % self.config.checkpoint_every == 0 or minutes >= self.config.checkpoint_minutes
 
-    def _save(self, trainer: AZRTrainer) -> CheckpointSaved:
-        """Raises DiskFull; the checkpoint before stays."""
+    def _saved(self, trainer: AZRTrainer) -> Generator[Event, None, None]:
+        yield StageBegun(Stage.SAVING)
+        if (event := self._save(trainer)) is not None:
+            yield event
+
+    def _save(self, trainer: AZRTrainer) -> CheckpointSaved | None:
+        """Save a checkpoint on rank 0, unless this very state is saved already. Raises DiskFull; the checkpoint before stays."""
+        if not self.ranks.is_main or trainer.state.to_json() == self.saved_state:
+            return None
         snapshot = trainer.snapshot()
-        if snapshot.state == self.saved_state or not self.ranks.is_main:
-            return CheckpointSaved(snapshot.iteration, 0)
         state = {
             "trainer": snapshot.state,
             "books": list(self.plan.books),

@@ -28,15 +28,18 @@ def train(body: Train, services: ServicesDep) -> Response:
         if running.state in ACTIVE_STATES:
             raise TrainingRuns(model=running.model or "")
         plan = workflows.prepare_training(workspace, body.model, body.books, narrowed(body, TrainConfig))
-        plan = workflows.expecting(plan, services.forecasts.known(workspace, plan))
+        plan = workflows.attach_forecast(plan, services.forecasts.known(workspace, plan))
         run = lambda: services.forecasts.after(workflows.train(workspace, plan))  # noqa: E731
-        job_id = services.runner.submit(body.model, body.books, run, plan.config)
-    return JSONAnswer({"job_id": job_id, "model": body.model, "resumed": plan.resumed}, status_code=202)
+        job_id = services.runner.submit(plan.model, plan.books, run, plan.config)
+    return JSONAnswer({"job_id": job_id, "model": plan.model, "resumed": plan.resumed}, status_code=202)
 
 
 @router.post("/forecast", dependencies=[JSON_BODY], summary="How long a training will take, measured")
 def forecast(body: Train, services: ServicesDep) -> Response:
-    """Rehearses the training for some seconds, once for such settings; 409 while one runs. Nothing is started or kept."""
+    """Rehearse the training for some seconds, once for such settings. Nothing is started or kept.
+
+    409 while a training runs; 503 with Retry-After when many forecasts wait already.
+    """
     plan = workflows.prepare_training(services.workspace, body.model, body.books, narrowed(body, TrainConfig))
     return JSONAnswer(services.forecasts.forecast(services.workspace, plan, services.runner))
 

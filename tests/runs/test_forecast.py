@@ -136,7 +136,7 @@ def test_rehearsal_for_several_cards_reads_the_rows_of_one(
 def test_finished_run_compares_itself_with_its_forecast(workspace: Workspace) -> None:
     wanted = plan(workspace)
     promised = workflows.forecast(workspace, wanted, PACE)
-    events = list(workflows.train(workspace, workflows.expecting(wanted, promised)))
+    events = list(workflows.train(workspace, workflows.attach_forecast(wanted, promised)))
     told = events[-1]
     assert isinstance(told, RunMeasured)
     assert (told.iteration, told.expected_seconds) == (6, promised.total_seconds)
@@ -147,7 +147,7 @@ def test_finished_run_compares_itself_with_its_forecast(workspace: Workspace) ->
 
 
 def test_run_without_a_forecast_compares_nothing(workspace: Workspace) -> None:
-    assert workflows.expecting(plan(workspace), None) == plan(workspace)
+    assert workflows.attach_forecast(plan(workspace), None) == plan(workspace)
     assert not any(isinstance(event, RunMeasured) for event in workflows.train(workspace, plan(workspace)))
 
 

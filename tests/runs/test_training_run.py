@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import azr_trainer
 import workflows
+from azr_trainer import AZRTrainer
 from errors import BookTooSmall, DiskFull, Diverged
 from events import (
     CheckpointSaved,
@@ -25,6 +26,8 @@ from events import (
     StageBegun,
 )
 from learning.learner import Learner
+from machine.processes import Ranks
+from runs import training_run
 from runs.run_record import read_run
 from store import checkpoint_store, model_store
 from store.checkpoint_store import Checkpoint
@@ -453,3 +456,24 @@ def test_mistake_of_ours_saves_nothing_and_says_failed(workspace: Workspace, mon
         _train(workspace)
     assert checkpoint_store.iterations(workspace, MODEL) == ()
     assert _state(workspace) == "failed"
+
+
+# ---- what is saved -----------------------------------------------------------------------------------------------------
+
+
+def test_state_that_is_saved_already_is_neither_copied_nor_reported(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[int] = []
+    whole = AZRTrainer.snapshot
+    monkeypatch.setattr(AZRTrainer, "snapshot", lambda self: copied.append(self.state.iteration) or whole(self))
+    _train_until(workspace, lambda event: isinstance(event, CheckpointSaved), checkpoint_every=2)  # and stopped there
+    assert copied == [2]
+
+
+def test_rank_that_only_helps_copies_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AZRTrainer, "snapshot", lambda self: pytest.fail("copied"))
+    monkeypatch.setattr(Ranks, "go_on", lambda self, wish=True: wish)
+    monkeypatch.setattr(Ranks, "total", lambda self, *values: list(values))
+    helper = training_run.work(workspace, plan(workspace), Ranks(rank=1, world_size=1))
+    assert not [event for event in helper if isinstance(event, CheckpointSaved)]

@@ -254,3 +254,17 @@ def test_status_is_quick_while_every_other_thread_is_busy(client: TestClient) ->
     for thread in waiting:
         thread.join()
     assert seconds < 0.5
+
+
+def test_status_and_answer_carry_the_names_of_the_model_and_not_what_was_typed(
+    client: TestClient, trained: str
+) -> None:
+    told = expect(
+        client.post(
+            "/train",
+            json={"model": trained.upper(), "books": [BOOK_NAME.lower()] * 2, **TINY_TRAINING, "iterations": 1},
+        ),
+        202,
+    )
+    status = wait_until_over(client)
+    assert (told["model"], status["model"], status["books"]) == (trained, trained, [BOOK_NAME])

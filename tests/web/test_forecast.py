@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 import workflows
 from runs import forecast
+from runs.forecast_cache import MOST_WAITING
 from runs.rehearsal import Pace
 from tests.web.web_client import (
     BOOK_NAME,
@@ -117,6 +118,34 @@ def test_training_that_nobody_asked_about_promises_nothing(client: TestClient) -
 
 def test_forecast_names_the_field_that_is_wrong(client: TestClient) -> None:
     assert_error(client.post("/forecast", json={**WISH, "model": "никто"}), 404, "model_not_found", field="model")
+
+
+@pytest.mark.usefixtures("ready")
+def test_many_forecasts_at_once_leave_the_other_pages_quick(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(forecast, "pace", lambda workspace, plan, go_on_: go_on.wait(30) and PACE)
+    answers: list[Any] = []
+
+    def ask(number: int) -> None:  # each for another batch size, so that none is known
+        answers.append(client.post("/forecast", json={**WISH, "batch_size": 1 + number}))
+
+    asking = [threading.Thread(target=ask, args=(number,)) for number in range(60)]
+    for thread in asking:
+        thread.start()
+    while len(answers) < 60 - MOST_WAITING:
+        time.sleep(0.02)
+    started_at = time.perf_counter()
+    expect(client.get("/books"), 200)
+    assert time.perf_counter() - started_at < 1
+    error = assert_error(answers[0], 503, "overloaded")
+    assert answers[0].headers["Retry-After"] == "15"
+    assert "forecasts" in error["message"]
+    go_on.set()
+    for thread in asking:
+        thread.join(30)
+    assert sorted(answer.status_code for answer in answers) == [200] * MOST_WAITING + [503] * (60 - MOST_WAITING)
 
 
 # ---- books that are too short ------------------------------------------------------------------------------------------
