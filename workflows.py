@@ -7,8 +7,7 @@ What needs nothing added is offered here as it stands in its room: books from `c
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
 from typing import Literal
 
 import torch
@@ -29,11 +28,12 @@ from corpus.library import (
 )
 from corpus.readers.encoding import ENCODINGS
 from engine.generations import RETRY_AFTER_SECONDS, Generations
-from engine.stream import stream
-from engine.text import Piece, prompt_ids, text_pieces
-from errors import DoesNotFit, NoBooks, TooManyDevices, UnsupportedFormat
+from engine.stream import NonFiniteLogits
+from engine.text import Piece, write
+from errors import DoesNotFit, ModelDamaged, NoBooks, TooManyDevices
 from events import TrainingStatus
-from formats import archive
+from formats import exports
+from formats.exports import Export
 from machine.devices import choose_device, count_devices, has_graphics_card
 from machine.memory import use_one_heap
 from machine.processes import ending_at_once, joined
@@ -49,7 +49,8 @@ from runs.training_run import TrainingPlan, can_resume, train, work
 from runs.worker import follow
 from store import checkpoint_store, model_store
 from store.model_cache import ModelCache
-from store.model_store import ModelInfo, get_model, list_models
+from store.model_files import WEIGHTS
+from store.model_list import ModelInfo, get_model, list_models, read_config
 from workspace import Workspace, safe_name
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "RETRY_AFTER_SECONDS",
     "BookInfo",
     "Estimate",
+    "Export",
     "Forecast",
     "ForecastCache",
     "Generations",
@@ -65,6 +67,7 @@ __all__ = [
     "ModelCache",
     "ModelInfo",
     "Pace",
+    "Piece",
     "TrainingPlan",
     "add_book",
     "delete_book",
@@ -82,6 +85,7 @@ __all__ = [
     "newest_iteration",
     "pace",
     "preview_as",
+    "read_config",
     "reread_book",
     "rollouts",
     "same_text",
@@ -89,8 +93,6 @@ __all__ = [
     "use_one_heap",
     "work",
 ]
-
-EXPORT_FORMATS = ("hf",)
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------
@@ -129,16 +131,17 @@ def _require_fit(found: Estimate, *, field: str) -> None:
 def prepare_training(workspace: Workspace, model: str, books: tuple[str, ...], config: TrainConfig) -> TrainingPlan:
     """Check a request within a second.
 
-    Raises ModelNotFound, BookNotFound, NoBooks, BookTooSmall, DeviceMissing, TooManyDevices, DoesNotFit.
+    Raises ModelNotFound, ModelDamaged, BookNotFound, NoBooks, BookTooSmall, DeviceMissing, TooManyDevices, DoesNotFit.
     """
-    info = get_model(workspace, model)
+    shape = read_config(workspace, model)
+    name = workspace.model_folder(model).name
     if not books:
         raise NoBooks(field="books")
     names = tuple(dict.fromkeys(library.get_book(workspace, book).name for book in books))
     _require_work_for_all(config)
-    _require_fit(estimate(info.config, config), field="batch_size")
-    plan = TrainingPlan(info.name, names, config, resumed=can_resume(workspace, info.name, names))
-    require_enough_text(workspace, plan, info.config.max_seq_len)
+    _require_fit(estimate(shape, config), field="batch_size")
+    plan = TrainingPlan(name, names, config, resumed=can_resume(workspace, name, names))
+    require_enough_text(workspace, plan, shape.max_seq_len)
     return plan
 
 
@@ -147,7 +150,7 @@ def suggest_iterations(workspace: Workspace, model: str, books: tuple[str, ...],
     if not books:
         raise NoBooks(field="books")
     characters = sum(library.get_book(workspace, book).characters for book in books)
-    suggested = estimate(get_model(workspace, model).config, config, characters).suggested_iterations
+    suggested = estimate(read_config(workspace, model), config, characters).suggested_iterations
     assert suggested is not None
     return suggested
 
@@ -195,33 +198,28 @@ def generate(
     *,
     cache: ModelCache,
     version: Literal["best", "last"] = "best",
-) -> Iterator[Piece]:
-    """Text after the prompt, piece by piece. Raises ModelNotFound, NoTokenizer, ModelDamaged.
+) -> Generator[Piece, None, None]:
+    """Write on from a prompt, piece by piece. Raises ModelNotFound, NoTokenizer, ModelDamaged.
 
     One row at a time is fastest on one thread, and leaves the others to a training.
     """
     loaded = cache.get(workspace, model, version)
     assert loaded.tokenizer is not None
     torch.set_num_threads(1)
-    tokenizer = loaded.tokenizer
-    tokens = stream(loaded.model, prompt_ids(tokenizer, prompt), sampling, tokenizer.size, tokenizer.end_of_text)
-    return text_pieces(tokens, tokenizer, sampling)
+    source = WEIGHTS if version == "best" else "checkpoint"
+    return _damage_named(model, source, write(loaded.model, loaded.tokenizer, prompt, sampling))
+
+
+def _damage_named(model: str, source: str, pieces: Iterator[Piece]) -> Generator[Piece, None, None]:
+    try:
+        yield from pieces
+    except NonFiniteLogits as error:
+        raise ModelDamaged(name=model, file=source) from error
 
 
 # ---- taking it away ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Export:
-    filename: str
-    media_type: str
-    chunks: Iterator[bytes]
-
-
 def export_model(workspace: Workspace, name: str, format: str = "hf") -> Export:
-    """A model as one stream of bytes. Raises ModelNotFound, NoTokenizer, UnsupportedFormat."""
-    if format not in EXPORT_FORMATS:
-        raise UnsupportedFormat(field="format", format=format, supported=", ".join(EXPORT_FORMATS))
-    info = get_model(workspace, name)
-    files = model_store.files(workspace, info.name)
-    return Export(f"{info.name}.zip", "application/zip", archive.zip_stream(info.name, files))
+    """Export a model as one stream of bytes. Raises ModelNotFound, ModelDamaged, NoTokenizer, UnsupportedFormat."""
+    return exports.export(model_store.exportable(workspace, name), format)

@@ -1,9 +1,9 @@
-"""A folder as one zip file, made while it is read: no copy on disk, and constant memory whatever the size."""
+"""Zip a folder while the zip is being read: no copy on disk, and constant memory whatever the size."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,8 +31,8 @@ class _Drain:
         return data
 
 
-def zip_stream(folder: str, files: list[Path]) -> Iterator[bytes]:
-    """The files under `folder`/ in the archive. Every file is opened at once, so that what is replaced meanwhile stays whole."""
+def zip_stream(folder: str, files: Sequence[Path]) -> Iterator[bytes]:
+    """Yield a zip that holds `files` under `folder`/. Opens every file at once, so that a file replaced meanwhile stays whole."""
     opened: list[tuple[str, BinaryIO]] = [(path.name, path.open("rb")) for path in files]
     return _zipped(folder, opened)
 

@@ -1,15 +1,15 @@
-"""The model card, README.md of a model's folder: what the model is, what it read, how well it does, how to load it.
+"""Write the model card, README.md of a model's folder: what the model is, what it read, how well it does, how to load it.
 
-Particular: it is honest about a model trained from scratch on a few books, and its Python lines are run by a test. It
-is advisory: what counts stands in azr.json and in the metadata of model.safetensors.
+The card is honest about a model trained from scratch on a few books, and a test runs its Python lines. It is advisory: what
+counts stands in azr.json and in the metadata of model.safetensors.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from config import ModelConfig
+from formats.lineage import Lineage, TrainingSummary, books_of
 from model import count_parameters
 from tokenizer import END_OF_TEXT
 
@@ -36,6 +36,10 @@ nothing else: next-token prediction, and self-play where it was switched on. No 
 
 {books}
 
+## Trainings
+
+{trainings}
+
 ## Use
 
 ```python
@@ -44,53 +48,62 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 folder = "."  # the folder of this file
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
-prompt = tokenizer("{end_of_text}" + "Your text", return_tensors="pt")
+prompt = tokenizer("{end_of_text}" + "Your text", split_special_tokens=False, return_tensors="pt")
 print(tokenizer.decode(model.generate(**prompt)[0], skip_special_tokens=True))
 ```
 
-In training every book followed a `{end_of_text}`; a prompt does best after one as well. Weights are float32.
+In training every book followed a `{end_of_text}`; a prompt does best after one as well. Inside the books the same characters
+were read as ordinary text, so the tokenizer does not treat them as the end mark unless it is asked to
+(`split_special_tokens=False`). Weights are float32.
 
 ## Limits
 
 It continues text in the manner of its books. It knows no facts beyond them, follows no instructions, and may write
 passages of the books word for word, so the books' rights concern its output too. The figures above were measured on
-held-out ends of the same books; they say nothing about other text. bits_per_byte compares across tokenizers, val_loss
+held-out parts of the books of each training; they say nothing about other text, and later trainings may have worn down
+what earlier books had taught. bits_per_byte compares across tokenizers, val_loss
 does not.
 """
 
 
-@dataclass(frozen=True)
-class Results:
-    """What a training has come to. None is "not measured"."""
-
-    iteration: int
-    val_loss: float | None
-    bits_per_byte: float | None
-    books: tuple[str, ...]
-
-
-def card(name: str, config: ModelConfig, tokenizer_size: int | None, results: Results | None) -> str:
-    """README.md as text; `results` None for a model that was never trained."""
-    books = "\n".join(f"- {_plain(book)}" for book in results.books) if results else "None yet: its weights are random."
+def card(name: str, config: ModelConfig, tokenizer_size: int | None, lineage: Lineage) -> str:
+    """Return README.md as text; the lineage of a model that was never trained is empty."""
     return _TEMPLATE.format(
         name=_plain(name),
         parameters=count_parameters(config),
         tokenizer_size="no tokenizer yet" if tokenizer_size is None else f"{tokenizer_size} in use",
-        results=_results(results),
-        books=books,
+        results=_results(lineage),
+        books="\n".join(f"- {_plain(book)}" for book in books_of(lineage)) or "None yet: its weights are random.",
+        trainings=_trainings(lineage),
         end_of_text=END_OF_TEXT,
         **config.model_dump(exclude={"vocab_size"}),
         vocab_size=config.vocab_size,
     )
 
 
-def _results(results: Results | None) -> str:
-    if results is None:
+def _results(lineage: Lineage) -> str:
+    if not lineage:
         return "| trained | not yet |"
-    rows = [f"| iterations | {results.iteration} |"]
-    rows += [] if results.val_loss is None else [f"| val_loss | {results.val_loss:.4f} nats per token |"]
-    rows += [] if results.bits_per_byte is None else [f"| bits_per_byte | {results.bits_per_byte:.4f} |"]
+    last = lineage[-1]
+    rows = [f"| iterations | {last.iteration} |"]
+    rows += [] if last.val_loss is None else [f"| val_loss | {last.val_loss:.4f} nats per token |"]
+    rows += [] if last.bits_per_byte is None else [f"| bits_per_byte | {last.bits_per_byte:.4f} |"]
     return "\n".join(rows)
+
+
+def _trainings(lineage: Lineage) -> str:
+    """Return a table with a row for each training, the first one first."""
+    if not lineage:
+        return "None yet."
+    head = ["| | books | iterations | val_loss | bits_per_byte | last published |", "|---|---|---|---|---|---|"]
+    return "\n".join(head + [_row(number, training) for number, training in enumerate(lineage, 1)])
+
+
+def _row(number: int, training: TrainingSummary) -> str:
+    books = ", ".join(_plain(book) for book in training.books)
+    figures = ("–" if figure is None else f"{figure:.4f}" for figure in (training.val_loss, training.bits_per_byte))
+    cells = (str(number), books, f"{training.from_iteration}–{training.iteration}", *figures, training.trained_at[:10])
+    return f"| {' | '.join(cells)} |"
 
 
 def _plain(text: str) -> str:

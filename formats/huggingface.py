@@ -1,9 +1,10 @@
 """The Hugging Face folder: our parameters under the names of `transformers`, and the JSON files that go with them.
 
-Particular: the JSON is written here, not by `save_pretrained`: a `rope_theta` at the top level is read by transformers
+The JSON is written here, not by `save_pretrained`: a `rope_theta` at the top level is read by transformers
 4 and 5, whereas what version 5 writes version 4 cannot read. GPT-2 keeps its matrices transposed (Conv1D) and q, k and
 v fused. A tokenizer may know fewer ids than the model has rows; the others stand in `suppress_tokens`, so stock
-`generate` never picks one. `max_length` is the context: an answer ends where the model's positions end.
+`generate` never picks one. `max_length` is the context: an answer ends where the model's positions end. `split_special_tokens` makes `transformers` read
+a `<|endoftext|>` inside a text as ordinary characters, as our own tokenizer does.
 
 Not here: writing files (model_store), the model card (card.py).
 """
@@ -59,7 +60,7 @@ _CONV1D = (".c_attn.weight", ".c_proj.weight", ".c_fc.weight")  # (in, out) wher
 
 
 def to_huggingface(config: ModelConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our `Transformer.state_dict()` under the names and in the layout of LlamaForCausalLM or GPT2LMHeadModel."""
+    """Return our `Transformer.state_dict()` under the names and in the layout of LlamaForCausalLM or GPT2LMHeadModel."""
     tensors = {}
     for theirs, ours in _sources(config):
         tensor = torch.cat([weights[name] for name in ours]) if len(ours) > 1 else weights[ours[0]]
@@ -68,7 +69,7 @@ def to_huggingface(config: ModelConfig, weights: Mapping[str, Tensor]) -> dict[s
 
 
 def from_huggingface(config: ModelConfig, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The other way: what `Transformer.load_state_dict` takes. Raises KeyError when a tensor is missing."""
+    """Return what `Transformer.load_state_dict` takes. Raises KeyError when a tensor is missing."""
     weights = {}
     for theirs, ours in _sources(config):
         tensor = tensors[theirs].t() if theirs.endswith(_CONV1D) else tensors[theirs]
@@ -78,7 +79,7 @@ def from_huggingface(config: ModelConfig, tensors: Mapping[str, Tensor]) -> dict
 
 
 def _sources(config: ModelConfig) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every foreign parameter and those of ours that make it: one, or q, k and v stacked."""
+    """Yield each foreign parameter with those of ours that it is made of: one, or q, k and v stacked."""
     kind = config.architecture
     biased = kind == "gpt2"
     for ours, theirs in _OUTER[kind].items():
@@ -96,7 +97,7 @@ def _sources(config: ModelConfig) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def config_json(config: ModelConfig, tokenizer: Tokenizer | None) -> str:
-    """config.json; without a tokenizer its special ids are null."""
+    """Return config.json; without a tokenizer its special ids are null."""
     end_of_text = None if tokenizer is None else tokenizer.end_of_text
     common = {
         "vocab_size": config.vocab_size,
@@ -148,7 +149,7 @@ def _gpt2(config: ModelConfig) -> dict[str, Any]:
 
 
 def generation_config_json(config: ModelConfig, tokenizer: Tokenizer | None) -> str:
-    """generation_config.json: the defaults of SamplingConfig, within the context and the tokenizer's ids."""
+    """Return generation_config.json: the defaults of SamplingConfig, within the context and the tokenizer's ids."""
     sampling = SamplingConfig()
     values: dict[str, Any] = {
         "do_sample": sampling.temperature > 0,
@@ -166,7 +167,7 @@ def generation_config_json(config: ModelConfig, tokenizer: Tokenizer | None) -> 
 
 
 def tokenizer_config_json(config: ModelConfig) -> str:
-    """tokenizer_config.json; tokenizer.json itself is `Tokenizer.to_json()`."""
+    """Return tokenizer_config.json; tokenizer.json itself is `Tokenizer.to_json()`."""
     return _json(
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -176,11 +177,12 @@ def tokenizer_config_json(config: ModelConfig) -> str:
             "model_max_length": config.max_seq_len,
             "model_input_names": ["input_ids", "attention_mask"],
             "clean_up_tokenization_spaces": False,
+            "split_special_tokens": True,
         }
     )
 
 
 def _json(value: dict[str, Any]) -> str:
-    """Indented JSON with lists on one line, so that thousands of suppressed ids do not become thousands of lines."""
+    """Return indented JSON with lists on one line, so that thousands of suppressed ids do not become thousands of lines."""
     lines = (f"  {json.dumps(key)}: {json.dumps(entry, ensure_ascii=False)}" for key, entry in value.items())
     return "{\n" + ",\n".join(lines) + "\n}\n"

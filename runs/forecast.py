@@ -28,8 +28,10 @@ from model import count_parameters
 from runs.rehearsal import Pace, Sample, rehearse
 from runs.suggestion import suggested_iterations, tokens_per_iteration
 from runs.training_run import TrainingPlan
-from store import checkpoint_store, model_store
+from store import checkpoint_store
+from store.model_list import read_config
 from store.model_store import LoadedModel
+from store.restore import load_or_checkpoint
 from tokenizer import Tokenizer
 from workspace import Workspace
 
@@ -129,7 +131,7 @@ class Forecast:
 
 def pace(workspace: Workspace, plan: TrainingPlan, go_on: Callable[[], None] = lambda: None) -> Pace:
     """Rehearse a plan on a sample of its books. Raises ModelNotFound, ModelDamaged, BookNotFound, OutOfMemory, and what `go_on` does."""
-    loaded = model_store.load(workspace, plan.model)
+    loaded = load_or_checkpoint(workspace, plan.model)
     texts = [library.read_text(workspace, book) for book in plan.books]
     share = min(1.0, SAMPLE_CHARACTERS / max(1, sum(map(len, texts))))
     try:
@@ -146,7 +148,7 @@ def require_enough_text(workspace: Workspace, plan: TrainingPlan, max_seq_len: i
     """
     characters = sum(library.get_book(workspace, book).characters for book in plan.books)
     if may_be_too_small(characters, max_seq_len, plan.config.val_fraction):
-        loaded = model_store.load(workspace, plan.model)
+        loaded = load_or_checkpoint(workspace, plan.model)
         texts = [library.read_text(workspace, book) for book in plan.books]
         _sampled(loaded, texts, 1.0, plan.config, lambda: None)
 
@@ -177,7 +179,7 @@ def _result(steps: Generator[StageBegun, None, Result], go_on: Callable[[], None
 def forecast(workspace: Workspace, plan: TrainingPlan, found: Pace) -> Forecast:
     """What `found` means for this plan; quick, so the number of iterations may change without a new rehearsal."""
     config, iterations = plan.config, plan.config.iterations
-    counted = estimate(model_store.get_model(workspace, plan.model).config, config)
+    counted = estimate(read_config(workspace, plan.model), config)
     first = max(checkpoint_store.iterations(workspace, plan.model), default=0)
     suggested = suggested_iterations(found.train_tokens, counted.parameters, found.tokens_per_iteration)
     total = None if iterations is None else found.seconds(config, first, first + iterations)

@@ -20,7 +20,7 @@ from runs.forecast import Forecast
 from runs.jobs import JobRunner
 from runs.rehearsal import Pace
 from runs.training_run import TrainingPlan
-from store import model_store
+from store.model_list import get_model
 from workspace import Workspace
 
 REMEMBERED = 32
@@ -80,4 +80,4 @@ def _key(workspace: Workspace, plan: TrainingPlan) -> Hashable:
         plan.config.model_dump_json(include=set(names_of(TrainConfig, Decides.PACE))),
         plan.config.self_play.model_dump_json(include=set(names_of(SelfPlayConfig, Decides.PACE))),
     )
-    return model_store.get_model(workspace, plan.model), plan.books, timed
+    return get_model(workspace, plan.model), plan.books, timed

@@ -40,6 +40,7 @@ from events import (
     advance,
     stopped,
 )
+from formats.lineage import TrainingSummary
 from learning.bigram_start import is_untrained, start_from_bigrams
 from learning.policy_gradient import SelfPlay
 from machine.devices import choose_device, describe
@@ -53,7 +54,8 @@ from runs.run_record import next_number, read_run, status_of, write_run
 from selfplay.factory import make_environment
 from store import checkpoint_store, model_store
 from store.checkpoint_store import Checkpoint
-from store.model_store import LoadedModel, TrainingSummary
+from store.model_store import LoadedModel
+from store.restore import load_restored
 from tokenizer import Tokenizer
 from workspace import Workspace
 
@@ -204,7 +206,8 @@ class _Run:
     def _prepare(self) -> Generator[Event, None, tuple[AZRTrainer, list[Event]]]:
         if not self.ranks.is_main:
             self.ranks.wait()  # until the tokenizer stands
-        loaded = model_store.load(self.workspace, self.plan.model)
+        notices: list[Event] = []
+        loaded = self._loaded(notices)
         books = [split(library.read_text(self.workspace, book), self.config.val_fraction) for book in self.plan.books]
         tokenizer, new_tokenizer = yield from self._tokenizer(loaded, books)
         give_back_unused()
@@ -216,7 +219,6 @@ class _Run:
         if self.ranks.is_main:
             self.ranks.wait()
         self.books_key = hashlib.sha256(f"{dataset.fingerprint}/{self.config.optimizer}".encode()).hexdigest()
-        notices: list[Event] = []
         checkpoint = self._newest_checkpoint(notices)
         new = checkpoint is None and is_untrained(loaded.model)
         if self.config.bigram_start and new:
@@ -233,6 +235,15 @@ class _Run:
         if self.ranks.is_main:
             truncate_after(self.workspace, self.plan.model, trainer.state.iteration)
         return trainer, notices
+
+    def _loaded(self, notices: list[Event]) -> LoadedModel:
+        """Load the published model; damaged weights are replaced by the newest checkpoint's, with a notice."""
+        if not self.ranks.is_main:
+            return model_store.load(self.workspace, self.plan.model)
+        loaded, restored = load_restored(self.workspace, self.plan.model)
+        if restored is not None:
+            notices.append(Notice(restored, "weights_restored", {"iteration": restored}))
+        return loaded
 
     def _tokenizer(self, loaded: LoadedModel, books: list[SplitBook]) -> Generator[Event, None, tuple[Tokenizer, bool]]:
         """The model's own, or one fitted on the training part of its first books."""
@@ -353,6 +364,7 @@ class _Run:
             books=self.plan.books,
             trained_at=_now(),
             elapsed_seconds=event.elapsed_seconds,
+            from_iteration=trainer.state.schedule_start,
         )
         weights = trainer.average.model.state_dict()
         model_store.publish(self.workspace, self.plan.model, trainer.model.config, weights, summary)

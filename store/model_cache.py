@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections import OrderedDict
 from typing import Literal
 
 from errors import NoTokenizer
 from store import checkpoint_store, model_store
+from store.model_files import folder_of
 from store.model_store import LoadedModel
 from workspace import Workspace
 
@@ -28,7 +28,7 @@ class ModelCache:
 
         Raises ModelNotFound, ModelDamaged, NoTokenizer.
         """
-        key, now = (str(model_store.folder_of(ws, name)), version), _stamps(ws, name, version)
+        key, now = (str(folder_of(ws, name)), version), _stamps(ws, name, version)
         with self._lock:
             kept = self._kept.pop(key, None)
             if kept is None or kept[0] != now:
@@ -45,10 +45,8 @@ def _stamps(ws: Workspace, name: str, version: Version) -> str:
 
 
 def _load(ws: Workspace, name: str, version: Version) -> LoadedModel:
-    loaded = model_store.load(ws, name)
+    weights = checkpoint_store.last_weights(ws, name) if version == "last" else None
+    loaded = model_store.load(ws, name) if weights is None else model_store.load_with(ws, name, weights, "checkpoint")
     if loaded.tokenizer is None:
         raise NoTokenizer(name=name, field="model")
-    if (weights := checkpoint_store.last_weights(ws, name) if version == "last" else None) is None:
-        return loaded
-    with model_store.damage_named(model_store.folder_of(ws, name), "checkpoint"):
-        return dataclasses.replace(loaded, model=model_store.assemble(loaded.config, weights), summary=None)
+    return loaded

@@ -1,29 +1,33 @@
-"""A safetensors file: written, read into memory, and its head read alone.
+"""Write a safetensors file, read it into memory, read its head alone, verify its checksum.
 
-Particular: nothing stays mapped, because a mapped file cannot be replaced or deleted on Windows; and a full disk,
-which the safetensors library reports without an errno, becomes the OSError that `workspace.disk_errors` understands.
+Nothing stays mapped, because a mapped file cannot be replaced or deleted on Windows. A full disk, which the safetensors
+library reports without an errno, becomes the OSError that `workspace.disk_errors` understands.
 
 Not here: which tensors belong into a file, and atomic replacing.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from store import checksum
+
 _MOST_HEAD_BYTES = 100_000_000  # the library's own limit
 
 
 class DamagedTensorFile(Exception):
-    """The bytes are no whole safetensors file."""
+    """The bytes are no whole safetensors file, or do not match the checksum that the file carries."""
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -37,27 +41,50 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | 
         raise
 
 
+def write_sealed(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write all tensors and a checksum of the file into its metadata. Raises OSError."""
+    write(path, tensors, {**metadata, checksum.KEY: checksum.PLACEHOLDER})
+    checksum.seal(path)
+
+
 def read(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors in the bytes of a file, as copies, and its metadata. Raises DamagedTensorFile."""
+    """Return the tensors in the bytes of a file, as copies, and its metadata. Raises DamagedTensorFile."""
     try:
         tensors = dict(safetensors.torch.load(data))
     except (SafetensorError, KeyError, ValueError, RuntimeError, AssertionError) as error:
         raise DamagedTensorFile(str(error)) from error
     head_bytes = int.from_bytes(data[:8], "little")
-    return tensors, _metadata(data[8 : 8 + head_bytes], len(data))
+    metadata = _metadata(data[8 : 8 + head_bytes], len(data))
+    _compare(io.BytesIO(data), metadata)
+    return tensors, metadata
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a file that is as long as its head says; its tensors are not read.
+    """Return the metadata of a file that is as long as its head says, without reading its tensors.
 
     Raises DamagedTensorFile or OSError.
     """
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        head_bytes = int.from_bytes(file.read(8), "little")
-        if head_bytes > min(size, _MOST_HEAD_BYTES):
-            raise DamagedTensorFile(f"a head of {head_bytes} bytes in a file of {size}")
-        return _metadata(file.read(head_bytes), size)
+        return _read_head(file)
+
+
+def verify(path: Path) -> None:
+    """Read a whole file and compare it with its checksum, if it carries one. Raises DamagedTensorFile or OSError."""
+    with path.open("rb") as file:
+        _compare(file, _read_head(file))
+
+
+def _compare(file: BinaryIO, metadata: Mapping[str, str]) -> None:
+    if checksum.KEY in metadata and not checksum.is_whole(file, metadata[checksum.KEY]):
+        raise DamagedTensorFile("the checksum does not match")
+
+
+def _read_head(file: BinaryIO) -> dict[str, str]:
+    size = os.fstat(file.fileno()).st_size
+    head_bytes = int.from_bytes(file.read(8), "little")
+    if head_bytes > min(size, _MOST_HEAD_BYTES):
+        raise DamagedTensorFile(f"a head of {head_bytes} bytes in a file of {size}")
+    return _metadata(file.read(head_bytes), size)
 
 
 def _metadata(head: bytes, size: int) -> dict[str, str]:
@@ -68,7 +95,7 @@ def _metadata(head: bytes, size: int) -> dict[str, str]:
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise DamagedTensorFile(str(error)) from error
     if size != 8 + len(head) + tensor_bytes:
-        raise DamagedTensorFile(f"{size} bytes where the head tells of {8 + len(head) + tensor_bytes}")
+        raise DamagedTensorFile(f"{size} bytes where the head announces {8 + len(head) + tensor_bytes}")
     return metadata
 
 

@@ -41,6 +41,7 @@ NOTICES = {  # code -> the values that come with it
     "micro_batch_halved": {"batch_size"},
     "checkpoint_corrupt": {"iteration"},
     "record_unreadable": {"model", "fields"},
+    "weights_restored": {"iteration"},
     "early_stopped": {"best_iteration", "evaluations"},
     "vocab_smaller": {"tokens", "vocab_size"},
 }

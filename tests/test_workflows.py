@@ -17,6 +17,7 @@ from errors import (
     BookNotFound,
     DoesNotFit,
     InvalidName,
+    ModelDamaged,
     ModelNotFound,
     NameTaken,
     NoBooks,
@@ -234,6 +235,24 @@ def test_export_opens_and_stock_transformers_gives_equal_logits(trained: Workspa
         torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
         loaded.model.layers[0].attention.o_proj.weight.mul_(1.1)
         assert not torch.allclose(theirs, loaded.model(tokens), rtol=1e-4, atol=1e-4)
+
+
+def test_export_leaves_out_a_subfolder(trained: Workspace) -> None:
+    inner = trained.model_folder(MODEL) / "notes"
+    inner.mkdir()
+    (inner / "a.txt").write_text("mine", encoding="utf-8")
+    with zipfile.ZipFile(io.BytesIO(b"".join(workflows.export_model(trained, MODEL).chunks))) as archive:
+        names = {name.removeprefix(f"{MODEL}/") for name in archive.namelist()}
+    assert {"model.safetensors", "tokenizer.json", "README.md"} <= names
+    assert not [name for name in names if "notes" in name]
+
+
+def test_damaged_model_is_not_exported(trained: Workspace) -> None:
+    path = trained.model_folder(MODEL) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x55")
+    for format in ("hf", "card"):
+        with pytest.raises(ModelDamaged):
+            workflows.export_model(trained, MODEL, format)
 
 
 def test_export_in_an_unknown_format_is_refused(trained: Workspace) -> None:

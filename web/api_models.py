@@ -35,7 +35,7 @@ def estimate(body: EstimateShape, services: ServicesDep) -> Response:
     characters = (
         sum(workflows.get_book(services.workspace, name).characters for name in body.books) if body.books else None
     )
-    shape = workflows.get_model(services.workspace, body.model).config if body.model else narrowed(body, ModelConfig)
+    shape = workflows.read_config(services.workspace, body.model) if body.model else narrowed(body, ModelConfig)
     return JSONAnswer(workflows.estimate(shape, body.train, characters))
 
 

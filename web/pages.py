@@ -85,7 +85,7 @@ class TrainingPage:
         return {
             "name": model.name,
             "trained": model.trained,
-            "books": model.books,
+            "books": model.last_books,
             "iteration": self.resumable[model.name],
             "shape": model.config.model_dump(),
             "trainings": self._trainings(model),
@@ -254,8 +254,8 @@ def _prompt(last: TrainConfig | None) -> str:
 def _checked(
     books: tuple[workflows.BookInfo, ...], model: workflows.ModelInfo | None, status: TrainingStatus
 ) -> frozenset[str]:
-    """The books that the model learned from so far; the only book there is needs no click."""
-    known = set(model.books) if model else set()
+    """The books of the model's last training; the only book there is needs no click."""
+    known = set(model.last_books) if model else set()
     if model and model.name == status.model:
         known |= set(status.books)
     checked = known & {book.name for book in books}

@@ -2,7 +2,7 @@
 
 import { number, t } from "./text.js";
 
-const WARNINGS = ["memorising", "self_play_paused", "non_finite_skipped", "spike_skipped", "went_back", "self_play_left_out", "micro_batch_halved", "checkpoint_corrupt"];
+const WARNINGS = ["memorising", "self_play_paused", "non_finite_skipped", "spike_skipped", "went_back", "self_play_left_out", "micro_batch_halved", "checkpoint_corrupt", "weights_restored"];
 const section = document.querySelector('[data-live-section="notices"]');
 const list = document.getElementById("notices");
 const latest = document.querySelector('[data-live="latest"]');

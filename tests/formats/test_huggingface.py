@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import re
@@ -14,10 +15,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from config import Architecture, ModelConfig, SamplingConfig
 from formats import huggingface
-from formats.card import Results, card
+from formats.card import card
+from formats.lineage import TrainingSummary
 from model import Transformer
 from store import model_store, tensor_file
-from store.model_store import TrainingSummary
 from tokenizer import Tokenizer
 from workspace import Workspace
 
@@ -107,6 +108,17 @@ def test_auto_tokenizer_gives_equal_ids(tmp_path: Path, architecture: Architectu
     assert stock.decode(tokenizer().encode(TEXT)) == TEXT
 
 
+def test_auto_tokenizer_reads_a_mark_inside_a_text_as_we_do(tmp_path: Path) -> None:
+    """Books may hold the mark as plain characters; read as the special token it would be another text."""
+    text = "<|startoftext|>Жил-был кот.<|endoftext|>\n<|startoftext|>Жил-был пёс.<|endoftext|>"
+    stock = AutoTokenizer.from_pretrained(stored(Workspace(tmp_path), wild_model("llama")))
+    assert stock(text)["input_ids"] == tokenizer().encode(text)
+    assert tokenizer().end_of_text not in stock(text)["input_ids"]
+    marked = stock(text, split_special_tokens=False)["input_ids"]  # as the card's prompt asks for
+    assert marked.count(tokenizer().end_of_text) == 2
+    assert stock(text)["input_ids"] == tokenizer().encode(text), "asking once changes nothing"
+
+
 @both
 def test_weights_come_back_bit_for_bit(architecture: Architecture) -> None:
     model = wild_model(architecture)
@@ -183,13 +195,14 @@ def test_the_lines_of_the_card_run(
 
 
 def test_the_card_tells_what_it_is() -> None:
-    text = card("a_b", wild_model("llama").config, 310, Results(120, 3.25, 1.75, ("Война и мир", "x\n# |y")))
+    lineage = (dataclasses.replace(SUMMARY, books=("Война и мир", "x\n# |y")),)
+    text = card("a_b", wild_model("llama").config, 310, lineage)
     assert "iterations | 120 |" in text and "| val_loss | 3.2500 nats per token |" in text
     assert "- Война и мир\n- x \\# \\|y\n" in text and "# a\\_b\n" in text
 
 
 def test_the_card_of_an_untrained_model_says_so() -> None:
-    text = card("new", wild_model("llama").config, None, None)
+    text = card("new", wild_model("llama").config, None, ())
     assert "| trained | not yet |" in text and "no tokenizer yet" in text and "weights are random" in text
 
 

@@ -29,7 +29,7 @@ from learning.learner import Learner
 from machine.processes import Ranks
 from runs import training_run
 from runs.run_record import read_run
-from store import checkpoint_store, model_store
+from store import checkpoint_store, model_list, model_store
 from store.checkpoint_store import Checkpoint
 from tests.training_kit import BOOK, MODEL, OTHER_BOOK, SELF_PLAY, SHAPE, TEXT, TRAINING, fill, plan, same
 from tokenizer import Tokenizer
@@ -100,7 +100,7 @@ def test_training_publishes_the_best_and_saves_at_the_end(workspace: Workspace) 
     ]
     assert [e.iteration for e in told if isinstance(e, CheckpointSaved)] == [6]
     assert _checkpoint(workspace).iteration == 6
-    info = model_store.get_model(workspace, MODEL)
+    info = model_list.get_model(workspace, MODEL)
     last = [event for event in told if isinstance(event, ModelPublished)][-1]
     assert (info.trained, info.iteration, info.val_loss, info.books) == (True, last.iteration, last.val_loss, (BOOK,))
 
@@ -191,7 +191,7 @@ def test_stopping_at_the_best_evaluation_publishes_it(workspace: Workspace) -> N
     """The saved state counts this evaluation already, so no later one would publish these weights."""
     told = _train_until(workspace, lambda event: isinstance(event, Evaluated) and event.iteration == 3)
     assert told[-1].is_best
-    assert model_store.get_model(workspace, MODEL).iteration == 3
+    assert model_list.get_model(workspace, MODEL).iteration == 3
     assert _checkpoint(workspace).state["trainer"]["best_iteration"] == 3
 
 

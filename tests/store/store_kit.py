@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from config import ModelConfig
+from formats.lineage import TrainingSummary
 from model import Transformer
-from store import checkpoint_store, model_store
+from store import checkpoint_store, model_list, model_store
 from store.checkpoint_store import Checkpoint
-from store.model_store import TrainingSummary
 from tokenizer import Tokenizer
 from workspace import TEMPORARY_PREFIX, Workspace
 
@@ -57,11 +57,11 @@ def model_state(ws: Workspace) -> list[Any]:
     found = []
     for folder in sorted(ws.models.iterdir()):
         if not folder.name.startswith(TEMPORARY_PREFIX):
-            info = dataclasses.replace(model_store.get_model(ws, folder.name), bytes=0, created_at="")
+            info = dataclasses.replace(model_list.get_model(ws, folder.name), bytes=0, created_at="")
             loaded = model_store.load(ws, folder.name)
             digest = sum(float(tensor.double().abs().sum()) for tensor in loaded.model.state_dict().values())
-            found.append((info, loaded.summary, digest, loaded.tokenizer and loaded.tokenizer.to_json()))
-    assert len(found) == len(model_store.list_models(ws))
+            found.append((info, loaded.lineage, digest, loaded.tokenizer and loaded.tokenizer.to_json()))
+    assert len(found) == len(model_list.list_models(ws))
     return found
 
 

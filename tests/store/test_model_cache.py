@@ -42,7 +42,7 @@ def test_a_snapshot_is_kept_until_new_weights_are_published(trained: Workspace) 
     assert cache.get(trained, NAME, "best") is first
     model_store.publish(trained, NAME, CONFIG, a_model(2).state_dict(), a_summary(200))
     second = cache.get(trained, NAME, "best")
-    assert second is not first and second.summary == a_summary(200)
+    assert second is not first and second.lineage == (a_summary(200),)
 
 
 def test_the_snapshot_used_longest_ago_goes_first(ws: Workspace) -> None:
@@ -64,7 +64,7 @@ def test_last_is_the_newest_checkpoint_and_best_the_published_one(trained: Works
         checkpoint_store.save(trained, NAME, a_checkpoint(iteration), keep=2, budget_bytes=10**12)
         last = cache.get(trained, NAME, "last")
         assert equal_tensors(dict(last.model.state_dict()), a_checkpoint(iteration).weights)
-        assert cache.get(trained, NAME, "last") is last and last.summary is None and last.tokenizer
+        assert cache.get(trained, NAME, "last") is last and last.lineage == () and last.tokenizer
     assert not equal_tensors(dict(best.model.state_dict()), a_checkpoint(2000).weights)
 
 

@@ -14,7 +14,7 @@ import torch
 from config import ModelConfig
 from errors import AZRError, InvalidName, ModelDamaged, ModelNotFound, NameTaken
 from model import Transformer
-from store import model_store, tensor_file
+from store import model_list, model_store, tensor_file
 from tests.store.store_kit import (
     CONFIG,
     NAME,
@@ -32,7 +32,7 @@ from workspace import Workspace
 
 def test_a_created_model_is_listed_as_untrained(ws: Workspace) -> None:
     info = model_store.create(ws, NAME, CONFIG, a_model(), seed=5)
-    assert model_store.list_models(ws) == [info] == [model_store.get_model(ws, NAME)]
+    assert model_list.list_models(ws) == [info] == [model_list.get_model(ws, NAME)]
     assert (info.name, info.config, info.trained, info.tokenizer_size, info.iteration) == (NAME, CONFIG, False, None, 0)
     assert info.parameters == sum(parameter.numel() for parameter in a_model().parameters())
     assert info.bytes == sum(file.stat().st_size for file in ws.model_folder(NAME).iterdir())
@@ -62,8 +62,8 @@ def test_a_loaded_model_can_be_trained(trained: Workspace) -> None:
 
 
 def test_a_published_model_carries_its_summary_and_tokenizer(trained: Workspace) -> None:
-    loaded, info = model_store.load(trained, NAME), model_store.get_model(trained, NAME)
-    assert loaded.summary == a_summary()
+    loaded, info = model_store.load(trained, NAME), model_list.get_model(trained, NAME)
+    assert loaded.lineage == info.lineage == (a_summary(),)
     assert loaded.tokenizer is not None and loaded.tokenizer.to_json() == a_tokenizer().to_json()
     assert (info.trained, info.iteration, info.val_loss, info.bits_per_byte) == (True, 100, 3.5, 1.25)
     assert info.books == ("Война и мир",) and info.tokenizer_size == a_tokenizer().size
@@ -86,21 +86,21 @@ def test_models_are_listed_by_age_and_a_name_is_found_in_any_case(ws: Workspace)
         created_at = {"Zebra": "2020-01-01T00:00:00+00:00", "Anna": "2021-01-01T00:00:00+00:00"}[name]
         content = json.loads(record.read_text(encoding="utf-8")) | {"created_at": created_at}
         record.write_text(json.dumps(content), encoding="utf-8")
-    assert [info.name for info in model_store.list_models(ws)] == ["Zebra", "Anna"]
-    assert model_store.get_model(ws, "ZEBRA").name == "Zebra"
+    assert [info.name for info in model_list.list_models(ws)] == ["Zebra", "Anna"]
+    assert model_list.get_model(ws, "ZEBRA").name == "Zebra"
 
 
 def test_foreign_folders_are_no_models(trained: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     (trained.models / "somebody's").mkdir()
     (trained.models / ".gitkeep").write_bytes(b"")
     shutil.copytree(trained.model_folder(NAME), trained.models / ".tmp-abc")
-    assert [info.name for info in model_store.list_models(trained)] == [NAME] and caplog.text == ""
+    assert [info.name for info in model_list.list_models(trained)] == [NAME] and caplog.text == ""
     with pytest.raises(ModelNotFound):
         model_store.load(trained, "somebody's")
 
 
 def test_a_workspace_without_folders_has_no_models(tmp_path: Path) -> None:
-    assert model_store.list_models(Workspace(tmp_path / "nowhere")) == []
+    assert model_list.list_models(Workspace(tmp_path / "nowhere")) == []
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
@@ -124,12 +124,12 @@ def test_of_many_who_create_twins_at_once_one_wins(ws: Workspace) -> None:
     names = [NAME, "ПОЭТ", "Поэт", "поЭт"] * 4
     with ThreadPoolExecutor(len(names)) as pool:
         winners = [name for name in pool.map(create, names) if name]
-    assert len(winners) == 1 == len(model_store.list_models(ws))
+    assert len(winners) == 1 == len(model_list.list_models(ws))
 
 
 @pytest.mark.parametrize("name", ["../out", "con", "", "a/b", ".hidden"])
 def test_an_unsafe_name_is_refused(ws: Workspace, name: str) -> None:
-    for call in (model_store.get_model, model_store.load, model_store.delete, model_store.version):
+    for call in (model_list.get_model, model_store.load, model_store.delete, model_store.version):
         with pytest.raises(InvalidName):
             call(ws, name)
     with pytest.raises(InvalidName):
@@ -137,14 +137,14 @@ def test_an_unsafe_name_is_refused(ws: Workspace, name: str) -> None:
 
 
 def test_what_is_not_there_is_not_found(ws: Workspace) -> None:
-    for call in (model_store.get_model, model_store.load, model_store.delete, model_store.version):
+    for call in (model_list.get_model, model_store.load, model_store.delete, model_store.version):
         with pytest.raises(ModelNotFound):
             call(ws, "никто")
 
 
 def test_a_deleted_model_leaves_nothing(trained: Workspace) -> None:
     model_store.delete(trained, NAME)
-    assert list(trained.models.iterdir()) == [] and model_store.list_models(trained) == []
+    assert list(trained.models.iterdir()) == [] and model_list.list_models(trained) == []
 
 
 # ---- damage ----------------------------------------------------------------------------------------------------------
@@ -177,15 +177,17 @@ WRECKS += [("model.safetensors", cut), ("model.safetensors", huge_head), ("model
 
 
 @pytest.mark.parametrize(("file", "wreck"), WRECKS)
-def test_a_broken_file_is_named(trained: Workspace, file: str, wreck, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_file_is_named_and_its_model_stays_in_the_list(trained: Workspace, file: str, wreck) -> None:
     create_trained(trained, "цел")
     wreck(trained.model_folder(NAME) / file)
-    for call in (model_store.load, model_store.get_model):
+    for call in (model_store.load, model_store.exportable):
         with pytest.raises(ModelDamaged) as caught:
             call(trained, NAME)
         assert caught.value.parameters == {"name": NAME, "file": file}
-    assert [info.name for info in model_store.list_models(trained)] == ["цел"] and NAME in caplog.text
+    assert {info.name: info.damaged for info in model_list.list_models(trained)} == {"цел": None, NAME: file}
+    assert model_list.get_model(trained, NAME).damaged == file
     model_store.delete(trained, NAME)
+    assert [info.name for info in model_list.list_models(trained)] == ["цел"]
 
 
 def test_weights_of_another_shape_are_damage(trained: Workspace) -> None:
@@ -206,7 +208,9 @@ def test_a_record_that_makes_no_sense_is_damage(trained: Workspace, change: dict
     path = trained.model_folder(NAME) / "azr.json"
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | change), encoding="utf-8")
     with pytest.raises(ModelDamaged):
-        model_store.get_model(trained, NAME)
+        model_list.read_config(trained, NAME)
+    info = model_list.get_model(trained, NAME)
+    assert (info.damaged, info.config, info.parameters, info.created_at != "") == ("azr.json", None, None, True)
 
 
 def test_a_tokenizer_too_large_for_the_model_is_damage(trained: Workspace) -> None:
@@ -225,7 +229,7 @@ def test_loading_draws_nothing_from_the_global_generator(trained: Workspace) -> 
     """A training thread seeds and uses it between our lines."""
     before = torch.get_rng_state()
     model_store.load(trained, NAME)
-    model_store.get_model(trained, NAME)
+    model_list.get_model(trained, NAME)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -253,10 +257,10 @@ def test_readers_during_publishing_see_weights_with_their_own_summary(trained: W
     def read() -> None:
         while not stop.is_set():
             loaded = model_store.load(trained, NAME)
-            info = model_store.get_model(trained, NAME)
-            told, there = loaded.summary, float(loaded.model.norm.weight[0].detach())
-            if told and there != told.iteration:
-                mixed.append((there, told.iteration))
+            info = model_list.get_model(trained, NAME)
+            said, there = loaded.lineage, float(loaded.model.norm.weight[0].detach())
+            if said and there != said[-1].iteration:
+                mixed.append((there, said[-1].iteration))
             assert info.trained
 
     def publish(iteration: int) -> None:
@@ -280,8 +284,8 @@ def test_lists_and_loads_during_deletes_raise_nothing_unexpected(ws: Workspace) 
 
     def look() -> None:
         while not stop.is_set():
-            model_store.list_models(ws)
-            for call in (model_store.load, model_store.get_model, model_store.version):
+            model_list.list_models(ws)
+            for call in (model_store.load, model_list.get_model, model_store.version):
                 try:
                     call(ws, NAME)
                 except ModelNotFound:

@@ -14,7 +14,7 @@ import pytest
 from errors import DiskFull
 from events import CheckpointSaved, Rollout, SelfPlayDone
 from runs import run_log, run_record
-from store import checkpoint_store, model_store, tensor_file
+from store import checkpoint_store, model_list, model_store, tensor_file
 from tests.store.faults import Faults, survive
 from tests.store.store_kit import (
     CONFIG,
@@ -182,7 +182,14 @@ def test_publish_flushes_file_and_folder_around_the_rename(trained: Workspace) -
     with Faults().installed() as seen:
         model_store.publish(trained, NAME, CONFIG, a_model(2).state_dict(), a_summary(200))
     replaced = seen.done.index(("replace", "model.safetensors"))
-    assert [operation for operation, _ in seen.done[: replaced + 2]] == ["write", "fsync", "replace", "fsync"]
+    assert [operation for operation, _ in seen.done[: replaced + 2]] == [
+        "write",
+        "open",
+        "write",
+        "fsync",
+        "replace",
+        "fsync",
+    ]
     assert seen.done[replaced + 1] == ("fsync", NAME), "the folder"
 
 
@@ -233,7 +240,7 @@ def test_a_card_that_cannot_be_written_does_not_undo_a_publish(
 
     monkeypatch.setattr(model_store, "write_atomic", fail)
     model_store.publish(trained, NAME, CONFIG, a_model(2).state_dict(), a_summary(200))
-    assert model_store.get_model(trained, NAME).iteration == 200
+    assert model_list.get_model(trained, NAME).iteration == 200
     assert "card" in caplog.text
 
 

@@ -15,6 +15,7 @@ import config
 import workflows
 from tests.web.web_client import MODEL, TINY_MODEL, assert_error, expect, status_when, train
 from web.schemas import Preset
+from workspace import Workspace
 
 
 def test_create_answers_with_the_model_and_its_address(client: TestClient) -> None:
@@ -146,6 +147,33 @@ def test_download_is_a_zip_under_the_models_own_name(client: TestClient, trained
         }
 
 
+def test_download_of_the_card_is_markdown(client: TestClient, trained: str) -> None:
+    answer = client.get("/download_model", params={"model": trained, "format": "card"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/markdown; charset=utf-8")
+    assert answer.headers["content-disposition"] == f"attachment; filename*=UTF-8''{quote(trained)}.md"
+    assert "## Trainings" in answer.text
+
+
+def test_download_of_a_model_with_a_subfolder_is_a_zip(client: TestClient, trained: str, workspace: Workspace) -> None:
+    (workspace.model_folder(trained) / "notes").mkdir()
+    answer = client.get("/download_model", params={"model": trained})
+    assert answer.status_code == 200
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+
+
+def test_a_model_whose_record_is_damaged_can_be_seen_and_deleted(
+    client: TestClient, make_model: Callable[[str], Any], workspace: Workspace
+) -> None:
+    make_model("a")
+    (workspace.model_folder("a") / "azr.json").write_text("{", encoding="utf-8")
+    (listed,) = expect(client.get("/models"), 200)["models"]
+    assert (listed["damaged"], listed["config"], listed["parameters"]) == ("azr.json", None, None)
+    for page in ("/library", "/training", "/generation", "/"):
+        assert client.get(page).status_code == 200
+    assert client.delete("/models/a").status_code == 204
+
+
 def test_download_refuses_unknown_models_and_formats(client: TestClient, trained: str) -> None:
     assert_error(client.get("/download_model?model=nobody"), 404, "model_not_found")
     assert_error(
@@ -179,5 +207,8 @@ def test_names_with_slashes_reach_no_route(client: TestClient) -> None:
 def test_trained_model_says_so(client: TestClient, trained: str) -> None:
     assert trained == MODEL
     body = expect(client.get(f"/models/{quote(trained)}"), 200)
-    assert (body["trained"], body["books"]) == (True, ["Анна Каренина"])
+    assert (body["trained"], body["books"], body["damaged"]) == (True, ["Анна Каренина"], None)
+    (training,) = body["lineage"]
+    assert (training["books"], training["from_iteration"]) == (["Анна Каренина"], 0)
+    assert (training["val_loss"], training["iteration"]) == (body["val_loss"], body["iteration"])
     assert body["val_loss"] > 0

@@ -1,0 +1,158 @@
+"""The files of one model's folder: their names, how each is read, and how damage to one of them is named.
+
+Every reader turns whatever is wrong with a file into ModelDamaged with that file's name. `undisturbed` makes a read safe
+against a folder that is deleted, or created anew, at the same moment.
+
+Whether the weights match their checksum is found out once for each version of the file and remembered for this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from config import ModelConfig
+from errors import ModelDamaged, ModelNotFound
+from formats import lineage
+from formats.lineage import Lineage
+from store import checksum, tensor_file
+from tokenizer import Tokenizer
+from workspace import Workspace, read_json
+
+FORMAT_VERSION = 1
+GONE = "-"  # the stamp of a file that is not there
+RECORD, WEIGHTS, TOKENIZER, CARD = "azr.json", "model.safetensors", "tokenizer.json", "README.md"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+
+Read = TypeVar("Read")
+
+_verdicts: dict[
+    Path, tuple[str, bool]
+] = {}  # by weights file: the stamp of the version that was read, and whether it is whole
+_verdicts_lock = threading.Lock()
+
+
+def folder_of(ws: Workspace, name: str) -> Path:
+    """Return a model's folder. Raises ModelNotFound, InvalidName."""
+    folder = ws.model_folder(name)
+    if not (folder / RECORD).is_file():
+        raise ModelNotFound(name=name, field="model")
+    return folder
+
+
+def stamp(file: Path) -> str:
+    """Return a text that changes whenever the file is replaced; it costs one `stat`."""
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return GONE
+    return f"{stat.st_mtime_ns}.{stat.st_size}.{stat.st_ino}"
+
+
+def undisturbed(ws: Workspace, name: str, read: Callable[[Path], Read]) -> Read:
+    """Return what `read` finds in a model's folder; read again if the folder was deleted or created anew meanwhile."""
+    while True:
+        folder = folder_of(ws, name)
+        before = stamp(folder / RECORD)  # written once in a model's life
+        try:
+            found = read(folder)
+        except ModelDamaged:
+            if stamp(folder / RECORD) == before != GONE:
+                raise
+        else:
+            if stamp(folder / RECORD) == before:
+                return found
+
+
+@contextlib.contextmanager
+def damage_named(folder: Path, file: str) -> Iterator[None]:
+    """Turn whatever a broken file makes its reader raise into ModelDamaged; `tokenizers` raises plain Exception."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ModelDamaged(name=folder.name, file=file) from error
+
+
+# ---- reading one file ------------------------------------------------------------------------------------------------
+
+
+def read_record(folder: Path) -> tuple[dict[str, Any], ModelConfig]:
+    """Read azr.json. Raises ModelDamaged."""
+    with damage_named(folder, RECORD):
+        record = read_json(folder / RECORD)
+        if record["format_version"] != FORMAT_VERSION or not record["created_at"]:
+            raise ValueError(f"format_version {record['format_version']}")
+        return record, ModelConfig(**record["config"])
+
+
+def read_lineage(folder: Path) -> Lineage:
+    """Read the trainings of a model from the head of its weights file. Raises ModelDamaged."""
+    with damage_named(folder, WEIGHTS):
+        return lineage_in(tensor_file.read_metadata(folder / WEIGHTS))
+
+
+def lineage_in(metadata: dict[str, str]) -> Lineage:
+    """Return the trainings named in the metadata of a weights file. Raises ValueError, TypeError or KeyError."""
+    if lineage.is_list(metadata) and checksum.KEY not in metadata:
+        raise ValueError("the checksum is missing")  # its name was damaged: whatever wrote the list wrote a checksum
+    return lineage.from_metadata(metadata)
+
+
+def read_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer | None:
+    """Read the tokenizer; None before the first training. Raises ModelDamaged."""
+    if not (folder / TOKENIZER).exists():
+        return None
+    with damage_named(folder, TOKENIZER):
+        tokenizer = Tokenizer.from_json((folder / TOKENIZER).read_text(encoding="utf-8"))
+        if tokenizer.size > config.vocab_size:
+            raise ValueError("not this model's tokenizer")
+        return tokenizer
+
+
+def read_tokenizer_size(folder: Path) -> int | None:
+    """Read the tokenizer's size from its JSON, ten times as fast as building it. Raises ModelDamaged."""
+    if not (folder / TOKENIZER).exists():
+        return None
+    with damage_named(folder, TOKENIZER):
+        return len(read_json(folder / TOKENIZER)["model"]["vocab"])
+
+
+# ---- are the weights whole? ------------------------------------------------------------------------------------------
+
+
+def remember(folder: Path, version: str, *, whole: bool) -> None:
+    """Remember for this process whether a version (the stamp) of a model's weights is whole."""
+    with _verdicts_lock:
+        _verdicts[folder / WEIGHTS] = (version, whole)
+
+
+def is_verified(folder: Path) -> bool:
+    """Tell whether this process knows already if the present weights are whole."""
+    with _verdicts_lock:
+        known = _verdicts.get(folder / WEIGHTS)
+    return known is not None and known[0] == stamp(folder / WEIGHTS)
+
+
+def verify_weights(folder: Path) -> None:
+    """Compare a model's weights with their checksum, reading each version of the file once. Raises ModelDamaged."""
+    version = stamp(folder / WEIGHTS)
+    with _verdicts_lock:
+        known = _verdicts.get(folder / WEIGHTS)
+    if known is None or known[0] != version:
+        known = (version, _is_whole(folder / WEIGHTS))
+        remember(folder, version, whole=known[1])
+    if not known[1]:
+        raise ModelDamaged(name=folder.name, file=WEIGHTS)
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        tensor_file.verify(file)
+    except (tensor_file.DamagedTensorFile, OSError):
+        return False
+    return True
