@@ -360,7 +360,7 @@ def test_client_that_leaves_before_the_first_byte_of_a_stream_ends_its_generatio
     workspace: Workspace, writer: Writer
 ) -> None:
     async def ask_and_break() -> int:
-        app = create_app(workspace, port=8000)
+        app = create_app(workspace)
         body = [{"type": "http.request", "body": b'{"model": "a", "prompt": "b", "stream": true}', "more_body": False}]
 
         async def receive() -> Any:
