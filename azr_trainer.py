@@ -1,11 +1,11 @@
 """The training loop: an iteration learns from a batch of book text and, every few iterations, from a round of self-play.
 
-`AZRTrainer.run()` is a generator of events. Nothing in it knows of threads, callbacks, files or stop flags: whoever consumes
-it stops by closing it and saves `snapshot()`. Between two yields the trainer either changes nothing or finishes a whole
-iteration, so a snapshot taken at any yield is consistent.
+`AZRTrainer.run()` is a generator of events. It has no threads, callbacks, files or stop flags: the consumer stops it by closing
+it and saves `snapshot()`. Between two yields the trainer either changes nothing or finishes a whole iteration, so a snapshot
+taken at any yield is consistent.
 
-Exact to resume: data order, dropout and rollouts are drawn from (seed, iteration) and (seed, round), so weights, optimizer
-and the small `TrainerState` are all there is to save.
+Resuming is exact: data order, dropout and rollouts are drawn from (seed, iteration) and (seed, round), so a checkpoint needs no
+more than weights, optimizer and the small `TrainerState`.
 
 Not here: the policy-gradient round itself (learning/policy_gradient.py), tokenizing, saving, the decision what to publish.
 """
@@ -41,35 +41,33 @@ from model import Transformer
 from tokenizer import Tokenizer
 
 MOST_VAL_TOKENS = 32_768
-MOST_BAD = 5  # steps left out in a row; then the weights are to blame and not the text
+MOST_BAD = 5  # steps skipped in a row; then the weights are to blame and not the text
 SAMPLE_TOKENS = 60
-SAMPLE_SECONDS = (
-    1.0  # from one sample to the next at least: a card evaluates several times a second, which nobody reads
-)
+SAMPLE_SECONDS = 1.0  # at least, between samples: a card evaluates several times a second, faster than anyone reads
 MEMORISING_EVALUATIONS = 5
-WEIGHTS_PREFIX = "weights/"  # of a checkpoint's tensors: the weights that are being trained
+WEIGHTS_PREFIX = "weights/"  # marks the weights being trained among a checkpoint's tensors
 
 
 @dataclass
 class TrainerState:
-    """All that a resumed training needs besides weights and optimizer; plain numbers, ready for JSON."""
+    """What a resumed training needs besides weights and optimizer: plain numbers, ready for JSON."""
 
-    iteration: int = 0  # finished ones, over all runs of this model
+    iteration: int = 0  # iterations finished, over all runs of this model
     run_start: int = 0
-    schedule_start: int = 0  # where warm-up and average began: with the first run on these books
+    schedule_start: int = 0  # where warm-up and average began: the first run on these books
     sequences_seen: int = 0
     elapsed_seconds: float = 0.0
     best_val_loss: float | None = None
     best_iteration: int = 0
     evaluations_since_best: int = 0
     starts_untrained: bool = False  # a new model: its weights before the first step are no version to keep
-    told_memorising: bool = False
+    memorising_noticed: bool = False
     evaluated_iteration: int = -1
     train_loss: float = 0.0  # mean of the batches before the last evaluation
     recent_loss_sum: float = 0.0  # of the batches since then
     recent_losses: int = 0
     micro_batches: int = 0  # 0: as configured; more after the memory ran out
-    rate_factor: float = 1.0  # of the learning rate; halved each time that a run had to go back
+    rate_factor: float = 1.0  # times the learning rate; halved each time a run had to go back
     guard: LossGuard = field(default_factory=LossGuard)
     self_play: SelfPlayState = field(default_factory=SelfPlayState)
 
@@ -83,15 +81,18 @@ class TrainerState:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainerState:
+        """Return the state that a checkpoint of this or an earlier version holds."""
+        renamed = {"told_memorising": "memorising_noticed"}
+        values = {renamed.get(name, name): value for name, value in values.items()}
         guard = LossGuard(**values.get("guard", {}))
         return cls(**{**values, "guard": guard, "self_play": SelfPlayState.from_json(values["self_play"])})
 
     def longer(self) -> TrainerState:
-        """The state from which a finished run goes on for as many iterations again."""
+        """Return the state in which a finished run continues for as many iterations again."""
         return dataclasses.replace(self, run_start=self.iteration, evaluations_since_best=0)
 
     def next_run(self) -> TrainerState:
-        """The state from which a new run with other books begins."""
+        """Return the state in which a new run on other books begins."""
         rounds = SelfPlayState(round=self.self_play.round)
         return TrainerState(
             iteration=self.iteration,
@@ -109,14 +110,14 @@ class Snapshot:
 
     iteration: int
     weights: dict[str, Tensor]  # the average: what a reader of the checkpoint wants
-    optimizer: dict[str, Tensor]  # moments, the weights that are being trained, self-play's reference
+    optimizer: dict[str, Tensor]  # moments, the weights being trained, self-play's reference
     state: dict[str, Any]
 
 
 class AZRTrainer:
-    """Owns `model` while it runs. `iterations` of the config counts from `state.run_start`; None is endless.
+    """Train `model`, which it owns while it runs. `config.iterations` counts from `state.run_start`; None is endless.
 
-    What is evaluated, sampled from and published is the average of the weights. Of several processes (`ranks`) each takes its
+    The average of the weights is what is evaluated, sampled from and published. With several processes (`ranks`) each takes its
     part of every batch, of the held-out text and of self-play's groups, and all hold the same weights; rank 0 must be closed at
     an IterationDone, which stops the others.
     """
@@ -176,7 +177,7 @@ class AZRTrainer:
                 yield from self._iterations()
         except GeneratorExit:
             if self.ranks.is_main:
-                with contextlib.suppress(RuntimeError):  # the others may have died; there is nobody to tell then
+                with contextlib.suppress(RuntimeError):  # the other processes may have died already
                     self.ranks.go_on(False)
             raise
 
@@ -193,19 +194,18 @@ class AZRTrainer:
             yield from self.iterate()
 
     def iterate(self) -> Iterator[Event]:
-        """One iteration: gradient of the book batch, a self-play round when due, one optimizer step."""
+        """Run one iteration: gradient of the book batch, a self-play round when due, one optimizer step."""
         started_at = time.perf_counter()
         state, config = self.state, self.config
         torch.manual_seed(((config.seed << 32) + state.iteration) ^ (self.ranks.rank << 56))  # dropout
-        own_loss, notices = self._gradient()
+        own_loss, notices = self._book_gradient()
         round_: Round | None = None
         played_at = time.perf_counter()
         if self.self_play is not None and self.self_play.is_due(state.iteration + 1, state.self_play):
             round_ = yield from self._play(self.self_play, notices)
         play_seconds = time.perf_counter() - played_at
-        loss, grad_norm = torch.stack(
-            [own_loss, self.learner.clip()]
-        ).tolist()  # the one time that a card is waited for
+        figures = torch.stack([own_loss, self.learner.clip_gradient()])
+        loss, grad_norm = figures.tolist()  # the only point of an iteration that waits for a graphics card
         (loss,) = self.ranks.total(loss)
         steps = state.iteration - state.schedule_start
         learning_rate = learning_rate_at(config, steps) * state.rate_factor
@@ -213,9 +213,9 @@ class AZRTrainer:
         if verdict == "good":
             self._bad_in_a_row = 0
             state.guard = state.guard.after(loss)
-            self.learner.move(learning_rate, self._readings, steps + 1)
+            self.learner.take_step(learning_rate, self._readings, steps + 1)
         else:
-            notices.append(self._leave_out(verdict))
+            notices.append(self._skip_step(verdict))
         state.iteration += 1
         state.sequences_seen += config.batch_size * config.grad_accum_steps
         seconds = time.perf_counter() - started_at
@@ -225,15 +225,18 @@ class AZRTrainer:
         if math.isfinite(loss):
             state.recent_loss_sum, state.recent_losses = state.recent_loss_sum + loss, state.recent_losses + 1
         tokens = config.batch_size * config.grad_accum_steps * self.model.config.max_seq_len
-        speed = tokens / (seconds - play_seconds)  # of reading the book: a round now and then would make it leap
+        speed = tokens / (seconds - play_seconds)  # on the book alone: an occasional round would make it jump
         yield IterationDone(state.iteration, loss, learning_rate, grad_norm, speed, state.elapsed_seconds)
         if round_ is not None:
             yield round_.event
             yield StageBegun(Stage.SUPERVISED)
         yield from notices
 
-    def _gradient(self) -> tuple[Tensor, list[Event]]:
-        """That of the batch's mean loss, and this process's share of the loss; in smaller micro-batches when the memory runs out."""
+    def _book_gradient(self) -> tuple[Tensor, list[Event]]:
+        """Compute the gradient of the next batch; return this process's share of the loss, and notices.
+
+        When memory runs out, the micro-batch is halved and the batch computed again. Raises OutOfMemory where it can't be.
+        """
         notices: list[Event] = []
         rows = self.config.batch_size * self.config.grad_accum_steps
         own = self.ranks.share(rows)
@@ -241,15 +244,15 @@ class AZRTrainer:
         dropout = dropout_at(self.config, self._readings)
         while True:
             try:
-                return self.learner.gradient(inputs, targets, rows, self._micro_batches, dropout), notices
+                return self.learner.compute_gradient(inputs, targets, rows, self._micro_batches, dropout), notices
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self.learner.forget_gradient()
+                self.learner.clear_gradient()
                 notices.append(self._halve_micro_batch(error))
 
     def _play(self, self_play: SelfPlay, notices: list[Event]) -> Generator[Event, None, Round | None]:
-        """A round and its gradient; one that the memory has no room for is left out, and told."""
+        """Play a round and add its gradient. On out-of-memory, skip the round and emit a notice."""
         try:
             round_ = yield from self_play.play(
                 self.model, self.state.self_play, self.state.iteration + 1, self.learner.autocast
@@ -264,7 +267,7 @@ class AZRTrainer:
 
     @property
     def _readings(self) -> float:
-        """How often these books have been read since their first run began."""
+        """How many passes over these books have been made since their first run began."""
         rows = self.config.batch_size * self.config.grad_accum_steps
         return (self.state.iteration - self.state.schedule_start) * rows / self._sequences.per_epoch
 
@@ -274,7 +277,7 @@ class AZRTrainer:
 
     def _halve_micro_batch(self, error: Exception) -> Notice:
         rows = self.config.batch_size * self.config.grad_accum_steps
-        if self._micro_batches >= rows or self.ranks.world_size > 1:  # the others cannot know, and wait for gradients
+        if self._micro_batches >= rows or self.ranks.world_size > 1:  # the other processes would wait for gradients
             raise OutOfMemory(device=describe(self.device)) from error
         self.state.micro_batches = min(rows, self._micro_batches * 2)
         if self.device.type == "cuda":
@@ -292,8 +295,9 @@ class AZRTrainer:
         share = min(1.0, self.config.self_play.max_grad_share * book_norm / play_norm)
         torch._foreach_add_(own, gradient, alpha=share)
 
-    def _leave_out(self, verdict: Verdict) -> Notice:
-        self.learner.forget_gradient()
+    def _skip_step(self, verdict: Verdict) -> Notice:
+        """Drop the gradient. Raises Diverged, or NumbersOutOfRange, after MOST_BAD skipped steps in a row."""
+        self.learner.clear_gradient()
         self._bad_in_a_row += 1
         if self._bad_in_a_row >= MOST_BAD:
             kind = NumbersOutOfRange if verdict == "non_finite" else Diverged
@@ -301,7 +305,7 @@ class AZRTrainer:
         values: dict[str, str | int | float] = {"times": self._bad_in_a_row}
         return Notice(self.state.iteration + 1, "spike_skipped" if verdict == "spike" else "non_finite_skipped", values)
 
-    # ---- looking at it -------------------------------------------------------------------------------------------------
+    # ---- evaluation ----------------------------------------------------------------------------------------------------
 
     def _evaluate(self) -> Iterator[Event]:
         yield StageBegun(Stage.EVALUATING)
@@ -316,12 +320,12 @@ class AZRTrainer:
             is_best = False
         elif is_best:
             state.best_val_loss, state.best_iteration = val_loss, state.iteration
-            state.evaluations_since_best, state.told_memorising = 0, False
+            state.evaluations_since_best, state.memorising_noticed = 0, False
         else:
             state.evaluations_since_best += 1
             notices += self._memorising()
         if self.self_play is not None:
-            state.self_play, told = self.self_play.after_evaluation(
+            state.self_play, own_notices = self.self_play.after_evaluation(
                 state.self_play,
                 self.average.model,
                 state.iteration,
@@ -329,7 +333,7 @@ class AZRTrainer:
                 state.best_val_loss or val_loss,
                 state.train_loss,
             )
-            notices += told
+            notices += own_notices
         bits_per_byte = val_loss / math.log(2) / self.dataset.val_bytes_per_token
         sample = self.sample() if self._sample_is_due() else None
         state.elapsed_seconds += time.perf_counter() - started_at
@@ -339,7 +343,10 @@ class AZRTrainer:
         yield from notices
 
     def validate(self, most_batches: int | None = None) -> float:
-        """Mean loss on held-out text, or on its first batches, in nats per token; in smaller batches when the memory runs out."""
+        """Return the mean loss on held-out text, or on its first `most_batches`, in nats per token.
+
+        When memory runs out, the batches are halved. Raises OutOfMemory when one row is still too much.
+        """
         while True:
             try:
                 return self._validate(most_batches)
@@ -364,27 +371,27 @@ class AZRTrainer:
         return total / count_
 
     def _sample_is_due(self) -> bool:
-        """Not so soon after the last one, but always at the end."""
+        """Whether the last sample is at least SAMPLE_SECONDS old, or the run is at its end."""
         return self.ranks.is_main and (self._finished() or time.perf_counter() - self._sampled_at >= SAMPLE_SECONDS)
 
     def sample(self) -> str:
-        """A short continuation of the person's prompt; the same seed each time, so that samples can be compared."""
+        """Return a short continuation of the person's prompt. The seed is always the same, so that samples can be compared."""
         sampling = SamplingConfig(max_new_tokens=SAMPLE_TOKENS, seed=self.config.seed)
         *_, last = write(self.average.model, self.tokenizer, self.config.sample_prompt, sampling)
         self._sampled_at = time.perf_counter()
         return last.completion
 
     def _memorising(self) -> list[Event]:
-        """Tell once when the held-out loss has not fallen for some evaluations: what is learned now is the book's wording."""
-        if self.state.told_memorising or self.state.evaluations_since_best < MEMORISING_EVALUATIONS:
+        """Emit a notice, once, when the held-out loss has stopped falling: from there on the model learns the book by heart."""
+        if self.state.memorising_noticed or self.state.evaluations_since_best < MEMORISING_EVALUATIONS:
             return []
-        self.state.told_memorising = True
+        self.state.memorising_noticed = True
         return [Notice(self.state.iteration, "memorising", {"since": self.state.best_iteration})]
 
-    # ---- where it stands -----------------------------------------------------------------------------------------------
+    # ---- state and progress --------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
-        """Everything to go on from here. Take it at a yield, never after an error."""
+        """Return copies of everything a resume needs. Call it at a yield, never after an error."""
         tensors = self.learner.optimizers.state() | {
             WEIGHTS_PREFIX + name: tensor for name, tensor in self.model.state_dict().items()
         }
@@ -399,7 +406,7 @@ class AZRTrainer:
         if self.self_play is not None:
             placed = self.self_play.load_tensors(self.model, placed)
         own = {name: placed.pop(name) for name in list(placed) if name.startswith(WEIGHTS_PREFIX)}
-        if own:  # before there was an average, the checkpoint's weights were these
+        if own:  # checkpoints from before the average have these as their weights
             self.model.load_state_dict({name.removeprefix(WEIGHTS_PREFIX): tensor for name, tensor in own.items()})
         self.learner.optimizers.load_state(placed)
 
@@ -423,7 +430,7 @@ class AZRTrainer:
         )
 
     def _evaluation_is_due(self) -> bool:
-        """Before the first iteration of a run, every `eval_every` iterations and at the end; once each."""
+        """Whether to evaluate: before the first iteration of a run, every `eval_every` iterations and at the end; once each."""
         iteration = self.state.iteration
         due = iteration == self.state.run_start or iteration % self.config.eval_every == 0 or self._finished()
         return due and self.state.evaluated_iteration != iteration

@@ -110,9 +110,9 @@ def ours(arm: str, preset: str, rows: int) -> Iterator[float]:
         for number in range(10**6):
             started_at = time.perf_counter()
             inputs, targets = sequences.batch(number * rows, rows)
-            learner.gradient(inputs, targets, rows, 1, dropout=0.0)
-            learner.clip()
-            learner.move(config.learning_rate, 0.0, number + 1)
+            learner.compute_gradient(inputs, targets, rows, 1, dropout=0.0)
+            learner.clip_gradient()
+            learner.take_step(config.learning_rate, 0.0, number + 1)
             yield time.perf_counter() - started_at
 
 

@@ -1,8 +1,8 @@
 """One step of learning: the gradient of a batch, its norm, and the weights moved by it, with their average.
 
-Whoever calls decides in between: a gradient may be added to, and a step may be left out. On a graphics card each of the three
-parts is recorded once and replayed (machine/cuda_graphs.py); the large models are compiled besides, where the training is long enough to
-pay for it.
+The caller decides in between: it may add to a gradient or skip a step. Each of the three parts has three names: `compute_gradient`
+is called, `_gradient_work` does the work, and `_run_gradient` either calls it or, on a graphics card, replays its recording
+(machine/cuda_graphs.py). The large models are compiled besides, where the training is long enough to pay for it.
 
 Not here: which text, which rates, what to do about a bad loss. Shapes: B rows, T tokens.
 """
@@ -30,7 +30,7 @@ COMPILE_FROM = 2 * 10**11  # numbers written: about twice what the compiling of 
 
 
 class Learner:
-    """Owns `model`, its average and its optimizers. Of several processes each gives its own rows; all take the same step."""
+    """Own `model`, its average and its optimizers. With several processes each brings its own rows; all take the same step."""
 
     def __init__(self, model: Transformer, config: TrainConfig, ranks: Ranks = ALONE) -> None:
         self.device = choose_device(config.device)
@@ -47,15 +47,13 @@ class Learner:
         self._sizes = (0, 0)  # rows of the whole batch, of all processes; rows of a micro-batch
         recorder = Recorder(self.device, wanted=ranks.world_size == 1)
         self._recorder, self._dropout = recorder, torch.zeros((), device=self.device)
-        self._gradient, self._clip, self._move = (
-            recorder(self._backward),
-            recorder(self._clipped),
-            recorder(self._moved),
-        )
+        self._run_gradient = recorder(self._gradient_work)
+        self._run_clip = recorder(self._clip_work)
+        self._run_step = recorder(self._step_work)
 
     @property
     def warms_up(self) -> bool:
-        """Whether its first iterations take longer than the others, which are replayed."""
+        """Whether the first iterations take longer than the later ones, which are replayed."""
         return self._recorder.active
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -63,8 +61,13 @@ class Learner:
 
     # ---- the three parts -----------------------------------------------------------------------------------------------
 
-    def gradient(self, inputs: Tensor, targets: Tensor, rows: int, micro_batches: int, dropout: float) -> Tensor:
-        """This process's share (B, T) of a batch of `rows`: leaves the gradient of the batch's mean loss; returns its share of it, ()."""
+    def compute_gradient(
+        self, inputs: Tensor, targets: Tensor, rows: int, micro_batches: int, dropout: float
+    ) -> Tensor:
+        """Compute the gradient of the mean loss over a batch of `rows`, of which `inputs` and `targets` (B, T) are this process's share.
+
+        The gradient stays in the parameters. Returns this process's share of the loss, ().
+        """
         sizes = (rows, -(-rows // micro_batches))
         if sizes != self._sizes:
             self._sizes, self._batch = sizes, None
@@ -72,25 +75,25 @@ class Learner:
         self._take(inputs, targets)
         self.model.train()
         self.model.set_dropout(self._dropout.fill_(dropout) if self.device.type == "cuda" else dropout)
-        return self._gradient()
+        return self._run_gradient()
 
-    def clip(self) -> Tensor:
-        """The norm of the gradient (); what is above `max_grad_norm` is cut down to it."""
-        return self._clip()
+    def clip_gradient(self) -> Tensor:
+        """Scale the gradient down to `max_grad_norm` where it is longer; return the norm it had, ()."""
+        return self._run_clip()
 
-    def move(self, learning_rate: float, readings: float, steps: int) -> None:
-        """The weights, by the gradient, as step number `steps`; and the average after them."""
+    def take_step(self, learning_rate: float, readings: float, steps: int) -> None:
+        """Move the weights along the gradient as step number `steps`, update the average, and clear the gradient."""
         self.optimizers.set_rates(learning_rate, readings)
         self.average.set_steps(steps)
-        self._move()
-        self.forget_gradient()
+        self._run_step()
+        self.clear_gradient()
 
-    def forget_gradient(self) -> None:
-        """Give its memory free; what is recorded needs it where it is, and overwrites it."""
+    def clear_gradient(self) -> None:
+        """Free the gradient's memory; a recording keeps it, because it writes to the same place each time."""
         if not self._recorder.active:
             self.optimizers.zero_grad()
 
-    # ---- what is recorded ----------------------------------------------------------------------------------------------
+    # ---- the work ------------------------------------------------------------------------------------------------------
 
     def _take(self, inputs: Tensor, targets: Tensor) -> None:
         if not self._recorder.active:
@@ -101,7 +104,7 @@ class Learner:
         for place, values in zip(self._batch, (inputs, targets), strict=True):
             place.copy_(values.contiguous().pin_memory(), non_blocking=True)
 
-    def _backward(self) -> Tensor:
+    def _gradient_work(self) -> Tensor:
         assert self._batch is not None
         rows, size = self._sizes
         parts = list(zip(*(torch.split(tensor, size) for tensor in self._batch), strict=True))
@@ -117,21 +120,21 @@ class Learner:
         return total
 
     def _exchange_after(self, last: bool) -> AbstractContextManager[Any]:
-        """The gradients of several processes are exchanged during the last of their micro-batches."""
+        """Exchange gradients between processes during the last micro-batch only."""
         if last or not isinstance(self._losses, DistributedDataParallel):
             return contextlib.nullcontext()
         return self._losses.no_sync()
 
-    def _clipped(self) -> Tensor:
+    def _clip_work(self) -> Tensor:
         return torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._max_grad_norm)
 
-    def _moved(self) -> None:
+    def _step_work(self) -> None:
         self.optimizers.step()
         self.average.update(self.model)
 
 
 class _Losses(nn.Module):
-    """The forward pass of a training: what DistributedDataParallel has to stand around."""
+    """The forward pass with its loss, as one module that DistributedDataParallel can wrap."""
 
     def __init__(self, model: Transformer, run: RunBlock) -> None:
         super().__init__()
@@ -147,8 +150,8 @@ def _block(block: nn.Module, x: Tensor, place: Place) -> Tensor:
 
 
 def pays_to_compile(model: ModelConfig, config: TrainConfig, device: torch.device) -> bool:
-    """On a card, for a training long enough to win back the compiling, where the compiler's parts are there."""
+    """Return whether to compile: on a card, where Triton is installed and the training is long enough to win the time back."""
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return False
-    numbers = config.batch_size * model.max_seq_len * model.d_model * model.num_layers  # that a pass writes
+    numbers = config.batch_size * model.max_seq_len * model.d_model * model.num_layers  # written by one pass
     return config.iterations is None or config.iterations * numbers >= COMPILE_FROM

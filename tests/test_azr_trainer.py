@@ -236,7 +236,7 @@ def test_next_run_keeps_the_counts_and_forgets_the_rest() -> None:
 
 def test_longer_run_keeps_all_but_where_it_began_and_its_patience() -> None:
     state = TrainerState(
-        iteration=50, schedule_start=7, best_val_loss=1.0, evaluations_since_best=3, told_memorising=True
+        iteration=50, schedule_start=7, best_val_loss=1.0, evaluations_since_best=3, memorising_noticed=True
     )
     following = state.longer()
     assert (following.run_start, following.evaluations_since_best) == (50, 0)
@@ -448,7 +448,7 @@ def test_evaluations_close_together_share_a_sample_but_the_last_has_its_own(
 def test_self_play_adds_at_most_its_share_of_the_books_gradient(make_trainer: Make, share: float, size: float) -> None:
     trainer = make_trainer(wild(make_model(), std=0.1), self_play=True)
     trainer.config = changed(trainer.config, self_play=changed(SELF_PLAY, max_grad_share=share))
-    trainer._gradient()
+    trainer._book_gradient()
     book = [p.grad.clone() for p in trainer.model.parameters()]
     generator = torch.Generator().manual_seed(0)
     played = [torch.randn(g.shape, generator=generator) * size for g in book]
@@ -462,7 +462,7 @@ def test_self_play_adds_at_most_its_share_of_the_books_gradient(make_trainer: Ma
 
 def test_self_play_gradient_that_is_not_finite_is_left_out(make_trainer: Make) -> None:
     trainer = make_trainer(wild(make_model(), std=0.1), self_play=True)
-    trainer._gradient()
+    trainer._book_gradient()
     before = [p.grad.clone() for p in trainer.model.parameters()]
     trainer._add_gradient([torch.full_like(g, math.nan) for g in before])
     assert all(torch.equal(p.grad, g) for p, g in zip(trainer.model.parameters(), before, strict=True))

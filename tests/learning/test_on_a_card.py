@@ -64,11 +64,11 @@ def test_dropout_is_drawn_anew_in_each_replay(make_trainer: Make) -> None:
     losses = []
     for seed in (1, 2, 3, 4, 5, 4):
         torch.manual_seed(seed)
-        losses.append(float(trainer.learner.gradient(inputs, targets, 4, 1, 0.5)))
+        losses.append(float(trainer.learner.compute_gradient(inputs, targets, 4, 1, 0.5)))
     assert len(set(losses)) == 5
     assert losses[3] == losses[5]
-    assert float(trainer.learner.gradient(inputs, targets, 4, 1, 0.0)) == float(
-        trainer.learner.gradient(inputs, targets, 4, 1, 0.0)
+    assert float(trainer.learner.compute_gradient(inputs, targets, 4, 1, 0.0)) == float(
+        trainer.learner.compute_gradient(inputs, targets, 4, 1, 0.0)
     )
 
 

@@ -137,9 +137,9 @@ model.initialise(0)
 for optimizer in ("muon", "adamw"):
     learner = Learner(model, TrainConfig(optimizer=optimizer, device="cpu"))
     tokens = torch.randint(300, (2, 8))
-    learner.gradient(tokens, tokens, 2, 1, dropout=0.1)
-    learner.clip()
-    learner.move(1e-3, 0.0, 1)
+    learner.compute_gradient(tokens, tokens, 2, 1, dropout=0.1)
+    learner.clip_gradient()
+    learner.take_step(1e-3, 0.0, 1)
 print(sorted(name for name in ("torch._dynamo", "torch._inductor", "sympy") if name in sys.modules))
 """
 

@@ -367,13 +367,13 @@ def test_disk_full_while_saving_fails_the_run_and_keeps_the_old_checkpoint(
 @pytest.mark.slow
 def test_error_in_training_saves_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     _train_until(workspace, _at(2))
-    gradient = Learner.gradient
-    monkeypatch.setattr(Learner, "gradient", lambda *given: gradient(*given) * float("nan"))
+    gradient = Learner.compute_gradient
+    monkeypatch.setattr(Learner, "compute_gradient", lambda *given: gradient(*given) * float("nan"))
     with pytest.raises(Diverged):
         _train(workspace, iterations=50)
     assert _checkpoint(workspace).iteration == 2
     assert _state(workspace) == "failed"
-    monkeypatch.setattr(Learner, "gradient", gradient)
+    monkeypatch.setattr(Learner, "compute_gradient", gradient)
     assert _started(_train(workspace)).iteration == 2
 
 
@@ -381,7 +381,7 @@ def test_error_in_training_saves_nothing(workspace: Workspace, monkeypatch: pyte
 def test_run_that_diverges_goes_back_to_its_checkpoint_with_half_the_rate(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gradient, bad = azr_trainer.AZRTrainer._gradient, []
+    gradient, bad = azr_trainer.AZRTrainer._book_gradient, []
 
     def sometimes(self: Any) -> tuple[torch.Tensor, list[Any]]:
         loss, notices = gradient(self)
@@ -390,7 +390,7 @@ def test_run_that_diverges_goes_back_to_its_checkpoint_with_half_the_rate(
             return loss * math.nan, notices
         return loss, notices
 
-    monkeypatch.setattr(azr_trainer.AZRTrainer, "_gradient", sometimes)
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "_book_gradient", sometimes)
     events = _train(workspace, iterations=20, checkpoint_every=10)
     told = [event for event in events if isinstance(event, Notice) and event.code == "went_back"]
     assert [event.iteration for event in told] == [10, 10]
@@ -410,7 +410,7 @@ def test_run_that_diverges_goes_back_to_its_checkpoint_with_half_the_rate(
 def test_run_that_diverges_before_any_checkpoint_begins_again(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gradient, bad = azr_trainer.AZRTrainer._gradient, []
+    gradient, bad = azr_trainer.AZRTrainer._book_gradient, []
 
     def at_first(self: Any) -> tuple[torch.Tensor, list[Any]]:
         loss, notices = gradient(self)
@@ -419,7 +419,7 @@ def test_run_that_diverges_before_any_checkpoint_begins_again(
             return loss * math.nan, notices
         return loss, notices
 
-    monkeypatch.setattr(azr_trainer.AZRTrainer, "_gradient", at_first)
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "_book_gradient", at_first)
     events = _train(workspace, iterations=12)
     assert _state(workspace) == "done"
     assert [event.iteration for event in events if isinstance(event, Notice) and event.code == "went_back"] == [0]
@@ -451,7 +451,7 @@ def test_mistake_of_ours_saves_nothing_and_says_failed(workspace: Workspace, mon
     def broken(self: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(azr_trainer.AZRTrainer, "_gradient", broken)
+    monkeypatch.setattr(azr_trainer.AZRTrainer, "_book_gradient", broken)
     with pytest.raises(ZeroDivisionError):
         _train(workspace)
     assert checkpoint_store.iterations(workspace, MODEL) == ()
