@@ -1,4 +1,4 @@
-"""What a training tells while it runs, and the status that follows from it.
+"""The events a training reports while it runs, and the status they add up to.
 
 `AZRTrainer.run()` and `workflows.train()` are generators of these events; the job thread, the pages, the command line, the
 metrics file and the tests read the same ones. `advance(status, event)` is a pure function, so the status that a page shows
@@ -33,7 +33,7 @@ ACTIVE_STATES = frozenset({State.QUEUED, State.RUNNING, State.STOPPING})
 
 
 class Stage(StrEnum):
-    """Where an iteration stands; the first four come before the first iteration, the last four are the user's own four."""
+    """The stage of a training: four before the first iteration, then those of an iteration, evaluation and saving."""
 
     FITTING_TOKENIZER = "fitting_tokenizer"
     TOKENIZING = "tokenizing"
@@ -54,7 +54,7 @@ class Event:
 
 @dataclass(frozen=True)
 class StageBegun(Event):
-    """Before work that a person may have to wait for. `total` counts `unit`s, 0 when unknown."""
+    """Work begins that a person may have to wait for: `done` of `total` parts; a total of 0 is unknown."""
 
     stage: Stage
     done: int = 0
@@ -108,7 +108,7 @@ class SampleWritten(Event):
 
 @dataclass(frozen=True)
 class Rollout:
-    """One text the model wrote for itself and what it was paid."""
+    """One text that the model wrote in self-play, with its reward."""
 
     prompt: str
     completion: str
@@ -149,12 +149,12 @@ class ModelPublished(Event):
 
 @dataclass(frozen=True)
 class RunMeasured(Event):
-    """At the end of a run that a forecast was made for: what it took, and what was promised."""
+    """At the end of a run that had a forecast: the time and memory it took beside those that were forecast."""
 
     iteration: int
     seconds: float
     expected_seconds: float
-    peak_bytes: int | None  # of this process, where the system tells
+    peak_bytes: int | None  # of this process, where the system reports it
     expected_bytes: int
 
 
@@ -217,7 +217,7 @@ MOST_NOTICES = 20
 
 
 def advance(status: TrainingStatus, event: Event) -> TrainingStatus:
-    """The status after `event`."""
+    """Return the status after `event`."""
     changes: dict[str, Any]
     match event:
         case StageBegun(stage, done, total):
@@ -251,14 +251,14 @@ def advance(status: TrainingStatus, event: Event) -> TrainingStatus:
 
 
 def stopped(status: TrainingStatus) -> TrainingStatus:
-    """The status once the person has stopped a training: it was saved where it ended, when no event could tell any more."""
+    """Return the status after the person stopped a training: it was saved where it ended, too late for an event to report it."""
     moved = status.iteration > status.started_iteration
     saved = status.iteration if moved else status.checkpoint_iteration
     return dataclasses.replace(status, state=State.STOPPED, stage=None, eta_seconds=None, checkpoint_iteration=saved)
 
 
 def _remaining(status: TrainingStatus, event: IterationDone) -> dict[str, float | None]:
-    """ETA from the mean speed of this run, self-play and evaluations included; one iteration is not enough to tell."""
+    """Estimate the time left from the mean speed of this run, self-play and evaluations included; needs two iterations."""
     run_seconds = status.run_seconds + max(0.0, event.elapsed_seconds - status.elapsed_seconds)
     if status.iteration == status.started_iteration:  # the first iteration of a run carries its warm-up
         run_seconds = 0.0
@@ -269,12 +269,12 @@ def _remaining(status: TrainingStatus, event: IterationDone) -> dict[str, float 
 
 
 def to_json(event: Event) -> dict[str, Any]:
-    """The event as a dictionary of plain values, ready for a line of JSON once non-finite numbers are cleaned."""
+    """Return the event as a dictionary of plain values, ready for a line of JSON once non-finite numbers are cleaned."""
     return {"event": type(event).__name__, **dataclasses.asdict(event)}
 
 
 def from_json(values: Mapping[str, Any]) -> Event:
-    """The event that `to_json` wrote; raises KeyError and TypeError for anything else."""
+    """Return the event that `to_json` wrote. Raises KeyError and TypeError for anything else."""
     fields = {name: value for name, value in values.items() if name != "event"}
     if values["event"] == "StageBegun":
         fields["stage"] = Stage(fields["stage"])

@@ -28,7 +28,7 @@ ROPE_THETA = 10_000.0
 
 
 class KVCache:
-    """Keys and values of the tokens seen so far, for `batch_size` rows that may differ in length."""
+    """The keys and values of the tokens seen so far, for `batch_size` rows that may differ in length."""
 
     def __init__(self, config: ModelConfig, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> None:
         shape = (config.num_layers, batch_size, config.num_heads, config.max_seq_len, config.head_dim)
@@ -65,7 +65,7 @@ class Rotary(nn.Module):
         self.register_buffer("sin", angles.sin(), persistent=False)
 
     def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin for `positions` (T,) or (B, T), ready to multiply (B, H, T, K)."""
+        """Return cos and sin for `positions` (T,) or (B, T), ready to multiply (B, H, T, K)."""
         cos, sin = self.cos[positions], self.sin[positions]
         return (cos, sin) if positions.dim() == 1 else (cos[:, None], sin[:, None])
 
@@ -88,7 +88,7 @@ class Attention(nn.Module):
         return self.o_proj(kernels.causal_attention(qkv, self.num_heads, place.cos, place.sin))  # (B, T, C)
 
     def _cached(self, x: Tensor, place: Place, cache: KVCache) -> Tensor:
-        """Of new tokens, which also look at the cached ones."""
+        """Attend from new tokens to the cached ones and to each other."""
         q, k, v = (self._heads(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))  # (B, H, T, K) each
         if place.cos is not None and place.sin is not None:
             q, k = kernels.rotate(q, place.cos, place.sin), kernels.rotate(k, place.cos, place.sin)
@@ -142,7 +142,7 @@ class Block(nn.Module):
 
 
 class Place:
-    """Where the tokens of one forward pass stand: their positions, what they may look at, and the cache they extend."""
+    """The place of one forward pass: the positions of its tokens, the tokens they may attend to, the cache they extend."""
 
     def __init__(self, model: Transformer, tokens: Tensor, cache: KVCache | None, positions: Tensor | None) -> None:
         seen = tokens.shape[1]
@@ -182,7 +182,7 @@ class Transformer(nn.Module):
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
 
     def forward(self, tokens: Tensor, cache: KVCache | None = None, positions: Tensor | None = None) -> Tensor:
-        """Logits for every token. With a cache, `positions` (T,) or (B, T) tells where the new tokens stand."""
+        """Return the logits of every token. With a cache, `positions` (T,) or (B, T) are the places of the new tokens."""
         return self.lm_head(self.hidden(tokens, cache, positions))  # (B, T, V)
 
     def hidden(
@@ -192,7 +192,7 @@ class Transformer(nn.Module):
         positions: Tensor | None = None,
         run: RunBlock = nn.Module.__call__,
     ) -> Tensor:
-        """What the head reads: (B, T, C). `run` calls a block; it may be compiled."""
+        """Return the head's input, (B, T, C). `run` calls a block; it may be compiled."""
         place = Place(self, tokens, cache, positions)
         x = self.embed_tokens(tokens)  # (B, T, C)
         if self.embed_positions is not None:
@@ -203,17 +203,17 @@ class Transformer(nn.Module):
         return self.norm(x)
 
     def loss(self, tokens: Tensor, targets: Tensor, run: RunBlock = nn.Module.__call__) -> Tensor:
-        """Mean cross-entropy of `targets` (B, T) in nats per token; targets of -100 do not count."""
+        """Return the mean cross-entropy of `targets` (B, T) in nats per token; targets of -100 do not count."""
         x = self.hidden(tokens, run=run).flatten(0, 1)
         return kernels.linear_cross_entropy(x, self.lm_head.weight, targets.flatten())
 
     def token_logprobs(self, tokens: Tensor, size: int | None = None) -> Tensor:
-        """log p(tokens[:, t+1] | tokens[:, :t+1]) as (B, T-1), over the first `size` ids (all of them by default); no gradient."""
+        """Return log p(tokens[:, t+1] | tokens[:, :t+1]) as (B, T-1), over the first `size` ids (by default all); no gradient."""
         x, targets = self.hidden(tokens[:, :-1]), tokens[:, 1:]
         return kernels.logprobs(x.flatten(0, 1), self.lm_head.weight[:size], targets.flatten()).view_as(targets)
 
     def weighted_nll(self, tokens: Tensor, weights: Tensor, size: int | None = None) -> Tensor:
-        """Minus the sum of `weights` (B, T-1) times `token_logprobs`, to be differentiated."""
+        """Return minus the sum of `weights` (B, T-1) times `token_logprobs`, to be differentiated."""
         x = self.hidden(tokens[:, :-1]).flatten(0, 1)
         return kernels.weighted_nll(x, self.lm_head.weight[:size], tokens[:, 1:].flatten(), weights.flatten())
 
@@ -241,7 +241,7 @@ EMBEDDING_STD = 0.5
 
 
 def _embedding(rows: int, d_model: int) -> nn.Embedding:
-    """Zeros until `initialise`: torch's own drawing would, on the meta device, load its compiler."""
+    """Return an embedding of zeros, filled by `initialise`: on the meta device torch's own initialisation would load its compiler."""
     return nn.Embedding(rows, d_model, _weight=torch.zeros(rows, d_model))
 
 
@@ -251,7 +251,7 @@ def _norm(config: ModelConfig) -> nn.Module:
 
 
 def count_parameters(config: ModelConfig) -> int:
-    """The number of trained numbers, counted on torch's meta device: nothing is allocated, whatever the size."""
+    """Return the number of parameters, counted on torch's meta device: nothing is allocated, whatever the size."""
     with torch.device("meta"):
         model = Transformer(config.model_copy(update={"num_layers": 1}))
     total, of_a_layer = (sum(p.numel() for p in part.parameters()) for part in (model, model.layers[0]))

@@ -1,4 +1,4 @@
-"""The operations that training spends its time on, arranged so that a CPU is quick at them.
+"""The operations that training spends most of its time on, arranged to be fast on a CPU.
 
 Each equals the plain torch operation that its test names, up to rounding; `python -m benchmarks.kernels` times both.
 Where a quick form brings nothing (a GPU, no gradient) torch's own operation is used.

@@ -29,7 +29,7 @@ LONGEST_KEPT = (
 
 
 def causal_attention(qkv: Tensor, num_heads: int, cos: Tensor | None = None, sin: Tensor | None = None) -> Tensor:
-    """softmax(q k' / sqrt(K)) v over the tokens so far, (B, T, C), of queries, keys and values side by side (B, T, 3C).
+    """Return softmax(q k' / sqrt(K)) v over the tokens so far, (B, T, C), for queries, keys and values side by side (B, T, 3C).
 
     `cos` and `sin` (T, K) turn queries and keys first.
     """
@@ -44,7 +44,7 @@ def causal_attention(qkv: Tensor, num_heads: int, cos: Tensor | None = None, sin
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """`x` (..., T, K) turned by its positions, in its own number format; the halves of K belong together."""
+    """Rotate `x` (..., T, K) by its positions, in its own number format; pairs are one number from each half of K."""
     half = x.shape[-1] // 2
     turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
     return (x * cos + turned * sin).to(x.dtype)

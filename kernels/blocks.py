@@ -1,4 +1,4 @@
-"""What surrounds the products of a block: normalisation, dropout, the number format, several products at once.
+"""The operations around a block's matrix products: normalisation, dropout, the number format, several products at once.
 
 Rows are taken a few at a time, so that the passes over them find them in the cache, and the gradient is written out instead of
 being put together from a dozen little operations.
@@ -17,20 +17,20 @@ NUMBERS_AT_ONCE = 2**18  # of the rows of one piece: fewer rows of a wide tensor
 
 
 def compute(x: Tensor) -> Tensor:
-    """`x` in the number format that autocast multiplies in: cast once instead of by each of its readers."""
+    """Cast `x` to the number format that autocast multiplies in, once instead of in each layer that reads it."""
     kind = x.device.type
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
 def linear(x: Tensor, *layers: nn.Linear) -> Tensor:
-    """The outputs of several layers side by side, in one product."""
+    """Return the outputs of several layers side by side, computed in one product."""
     weight = torch.cat([compute(layer.weight) for layer in layers])
     bias = None if layers[0].bias is None else torch.cat([compute(layer.bias) for layer in layers])
     return F.linear(x, weight, bias)
 
 
 class RMSNorm(nn.RMSNorm):
-    """Zhang and Sennrich 2019 (arXiv 1910.07467), given out in the number format that the products read."""
+    """RMS normalisation (Zhang and Sennrich 2019, arXiv 1910.07467) with its output in the number format of the products."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu" or not torch.is_grad_enabled():
@@ -68,7 +68,7 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Each tensor cut into the same rows, as many as the first (N, C) has NUMBERS_AT_ONCE."""
+    """Cut each tensor into the same pieces of rows, with NUMBERS_AT_ONCE numbers of the first tensor (N, C) in each."""
     rows = max(1, NUMBERS_AT_ONCE // tensors[0].shape[1])
     return (torch.split(tensor, rows) for tensor in tensors)
 

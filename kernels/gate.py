@@ -1,4 +1,4 @@
-"""The gate of a feed-forward layer in one pass over its numbers, which keeps nothing but what it was given."""
+"""The gate of a feed-forward layer, computed in one pass; for the backward pass it keeps only its inputs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from kernels import native
 
-WORTH_A_CALL = 2**14  # numbers: of fewer, as in generation, a call of the C costs more than it saves
+WORTH_A_CALL = 2**14  # numbers; for fewer, as in generation, calling the C code costs more than it saves
 
 
 def silu_gate(gate: Tensor, up: Tensor) -> Tensor:
-    """silu(gate) times up, of any one shape (Shazeer 2020, arXiv 2002.05202)."""
+    """Return silu(gate) * up, for any shape (Shazeer 2020, arXiv 2002.05202)."""
     if gate.numel() >= WORTH_A_CALL and gate.numel() % native.LANES == 0 and native.serves(gate.device, gate.dtype):
         return _Gate.apply(gate.contiguous(), up.contiguous())  # type: ignore[no-untyped-call, no-any-return]
     return F.silu(gate) * up

@@ -18,13 +18,13 @@ ROWS_ON_A_CARD = 8192
 
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of `targets` (N,) under the logits `x` (N, C) @ `weight`' (C, V), in nats; -100 does not count."""
+    """Return the mean cross-entropy of `targets` (N,) under the logits `x` (N, C) @ `weight`' (C, V), in nats; -100 does not count."""
     counted = targets >= 0
     return weighted_nll(x, weight, targets.clamp_min(0), counted / counted.sum().clamp_min(1))
 
 
 def weighted_nll(x: Tensor, weight: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """The sum of `weights` (N,) times -log p of `targets` (N,) under the softmax of `x` (N, C) @ `weight`' (C, V), in nats.
+    """Return the sum of `weights` (N,) times -log p of `targets` (N,) under the softmax of `x` (N, C) @ `weight`' (C, V), in nats.
 
     Logits are made a few rows at a time and, when a gradient is wanted, turned into it where they stand, so the whole (N, V)
     matrix never exists; after Hsu et al. 2024 (arXiv 2410.10989).
@@ -35,7 +35,7 @@ def weighted_nll(x: Tensor, weight: Tensor, targets: Tensor, weights: Tensor) ->
 
 
 def logprobs(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """log p (N,) of `targets` under the same softmax, a few rows at a time, without a gradient."""
+    """Return log p (N,) of `targets` under the same softmax, a few rows at a time, without a gradient."""
     with torch.no_grad():
         size = rows_at_once(x.device)
         parts = zip(torch.split(x, size), torch.split(targets, size), strict=True)
@@ -45,7 +45,7 @@ def logprobs(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
 
 def rows_at_once(device: torch.device) -> int:
-    """How many rows of logits exist at a time."""
+    """Return how many rows of logits exist at a time."""
     return ROWS_AT_ONCE if device.type == "cpu" else ROWS_ON_A_CARD
 
 
@@ -64,7 +64,7 @@ class _WeightedNLL(torch.autograd.Function):
 
 
 def _loss_and_gradients(x: Tensor, weight: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss and its gradients (N, C) and (V, C)."""
+    """Return the loss and its gradients (N, C) and (V, C)."""
     loss = torch.zeros((), device=x.device)
     grad_x, grad_weight = torch.empty_like(x), torch.zeros(weight.shape, device=x.device)
     size = rows_at_once(x.device)
@@ -88,7 +88,7 @@ def _loss_and_gradients(x: Tensor, weight: Tensor, targets: Tensor, weights: Ten
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """total += a @ b, without a matrix in between where the number formats are equal."""
+    """Compute total += a @ b, without an intermediate matrix where the number formats are equal."""
     if total.dtype == a.dtype:
         total.addmm_(a, b)
     else:

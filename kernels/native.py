@@ -1,10 +1,10 @@
-"""The operations that are written in C (folder c), compiled on this machine when they are first needed; that takes a second or two.
+"""The operations written in C (folder c), compiled on this machine on first use, which takes a second or two.
 
-It takes a Linux with a C compiler and a processor with AVX512-BF16; elsewhere the same is done by torch's operations. AZR_NATIVE=0 in
-the environment leaves the C out.
+They need Linux, a C compiler and a processor with AVX512-BF16; elsewhere PyTorch's operations do the same. AZR_NATIVE=0 in the
+environment switches them off.
 
-The library lies in __pycache__, named after its source, its compiler and the flags, so nothing old is ever loaded. It is linked
-without an OpenMP of its own and finds the one that torch has loaded, so both use the same threads.
+The library is kept in __pycache__ under the digest of its source, compiler and flags, so an outdated one is never loaded. It is linked
+without OpenMP and uses the one that torch has loaded, so both share the same threads.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ _log = logging.getLogger(__name__)
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled functions, or None where they can't be had."""
+    """Return the compiled functions, or None where they are switched off or can't be built."""
     compiler = _compiler()
     if compiler is None or os.environ.get(SWITCH) == "0" or not _is_for_this_processor():
         return None
     try:
         return ctypes.CDLL(str(_built(compiler)))
     except (OSError, subprocess.SubprocessError) as error:
-        told = getattr(error, "stderr", None) or error
-        _log.warning("torch does without the C, which could not be compiled or loaded: %s", told)
+        reason = getattr(error, "stderr", None) or error
+        _log.warning("falling back to PyTorch: native kernels unavailable: %s", reason)
         return None
 
 
 def description() -> str:
-    """What computes here: with another compiler the last bits may be others."""
+    """Return what computes here, "torch" or the compiler's version: another compiler may give other last bits."""
     compiler = _compiler()
     return "torch" if compiler is None or library() is None else _version(compiler)
 
@@ -61,7 +61,7 @@ def serves(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def call(name: str, tensors: tuple[Tensor | None, ...], *sizes: int) -> None:
-    """A function of the C with contiguous tensors, then sizes, then torch's number of threads. Raises MemoryError."""
+    """Call a C function with contiguous tensors, then sizes, then torch's number of threads. Raises MemoryError."""
     pointers = [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]
     function = getattr(library(), name)
     if function(*pointers, *map(ctypes.c_long, sizes), ctypes.c_int(torch.get_num_threads())):
@@ -79,7 +79,7 @@ def _is_for_this_processor() -> bool:
 
 
 def _built(compiler: str) -> Path:
-    """Raises OSError and SubprocessError where it can't be built."""
+    """Return the path of the compiled library, built if needed. Raises OSError and SubprocessError."""
     path = BUILT / f"native-{_digest(compiler)}.so"
     if path.exists():
         return path

@@ -1,4 +1,4 @@
-"""Causal self-attention by the C of native.py, as an operation that torch can differentiate.
+"""Causal self-attention by the C code of native.py, as an operation that torch can differentiate.
 
 Of the forward pass it keeps qkv, the output and two numbers of each query and head; no probabilities.
 """
@@ -16,7 +16,7 @@ DIMENSIONS_AT_ONCE = 32
 
 
 def takes(qkv: Tensor, num_heads: int) -> bool:
-    """Whether the C is there and made for these numbers (B, T, 3C)."""
+    """Return whether the native kernel is available for this device, number format and head size."""
     return serves(qkv.device, qkv.dtype, qkv.shape[2] // (3 * num_heads))
 
 
@@ -25,7 +25,7 @@ def serves(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
 
 
 def causal_attention(qkv: Tensor, num_heads: int, cos: Tensor | None, sin: Tensor | None) -> Tensor:
-    """As attention.causal_attention. Raises MemoryError."""
+    """Compute the same as attention.causal_attention. Raises MemoryError."""
     tables = [None if table is None else table.float().contiguous() for table in (cos, sin)]
     return _Attention.apply(qkv.contiguous(), num_heads, *tables)  # type: ignore[no-untyped-call, no-any-return]
 

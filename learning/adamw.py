@@ -46,7 +46,7 @@ class AdamW(Optimizer):
         )
 
     def _state(self, parameter: Tensor) -> dict[str, Tensor]:
-        """Its steps () in float32, and the running means of its gradient and of its square."""
+        """Return a parameter's state: its step count () in float32, and the running means of its gradient and of its square."""
         state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros((), device=parameter.device)

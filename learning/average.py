@@ -1,4 +1,4 @@
-"""The average of a model's weights over the last tenth of its steps: what is evaluated, sampled from and published."""
+"""The average of a model's weights over about the last tenth of its steps, which is evaluated, sampled from and published."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ AVERAGE_SHARE = 0.1  # of the steps so far
 
 
 class Average:
-    """The mean of a model's weights over about the last tenth of its steps; better than the weights of any one step.
+    """Keep the mean of a model's weights over about the last tenth of its steps; it is better than the weights of any one step.
 
-    A step's share in the mean falls with a power of its age (Karras et al. 2024, arXiv 2312.02696, section 3.1), so the
-    window grows with the training and nobody has to say how long that will be.
+    A step's share in the mean falls with a power of its age (Karras et al. 2024, arXiv 2312.02696, section 3.1), so the window
+    grows with the training, whose length need not be known.
     """
 
     def __init__(self, model: Transformer) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         device = model.lm_head.weight.device
-        self._newest: float | Tensor = (
-            torch.ones((), device=device) if device.type == "cuda" else 1.0
-        )  # for CUDA graphs
+        on_card = device.type == "cuda"  # a CUDA graph reads the share from the card's memory
+        self._newest: float | Tensor = torch.ones((), device=device) if on_card else 1.0
 
     def set_steps(self, steps: int) -> None:
-        """The next weights will be those after step number `steps`, counted from 1."""
+        """Set the share of the next update, which comes after step number `steps`, counted from 1."""
         newest = min(1.0, 1 / (AVERAGE_SHARE * steps))
         if isinstance(self._newest, Tensor):
             self._newest.fill_(newest)
@@ -36,7 +35,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: Transformer) -> None:
-        """Take in the weights."""
+        """Move the average towards the weights of `model`."""
         own: list[Tensor] = list(self.model.parameters())
         others: list[Tensor] = list(model.parameters())
         if isinstance(self._newest, Tensor):

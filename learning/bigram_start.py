@@ -1,4 +1,4 @@
-"""A start that knows which token follows which: embeddings and head from the pairs that the training text itself contains.
+"""Start a new model from the token pairs of its training text: embeddings and head are computed from their counts.
 
 An untrained model spends its first hundreds of iterations on learning pairs of tokens one batch after another, although they can
 be counted at once. Counted, they are log(1 + n_ij / (k q_j)): how much likelier j is after i than anywhere (n_ij counts, q_j the share
@@ -9,10 +9,10 @@ as a factorised matrix of counts (Levy & Goldberg 2014, "Neural Word Embedding a
 Because every block adds nothing before it has learned something, the model then predicts those pairs from its first iteration on.
 What it brings is measured in docs/en/defaults.md. The same text gives the same start, whatever the seed of the model.
 
-Pairs that stand in the training text alone must not be known by heart from the beginning: hence the low rank, which keeps what many
-tokens have in common. A high one is a little better at first and worse for good once a small book has been read four times.
+The rank is low so that the model keeps what many tokens have in common and does not begin with rare pairs learned by heart. A high
+rank is a little better at first, and worse for good once a small book has been read four times.
 
-Not here: when a training begins so (runs/training_run.py).
+Not here: when a training begins this way (runs/training_run.py).
 Shapes: V vocab_size, C d_model, N tokens, P pairs, R rank.
 """
 
@@ -36,13 +36,13 @@ OVERSAMPLING, POWER_ITERATIONS = 20, 2  # of the randomised decomposition (Halko
 
 
 def is_untrained(model: Transformer) -> bool:
-    """Whether the head is still as `Transformer.initialise` leaves it."""
+    """Return whether the head is still as `Transformer.initialise` leaves it: zero."""
     return not bool(model.lm_head.weight.any())
 
 
 @torch.no_grad()
 def start_from_bigrams(model: Transformer, tokens: Tensor) -> None:
-    """Replace embeddings and head of a model by what the pairs in `tokens` (N,) tell."""
+    """Replace the embeddings and the head of `model` by those computed from the pairs in `tokens` (N,)."""
     vocab_size, d_model = model.lm_head.weight.shape
     tokens = tokens[:MOST_TOKENS].long()
     counts = torch.bincount(tokens, minlength=vocab_size) + 0.5  # (V,): no token is impossible

@@ -35,9 +35,10 @@ EPS = 1e-7
 
 
 class Muon(Optimizer):
-    """For 2-D parameters (rows, columns); `dtype` is the format of the orthogonalisation. Nesterov momentum, decoupled decay.
+    """Muon for 2-D parameters (rows, columns), with Nesterov momentum and decoupled decay; orthogonalises in `dtype`.
 
-    A group's "lr" may be a tensor () on the card. Its "pieces" (1 by default) tells into how many its matrices are cut, and divides their rows.
+    A group's "lr" may be a tensor () on the card. "pieces" (1 by default) is the number of matrices that each parameter holds, one below
+    the other; it divides the rows.
     """
 
     def __init__(self, groups: Iterable[Mapping[str, Any]], *, weight_decay: float, dtype: torch.dtype) -> None:
@@ -63,7 +64,7 @@ class Muon(Optimizer):
                     torch._foreach_add_(parameters, list(updates), alpha=-rate)
 
     def _momenta(self, parameters: list[Tensor], momentum: float) -> Tensor:
-        """Nesterov's look ahead of the running mean of gradients, as (n, rows, columns)."""
+        """Update the running means of the gradients; return them with Nesterov's look-ahead, (n, rows, columns)."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         for parameter in parameters:
             if not self.state[parameter]:
@@ -74,7 +75,7 @@ class Muon(Optimizer):
 
 
 def orthogonalised(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """About U V' for each matrix U S V' of `x` (n, rows, columns): singular values that are not tiny end between 0.8 and 1.2."""
+    """Return about U V' for each matrix U S V' of `x` (n, rows, columns): singular values that are not tiny end within 0.8 to 1.2."""
     tall = x.shape[1] > x.shape[2]
     x = (x.mT if tall else x).to(dtype)
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=EPS)
@@ -90,14 +91,14 @@ def _step(x: Tensor, polynomial: Polynomial) -> Tensor:
 
 
 def _joined(x: Tensor, first: Polynomial, second: Polynomial) -> Tensor:
-    """Two steps of which only the first and the last product touch the long side."""
+    """Take two steps at once, so that only the first and the last product touch the long side."""
     gram = x @ x.mT
     factor = _factor(gram, first)
     return (_factor(factor @ gram @ factor, second) @ factor) @ x
 
 
 def _factor(gram: Tensor, polynomial: Polynomial) -> Tensor:
-    """What a step multiplies x by: a + b G + c G^2, (n, r, r)."""
+    """Return the factor of a step, a + b G + c G^2, (n, r, r)."""
     a, b, c = polynomial
     factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
     factor.diagonal(dim1=1, dim2=2).add_(a)

@@ -1,4 +1,4 @@
-"""What every optimizer has: groups of parameters with their settings, and a state for each parameter."""
+"""The base of the optimizers: groups of parameters with their settings, and a state for each parameter."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Optimizer(ABC):
 
     @abstractmethod
     def step(self) -> None:
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
 
     def zero_grad(self) -> None:
-        """Give the gradients' memory free."""
+        """Free the memory of the gradients."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
 
 
 def with_gradients(group: Mapping[str, Any]) -> Iterator[tuple[Tensor, Tensor]]:
-    """(parameter, gradient) of those that have one."""
+    """Yield (parameter, gradient) for each parameter that has a gradient."""
     return ((parameter, parameter.grad) for parameter in group["params"] if parameter.grad is not None)

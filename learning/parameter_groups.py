@@ -22,7 +22,7 @@ from learning.schedules import how_known
 from machine.devices import choose_precision
 from model import Transformer
 
-Factor = tuple[float, float]  # of new books, and of those that have been read once
+Factor = tuple[float, float]  # for new books, and for books that have been read once
 
 MUON_FACTOR: Factor = (7.0, 10.0)
 EMBEDDING_FACTOR: Factor = (40.0, 5.0)
@@ -72,7 +72,7 @@ class Optimizers:
             yield from optimizer.param_groups
 
     def set_rates(self, learning_rate: float, readings: float = 0.0) -> None:
-        """Those of a step that comes after the books have been read `readings` times."""
+        """Set the learning rates for a step after `readings` passes over the books."""
         known = how_known(readings)
         for group in self._groups():
             fresh, settled = group["factor"]
@@ -83,7 +83,7 @@ class Optimizers:
                 group["lr"] = rate
 
     def step(self) -> None:
-        """Move the weights; their gradients stay."""
+        """Update the weights; the gradients stay."""
         for optimizer in self._optimizers:
             optimizer.step()
 
@@ -92,7 +92,7 @@ class Optimizers:
             optimizer.zero_grad()
 
     def state(self) -> dict[str, Tensor]:
-        """Every state tensor under "<parameter name>/<key>"."""
+        """Return every state tensor under "<parameter name>/<key>"."""
         flat = {}
         for optimizer in self._optimizers:
             for parameter, entries in optimizer.state.items():

@@ -2,10 +2,11 @@
 
 REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024, arXiv 2402.14740), one on-policy step a round, a constant length
 normaliser (Dr. GRPO, arXiv 2503.20783), and a leash: each rollout pays `kl_coef` for every nat that it strayed from the
-averaged weights of the last good evaluation. What is worth how much, when to start, pause and re-sync is decided in `selfplay/` without any tensor.
+averaged weights of the last good evaluation. `selfplay/` decides without any tensor what is worth how much, and when to start,
+pause and re-sync.
 
-`play` changes nothing; the trainer adds the gradient to the book's and steps.
-Several processes divide a round by groups: each writes, scores and differentiates its own, and all come to the same sums.
+`play` changes no weight; the trainer adds the gradient to the book's and takes the step.
+Several processes divide a round by groups: each writes, scores and differentiates its own, and all arrive at the same sums.
 Shapes: B = num_prompts * group_size rows, T tokens.
 """
 
@@ -36,12 +37,12 @@ from selfplay.rewards import penalised
 from tokenizer import Tokenizer
 
 REFERENCE_PREFIX = "reference/"
-ROWS_AT_ONCE = 16  # bounds the memory that the update takes
+ROWS_AT_ONCE = 16  # bounds the memory of the update
 
 
 @dataclass(frozen=True)
 class SelfPlayState:
-    """What self-play remembers from round to round; plain numbers."""
+    """What self-play remembers from round to round: plain numbers, kept in a checkpoint."""
 
     round: int = 0
     starter: Starter = field(default_factory=Starter)
@@ -78,7 +79,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Round:
-    """What a round leaves: a gradient in the order of `model.parameters()`, None when there was nothing to learn."""
+    """The result of a round: a gradient in the order of `model.parameters()`, or None when there was nothing to learn."""
 
     gradient: list[Tensor] | None
     event: SelfPlayDone
@@ -112,7 +113,7 @@ class SelfPlay:
     def is_due(self, iteration: int, state: SelfPlayState) -> bool:
         ready = (
             state.starter.started and self.reference is not None
-        )  # frozen by the next evaluation if it was not saved
+        )  # if it was not saved, the next evaluation makes one
         return ready and not state.gate.closed and iteration % self._config.every == 0
 
     def after_evaluation(
@@ -124,10 +125,10 @@ class SelfPlay:
         best_val_loss: float,
         train_loss: float,
     ) -> tuple[SelfPlayState, list[Event]]:
-        """Start, pause or resume by held-out loss, that of `average`, which becomes the reference unless it is worse than before.
+        """Start, pause or resume by the held-out loss of `average`, which becomes the reference unless it is worse than before.
 
-        While the loss on the book itself still falls, a rising held-out loss is the book being learned by heart. That is
-        not self-play's doing and does not pause it; what self-play spoils, it spoils on both.
+        While the loss on the book itself still falls, a rising held-out loss means that the book is being learned by heart. That
+        does not pause self-play, which did not cause it: damage by self-play would show in both losses.
         """
         is_best = val_loss <= best_val_loss
         memorising = not is_best and train_loss < state.train_loss_at_best
@@ -156,7 +157,7 @@ class SelfPlay:
         iteration: int,
         autocast: Callable[[], AbstractContextManager[Any]],
     ) -> Generator[Event, None, Round]:
-        """Write, score, differentiate. Which prompts and which tokens depends on the seed and the round's number alone."""
+        """Write rollouts, score them, and differentiate. Prompts and tokens depend only on the seed and the round's number."""
         assert self.reference is not None and state.controller is not None
         config, number = self._config, state.round + 1
         rng = random.Random(f"{self._seed}/{number}")
@@ -192,7 +193,7 @@ class SelfPlay:
         return Round(gradient, event, state)
 
     def _kl_sums(self, written: Rollouts) -> list[float]:
-        """sum_t(logprob - ref_logprob) over each completion, nats."""
+        """Return sum_t(logprob - ref_logprob) over each completion, in nats."""
         assert self.reference is not None
         sums = []
         for tokens, mask, logprobs in _chunks(written):
@@ -223,7 +224,7 @@ class SelfPlay:
         advantages_: list[float | None],
         autocast: Callable[[], AbstractContextManager[Any]],
     ) -> list[Tensor] | None:
-        """Of -(1 / (B * max_new_tokens)) * sum_i advantage_i * sum_t logprob_t, flat groups left out."""
+        """Differentiate -(1 / (B * max_new_tokens)) * sum_i advantage_i * sum_t logprob_t, without the flat groups."""
         teaching = [row for row, value in enumerate(advantages_) if value is not None]
         (taught,) = self._ranks.total(len(teaching))
         if not taught:
@@ -246,7 +247,7 @@ class SelfPlay:
         kl_sums: list[float],
         advantages_: list[float | None],
     ) -> list[Written]:
-        """This process's rollouts with their scores."""
+        """Return this process's rollouts with their scores."""
         return [
             Written(
                 Rollout(
@@ -277,13 +278,13 @@ class SelfPlay:
     # ---- the reference ----------------------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        """The reference's weights, for a checkpoint."""
+        """Return the reference's weights, for a checkpoint."""
         if self.reference is None:
             return {}
         return {REFERENCE_PREFIX + name: tensor for name, tensor in self.reference.state_dict().items()}
 
     def load_tensors(self, model: Transformer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Take the reference's weights out of a checkpoint's tensors; returns the others."""
+        """Take the reference's weights out of a checkpoint's tensors; return the others."""
         own = {
             name.removeprefix(REFERENCE_PREFIX): t for name, t in tensors.items() if name.startswith(REFERENCE_PREFIX)
         }
@@ -298,7 +299,7 @@ class SelfPlay:
 
 
 def _event(iteration: int, number: int, written: list[Written], kl_coef: float) -> SelfPlayDone:
-    """The round as people see it: means over the rollouts of every process."""
+    """Return the round as people see it: means over the rollouts of every process."""
     rollouts = tuple(one.rollout for one in written)
     tokens = sum(one.tokens for one in written)
     return SelfPlayDone(
@@ -316,13 +317,13 @@ def _event(iteration: int, number: int, written: list[Written], kl_coef: float) 
 
 
 def _mean_parts(breakdowns: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of each part over the rollouts that have it; an environment may pay one kind of task for other things."""
+    """Return the mean of each part over the rollouts that have it; an environment may pay different tasks by different parts."""
     names = dict.fromkeys(name for parts in breakdowns for name in parts)
     return {name: _mean([parts[name] for parts in breakdowns if name in parts]) for name in names}
 
 
 def _chunks(written: Rollouts, rows: list[int] | None = None) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """(tokens (b, T), mask (b, T-1) of what the policy chose, its logprobs (b, T-1)) of some rows, a few at a time."""
+    """Return (tokens (b, T), mask (b, T-1) of what the policy chose, its logprobs (b, T-1)) of some rows, a few at a time."""
     rows = list(range(len(written.starts))) if rows is None else rows
     mask = torch.zeros_like(written.logprobs)
     for row in rows:

@@ -11,7 +11,7 @@ KNOWN_DROPOUT = 0.1
 
 
 def learning_rate_at(config: TrainConfig, iteration: int) -> float:
-    """The rate for the iteration after `iteration` finished ones: warm-up in a straight line, then constant.
+    """Return the rate of the iteration after `iteration` finished ones: linear warm-up, then constant.
 
     It never falls: what a falling rate gains, `Average` gains at every moment, however long the training will be.
     """
@@ -19,11 +19,12 @@ def learning_rate_at(config: TrainConfig, iteration: int) -> float:
 
 
 def how_known(readings: float) -> float:
-    """0 when the books are new, 1 when they have been read once, in a straight line between."""
+    """Return 0 when the books are new, 1 when they have been read once, and linear values between."""
     return min(1.0, max(0.0, readings))
 
 
 def dropout_at(config: TrainConfig, readings: float) -> float:
-    """The chosen share, or by itself: none while the books are new, because what is read once cannot be learned by heart; then rising
-    through the second reading."""
+    """Return the configured dropout, or choose it: none on the first pass over the books, because what is read once cannot be learned
+    by heart; then rising during the second pass.
+    """
     return config.dropout if config.dropout is not None else KNOWN_DROPOUT * how_known(readings - 1)

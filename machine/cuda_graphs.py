@@ -1,10 +1,10 @@
-"""Work for a graphics card, recorded once and from then on started as a whole.
+"""CUDA graphs: record work for a graphics card once, then replay it with a single call.
 
-An iteration of a small model is a thousand little operations, and to start one takes the processor longer than the card needs
-to do it. A CUDA graph starts all of them with a single call (docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
+An iteration of a small model is a thousand small operations, and launching one takes the processor longer than running it takes the
+card. A CUDA graph launches all of them at once (docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
 
-What is recorded must read and write the same memory each time: numbers that change stand in tensors, and nothing may ask for a
-result. Random numbers are drawn as if the work were done anew, from the seed that holds at the time.
+Recorded work must read and write the same memory each time: numbers that change are tensors, and nothing may wait for a result.
+Random numbers are drawn from the current seed at each replay.
 
 Not here: what is worth recording.
 """
@@ -19,11 +19,11 @@ import torch
 
 Result = TypeVar("Result")
 
-WARM_UPS = 2  # times that work is done plainly first: libraries set themselves up, optimizers make their state
+WARM_UPS = 2  # plain calls before recording: libraries set themselves up, optimizers create their state
 
 
 class Recorder:
-    """Records the works of one training, which share their memory. Off a CUDA card, or unless `wanted`, works stay as they are."""
+    """Record the functions of one training, which share memory. Without a CUDA card, or unless `wanted`, they are called as they are."""
 
     def __init__(self, device: torch.device, wanted: bool = True) -> None:
         self.active = wanted and device.type == "cuda"
@@ -31,7 +31,7 @@ class Recorder:
         self._pool: Any = torch.cuda.graph_pool_handle() if self.active else None
 
     def __call__(self, work: Callable[[], Result]) -> Callable[[], Result]:
-        """`work`, or what replays it; tensors that it returns are overwritten by the next call."""
+        """Return `work`, or a function that replays it and whose returned tensors the next call overwrites."""
         if not self.active:
             return work
         record = _Record(self, work)
@@ -39,14 +39,14 @@ class Recorder:
         return record
 
     def forget(self) -> None:
-        """Record anew: something that was fixed has changed, such as a size."""
+        """Drop the recordings, because something fixed in them has changed, such as a size."""
         for record in self._records:
             record.forget()
         if self.active:
             self._pool = torch.cuda.graph_pool_handle()
 
     def record(self, work: Callable[[], Result]) -> tuple[torch.cuda.CUDAGraph, Result] | None:
-        """The graph and what the work returned; None, and never again, where this work can't be recorded."""
+        """Return the graph and the result of the work; None where it can't be recorded, which switches recording off."""
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(

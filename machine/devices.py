@@ -1,4 +1,4 @@
-"""What this machine can compute with: the device, the number format that is fast on it, its threads."""
+"""The device of this machine, the number format that is fast on it, and its threads."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 from config import Device, Precision
 from errors import DeviceMissing
 
-WORTH = 1.2  # times as quick as float32: what bfloat16 has to be, to be chosen
-TIMES = 5  # of each product; the quickest counts
+WORTH = 1.2  # bfloat16 is chosen when it is this many times as fast as float32
+TIMES = 5  # measurements of each product; the fastest counts
 
 
 def choose_device(wanted: Device) -> torch.device:
-    """CUDA, then Apple's MPS, then the CPU for "auto". Raises DeviceMissing when the named one is not there."""
+    """Return the named device; for "auto" CUDA, else Apple's MPS, else the CPU. Raises DeviceMissing."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
         return torch.device(next(name for name, found in there.items() if found))
@@ -27,7 +27,7 @@ def choose_device(wanted: Device) -> torch.device:
 
 
 def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype:
-    """What is asked for; by itself bfloat16 where this machine multiplies it clearly faster than float32, else float32.
+    """Return the number format asked for; for "auto" bfloat16 where this machine multiplies it clearly faster, else float32.
 
     Measured once in a process: a processor or card without units for bfloat16 imitates it, up to hundreds of times slower.
     """
@@ -40,7 +40,7 @@ def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype:
 
 @functools.cache
 def bfloat16_gain(kind: str) -> float:
-    """How many times as quick as in float32 a product of two matrices is in bfloat16, on "cpu" or "cuda"."""
+    """Measure how many times as fast as in float32 a matrix product is in bfloat16, on "cpu" or "cuda"."""
     device, size = torch.device(kind), 256 if kind == "cpu" else 2048
     plain = torch.randn(size, size, device=device)
     seconds = {dtype: _product_seconds(plain.to(dtype)) for dtype in (torch.float32, torch.bfloat16)}
@@ -48,11 +48,11 @@ def bfloat16_gain(kind: str) -> float:
 
 
 def _product_seconds(x: torch.Tensor) -> float:
-    """The least that x @ x takes; the first, which sets up, does not count."""
+    """Return the shortest time of x @ x, in seconds, without the first, which sets up."""
     taken = []
     for _ in range(TIMES + 1):
         started_at = time.perf_counter()
-        (x @ x)[0, 0].item()  # a card is waited for
+        (x @ x)[0, 0].item()  # waits for the card
         taken.append(time.perf_counter() - started_at)
     return min(taken[1:])
 
@@ -62,7 +62,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def choose_num_threads(wanted: int | None, processes: int = 1) -> int:
-    """All cores this process may use, divided among the training's processes, unless the person says otherwise."""
+    """Return the number of threads asked for; else all cores this process may use, divided among the training's processes."""
     return wanted or max(1, _cores() // processes)
 
 
@@ -72,7 +72,7 @@ def has_graphics_card() -> bool:
 
 
 def count_devices(device: torch.device) -> int:
-    """How many processes can train side by side: graphics cards, or cores."""
+    """Return how many processes can train side by side: the number of graphics cards, or of cores."""
     return {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type) or _cores()
 
 
@@ -81,7 +81,7 @@ def _cores() -> int:
 
 
 def describe(device: torch.device) -> str:
-    """One line for a person, such as "CPU" or the name of the graphics card."""
+    """Return the device's name for a person, such as "CPU" or the name of the graphics card."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return {"cpu": "CPU", "mps": "Apple MPS"}[device.type]

@@ -25,7 +25,7 @@ OUT_OF_MEMORY = re.compile(  # as torch, oneDNN, cuBLAS, cuDNN, the C++ library 
 
 
 def available_bytes(device: torch.device) -> int | None:
-    """Memory that a new training may take, in bytes; None where the system does not tell."""
+    """Return the memory that a new training may take, in bytes; None where the system does not report it."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     if sys.platform == "linux":
@@ -38,7 +38,7 @@ def available_bytes(device: torch.device) -> int | None:
 
 
 def _linux_available_bytes() -> int | None:
-    """The kernel's own estimate, or what is left under this container's limit when that is less."""
+    """Return the kernel's own estimate, or what is left under this container's limit when that is less."""
     lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
     try:
@@ -71,7 +71,7 @@ def _windows_available_bytes() -> int | None:
 
 
 def peak_bytes() -> int | None:
-    """The most memory that this process has held since `forget_peak_bytes`, or since its start where that does nothing."""
+    """Return the most memory that this process has held since `forget_peak_bytes`, or since its start where that has no effect."""
     if sys.platform == "linux":
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
@@ -83,16 +83,16 @@ def peak_bytes() -> int | None:
 
 
 def forget_peak_bytes() -> None:
-    """Count the peak anew from here. Linux only; a container may forbid it."""
+    """Reset the peak. Linux only; a container may forbid it."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def use_one_heap() -> None:
-    """Let all threads take their memory from one heap. Call it before there are any: a thread that has a heap keeps it.
+    """Make all threads allocate from one heap. Call it before the first thread starts: a thread that has a heap keeps it.
 
-    Heaps of threads are made of pieces of 64 MB, in which large tensors leave gaps that no other fits. GNU's C library only.
+    The heaps of threads consist of pieces of 64 MB, in which large tensors leave gaps that fit no other. GNU's C library only.
     """
     if (library := _c_library()) is not None:
         library.mallopt(M_ARENA_MAX, 1)
@@ -120,9 +120,9 @@ def memory_kept() -> Iterator[None]:
 
 
 def give_back_unused() -> None:
-    """Give the system what this process holds between its tensors and does not use; it fetches it anew where it needs it.
+    """Return freed memory to the system; the process requests it again when it needs it.
 
-    Kept memory breaks into pieces over the hours, and a tensor that fits none of them takes new memory.
+    Memory kept for reuse fragments over the hours, and a tensor that fits no fragment takes new memory.
     """
     if (library := _c_library()) is not None:
         library.malloc_trim(0)

@@ -1,10 +1,10 @@
-"""Several processes that train one model together: which of them this one is, and the few exchanges that they need.
+"""The processes that train one model together: the rank of this one, and the few exchanges they need.
 
-torchrun starts the processes and tells each its rank; `joined` makes them a group (gloo on CPUs, NCCL between GPUs). One process
-is the case of world_size 1, in which every exchange gives back what it was given.
+torchrun starts the processes and gives each its rank; `joined` makes them a group (gloo on CPUs, NCCL between GPUs). A single process
+has world_size 1, and every exchange returns its input.
 
-Particular: rank 0 alone talks to the person and the disk. The others follow it from iteration to iteration (`go_on`), so that
-whoever consumes rank 0's events stops all of them by stopping that one. Values travel as JSON, never as pickle.
+Particular: only rank 0 talks to the person and the disk. The others follow it from iteration to iteration (`go_on`), so stopping
+rank 0 stops all of them. Values travel as JSON, never as pickle.
 
 Not here: gradients of the book's batch (DistributedDataParallel sums those), starting processes (runs/launcher.py).
 """
@@ -36,11 +36,11 @@ class Ranks:
         return self.rank == 0
 
     def share(self, count: int) -> range:
-        """This process's part of `count` rows; together the parts are all of them, in order, and differ by at most one."""
+        """Return this process's part of `count` rows; the parts are in order, cover all rows, and differ in length by at most one."""
         return range(count * self.rank // self.world_size, count * (self.rank + 1) // self.world_size)
 
     def sum_(self, tensors: list[Tensor]) -> None:
-        """Replace tensors of one type and device by their sums over all processes."""
+        """Replace tensors of one type and device by their sums over all processes, in place."""
         if self.world_size == 1:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors])
@@ -49,13 +49,13 @@ class Ranks:
             tensor.copy_(summed.view_as(tensor))
 
     def total(self, *values: float) -> list[float]:
-        """The sum of each value over all processes."""
+        """Return the sum of each value over all processes."""
         sums = torch.tensor(values, dtype=torch.float64)
         self.sum_([sums])
         return [float(value) for value in sums]
 
     def gather(self, value: Any) -> list[Any]:
-        """Each process's JSON value, by rank, for all of them."""
+        """Return the JSON values of all processes, by rank, on each of them."""
         if self.world_size == 1:
             return [value]
         own = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
@@ -67,15 +67,15 @@ class Ranks:
         return [json.loads(bytes(text[: int(size)].tolist())) for text, size in zip(texts, sizes, strict=True)]
 
     def go_on(self, wish: bool = True) -> bool:
-        """Before each iteration: rank 0's wish, for all."""
+        """Return rank 0's `wish` on every process; called before each iteration."""
         if self.world_size == 1:
             return wish
-        told = torch.tensor([int(wish)])
-        dist.broadcast(told, src=0)
-        return bool(told)
+        decision = torch.tensor([int(wish)])
+        dist.broadcast(decision, src=0)
+        return bool(decision)
 
     def wait(self) -> None:
-        """Until every process has come here."""
+        """Wait until every process has called this."""
         self.go_on()
 
 
@@ -84,7 +84,7 @@ ALONE = Ranks()
 
 @contextlib.contextmanager
 def joined() -> Iterator[Ranks]:
-    """The group that torchrun's environment tells of; alone where it tells of none."""
+    """Join the group that torchrun's environment variables describe; yield ALONE where there are none."""
     if (world_size := _world_size()) == 1:
         yield ALONE
         return
@@ -99,10 +99,11 @@ def joined() -> Iterator[Ranks]:
 
 @contextlib.contextmanager
 def ending_at_once() -> Iterator[None]:
-    """Around all that a process of a group does: it ends afterwards, with the status it would have ended with. Alone it goes on.
+    """Around the work of a process of a group: end the process right after it, with the exit status it would have had.
 
-    A thread of gloo may hold the last exchange's tensors for a moment longer. If Python is being taken down when it lets go of
-    them, it can't get the interpreter's lock, and the process aborts (pytorch/pytorch#190489). So nothing is taken down here.
+    A gloo thread may hold the tensors of the last exchange a moment longer. If Python is shutting down when it releases them, it
+    can't get the interpreter's lock, and the process aborts (pytorch/pytorch#190489). So the shutdown is skipped. A process without
+    a group goes on normally.
     """
     if _world_size() == 1:
         yield

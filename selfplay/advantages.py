@@ -14,7 +14,7 @@ MIN_SPREAD = 0.01  # reward between the best and the worst of a group
 
 
 def advantages(groups: Sequence[Sequence[float]], min_spread: float = MIN_SPREAD) -> list[list[float] | None]:
-    """For each group of rewards its advantages in the same order, or None when it is flat (DAPO's dynamic sampling,
+    """Return the advantages of each group of rewards in the same order, or None for a flat group (DAPO's dynamic sampling,
     Yu et al., arXiv 2503.14476, section 3.2; we skip the group instead of drawing another).
 
     [[1.0, 0.5, 0.0], [0.3, 0.3, 0.3]] -> [[0.75, 0.0, -0.75], None]

@@ -1,4 +1,4 @@
-"""What is measured on the book once: how varied it is, which word 8-grams it holds, where a prompt may begin.
+"""Measures taken once on the book: how varied it is, which word 8-grams it holds, where a prompt may begin.
 
 Particular: the book itself is not kept, and memory and time are bounded whatever its size. Variety comes from a few
 hundred random windows. 8-grams go into a Bloom filter of one 64-bit word and four bits a key (Putze et al., "Cache-,
@@ -31,19 +31,19 @@ WORD_REACH = 64
 
 
 def excerpts(texts: Sequence[str], characters: int, count: int, rng: random.Random) -> list[str]:
-    """`count` pieces of the book that begin with a sentence, or at least with a word."""
+    """Return `count` pieces of the book that begin with a sentence, or at least with a word."""
     starts = ((text, _start(text, place)) for text, place in _places(texts, count, rng))
     return [text[start : start + characters] for text, start in starts]
 
 
 def _places(texts: Sequence[str], count: int, rng: random.Random) -> Iterator[tuple[str, int]]:
-    """Random characters of the book, every one as likely as another."""
+    """Yield random places of the book, each character as likely as any other."""
     for text in rng.choices(texts, weights=[len(text) for text in texts], k=count):
         yield text, rng.randrange(len(text))
 
 
 def _start(text: str, place: int) -> int:
-    """Where the next sentence begins, else the word at `place`, else the book."""
+    """Return where the next sentence begins, else the word at `place`, else the book."""
     found = SENTENCE_START.search(text, place, place + SENTENCE_REACH)
     if found:
         return found.end()
@@ -67,14 +67,14 @@ SIZES = (1, *(size for power in range(12) for size in (2 * 2**power, 3 * 2**powe
 
 @dataclass(frozen=True)
 class Bands:
-    """mu(n) and sd(n): mean and standard deviation of the variety of book windows of `sizes` words."""
+    """mu(n) and sd(n): the mean and standard deviation of the variety of book windows of `sizes` words."""
 
     sizes: tuple[int, ...]
     means: tuple[float, ...]
     deviations: tuple[float, ...]
 
     def at(self, n: int) -> tuple[float, float]:
-        """(mu, sd) for n words, linear between the sizes and constant beyond them."""
+        """Return (mu, sd) for n words, linear between the sizes and constant beyond them."""
         right = min(bisect_left(self.sizes, n), len(self.sizes) - 1)
         left = max(0, right - 1)
         gap = self.sizes[right] - self.sizes[left]
@@ -84,7 +84,7 @@ class Bands:
 
 
 def measure_bands(texts: Sequence[str], most_words: int, rng: random.Random) -> Bands:
-    """Bands up to `most_words` words, or to what a shorter book has. A window serves every size by its first words."""
+    """Measure the bands up to `most_words` words, or to the length of a shorter book. A window serves every size by its first words."""
     count = max(1, min(WINDOWS, MOST_WINDOW_WORDS // most_words))
     places = [(max(texts, key=len), 0), *_places(texts, count, rng)]
     windows = [_words_from(text, place, most_words) for text, place in places]
@@ -132,7 +132,7 @@ class BookGrams:
         self.repeated = sum(repeated for _, repeated in added) / total if total else 0.0
 
     def copied(self, text: str) -> float:
-        """The share of the text's word 8-grams that the book holds; 0 when the text has fewer than 8 words."""
+        """Return the share of the text's word 8-grams that the book holds; 0 when the text has fewer than 8 words."""
         keys = list(_keys(_WordCodes().of(words(text))))
         return sum(map(self._holds, keys)) / len(keys) if keys else 0.0
 
@@ -141,7 +141,7 @@ class BookGrams:
         return self._bits[key & self._mask] & pattern == pattern
 
     def _add(self, codes: Sequence[int]) -> tuple[int, int]:
-        """How many 8-grams were added and how many of them were there before. The one hot loop of the set-up."""
+        """Add 8-grams; return how many, and how many were there before. The one hot loop of the set-up."""
         bits, mask, patterns, repeated = self._bits, self._mask, self._patterns, 0
         for key in _keys(codes):
             pattern, slot = patterns[key >> 40 & 4095], key & mask
@@ -167,19 +167,19 @@ class _WordCodes(dict[str, int]):
 
 
 def _keys(codes: Sequence[int]) -> Iterator[int]:
-    """A 64-bit hash of each 8 codes in a row. (Python salts the hashes of strings, not those of tuples of integers.)"""
+    """Yield a 64-bit hash of each 8 codes in a row. (Python salts the hashes of strings, not those of tuples of integers.)"""
     return map(hash, zip(*(codes[i:] for i in range(GRAM_WORDS)), strict=False))
 
 
 def _chosen(chunks: list[Chunk], rng: random.Random) -> list[Chunk]:
-    """All chunks in a random order, or as many as have `MOST_CHARACTERS` together."""
+    """Return all chunks in a random order, or as many as have `MOST_CHARACTERS` together."""
     order = rng.sample(chunks, len(chunks))
     before = accumulate((end - start for _, start, end in order), initial=0)
     return [chunk for chunk, characters in zip(order, before, strict=False) if characters < MOST_CHARACTERS]
 
 
 def _chunks(text: str) -> Iterator[tuple[int, int]]:
-    """Spans of about a million characters that cut no word."""
+    """Yield spans of about a million characters that cut no word."""
     start = 0
     while start < len(text):
         border = BREAK.search(text, min(start + CHUNK_CHARACTERS, len(text)))

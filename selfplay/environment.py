@@ -1,7 +1,7 @@
-"""What the trainer knows of self-play: it asks for a prompt, lets the model write, and asks what the writing is worth.
+"""The interface between trainer and self-play: the trainer asks for a prompt, lets the model write, and asks for a score.
 
 Particular: an environment sees tokens and text, never a tensor, and keeps no state between calls, so that a run resumed
-from the trainer's `random.Random` proposes the same prompts and pays the same.
+from the trainer's `random.Random` proposes the same prompts and gives the same scores.
 
 Not here: sampling, log-probabilities, the update (trainer); the KL penalty (`rewards.penalised`, `leash.KLController`).
 """
@@ -16,7 +16,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the policy is asked. `tokens` is what it sees (never empty), `text` is for people."""
+    """A prompt for the policy: it sees `tokens` (never empty); `text` is for people."""
 
     text: str
     tokens: tuple[int, ...]
@@ -24,7 +24,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Score:
-    """What one rollout is worth. `reward`, within [0, 1], is the number shown; `breakdown` holds its parts by name."""
+    """The score of one rollout: `reward`, within [0, 1], and its parts by the names that the environment gives them.
+
+    A part's name is shown to people: `reward.part.<name>` in the catalogues translates it, else it stands as it is.
+    """
 
     reward: float
     breakdown: Mapping[str, float]
@@ -34,9 +37,9 @@ class Score:
 
 class Environment(Protocol):
     def propose(self, rng: random.Random) -> Prompt:
-        """One prompt; the trainer lets the policy write a group of rollouts to it."""
+        """Return a prompt, to which the policy will write a group of rollouts."""
         ...
 
     def score(self, prompt: Prompt, completion_tokens: Sequence[int], finished: bool) -> Score:
-        """`completion_tokens` are all that was sampled; when `finished`, the last of them is the end-of-text token."""
+        """Return the score of a rollout. `completion_tokens` are all sampled tokens; when `finished`, the last is the end of text."""
         ...

@@ -1,8 +1,8 @@
-"""What keeps self-play near the book: when it starts, when it pauses, how hard it is pulled back, and to what.
+"""The leash keeps self-play near the book: when it starts and pauses, and how strongly it is pulled back to its reference.
 
 Three small state machines and a rule. Each is a frozen dataclass of plain numbers, so a checkpoint holds `dataclasses.asdict(gate)`
-and a resumed run goes on from `Gate(**state)`; each `after...` returns the next state and, where a person should know,
-the code of a notice. A value that is not finite never enters the state.
+and a resumed run goes on from `Gate(**state)`; each `after` returns the next state and, where a person should know, the code of a
+notice. A value that is not finite never enters the state.
 
 Not here: acting on it. The trainer copies the reference, sets the weight of the loss to 0 and emits the notices.
 """
@@ -36,7 +36,7 @@ class Starter:
     started: bool = False
 
     def after(self, iteration: int, val_loss: float) -> tuple[Starter, NoticeCode | None]:
-        """After an evaluation; the notice comes once."""
+        """Return the state after an evaluation, and the notice, which comes once."""
         if self.started or not math.isfinite(val_loss):
             return self, None
         first = val_loss if self.first_val_loss is None else self.first_val_loss
@@ -53,7 +53,7 @@ class Gate:
     closed: bool = False
 
     def after(self, val_loss: float) -> tuple[Gate, NoticeCode | None]:
-        """After an evaluation. A val_loss that is not finite counts as one above."""
+        """Return the state after an evaluation, and a notice when it changes. A val_loss that is not finite counts as too high."""
         best = self.best_val_loss
         if math.isfinite(val_loss):
             best = val_loss if best is None else min(best, val_loss)
@@ -86,7 +86,7 @@ class KLController:
         return cls(kl_coef, target, lowest=kl_coef / KL_COEF_RANGE, highest=kl_coef * KL_COEF_RANGE)
 
     def after(self, kl: float) -> KLController:
-        """After a round with a mean KL of `kl` nats per token."""
+        """Return the controller after a round with a mean KL of `kl` nats per token."""
         if not math.isfinite(kl):
             return self
         error = min(KL_ERROR_LIMIT, max(-KL_ERROR_LIMIT, kl / self.target - 1))
@@ -94,5 +94,5 @@ class KLController:
 
 
 def may_be_reference(val_loss: float, best_val_loss: float) -> bool:
-    """Whether the averaged weights of an evaluation become the reference: never when they have become worse."""
+    """Return whether the averaged weights of an evaluation become the reference: never when they are worse than before."""
     return val_loss <= best_val_loss + SYNC_MARGIN

@@ -25,7 +25,7 @@ def words(text: str) -> list[str]:
 
 
 def distinct_n(items: Sequence[Hashable], n: int) -> float:
-    """The share of different n-grams among all (Li et al., arXiv 1510.03055): 'a b a b', n=2 -> 2/3.
+    """Return the share of different n-grams among all (Li et al., arXiv 1510.03055): 'a b a b', n=2 -> 2/3.
 
     Fewer than n items repeat nothing: 1.
     """
@@ -44,7 +44,7 @@ def diversity_score(d: float, mu: float, sd: float) -> float:
 
 
 def useful_tokens(tokens: Sequence[int]) -> int:
-    """How many tokens stand before the third occurrence of any 4-gram: [1 2 3 4 5] five times -> 10"""
+    """Count the tokens before the third occurrence of any 4-gram: [1 2 3 4 5] five times -> 10"""
     seen: Counter[tuple[int, ...]] = Counter()
     for start in range(len(tokens) - LOOP_TOKENS + 1):
         gram = tuple(tokens[start : start + LOOP_TOKENS])

@@ -1,10 +1,10 @@
-"""Self-play on the person's books: the model continues their prompts and passages of the book, and is paid for variety
+"""Self-play on the person's books: the model continues their prompts and passages of the book, and is rewarded for a variety
 like the book's and for length without loops (`rewards.py`).
 
 Particular: book prefixes are drawn once into a pool and the book is let go, so a training holds no text in memory.
 Prompts are mixed half and half when the person gave any. What is measured on the book depends on `seed` alone.
 
-Not covered: meaning. A word order that no one would write is paid like prose; the KL leash is what keeps it away.
+Not covered: meaning. A word order that no one would write earns as much as prose; only the KL leash prevents it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Decode = Callable[[list[int]], str]
 
 
 class TextEnvironment:
-    """`book_texts`: the training part only. `max_prompt_tokens`: what the model's window leaves beside new tokens."""
+    """The environment over `book_texts`, the training parts of the books. `max_prompt_tokens` is the window less the new tokens."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class TextEnvironment:
         return rewards.diversity_score(rewards.variety(found), *self._bands.at(len(found))) if found else 0.0
 
     def _own_prompt(self, text: str) -> Prompt:
-        """A prompt that is too long keeps its end, which is what the model continues."""
+        """Return the person's prompt; one that is too long keeps its end, which the model continues."""
         tokens = self._encode(text)
         if len(tokens) <= self._max_prompt_tokens:
             return Prompt(text, tuple(tokens))
@@ -82,5 +82,5 @@ class TextEnvironment:
         return Prompt(self._shown(kept), tuple(kept))
 
     def _shown(self, tokens: list[int]) -> str:
-        """The text of a cut through tokens, without the halves of characters at its ends."""
+        """Return the text of some tokens, without the half characters that a cut leaves at its ends."""
         return self._decode(tokens).strip("\ufffd")

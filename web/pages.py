@@ -87,7 +87,7 @@ class TrainingPage:
             "trained": model.trained,
             "books": model.last_books,
             "iteration": self.resumable[model.name],
-            "shape": model.config.model_dump(),
+            "shape": model.config.model_dump() if model.config else {},  # a damaged model has none
             "trainings": self._trainings(model),
             "settings": settings and settings.model_dump(mode="json"),
         }
