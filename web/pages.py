@@ -6,6 +6,7 @@ Pages only show: whatever changes something goes through the JSON API.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -146,10 +147,11 @@ class DocsPage:
 
 @router.get("/")
 def create(request: Request, services: ServicesDep) -> HTMLResponse:
+    preset = workflows.default_preset()
     page = CreatePage(
         presets=_presets(),
-        default_preset=workflows.default_preset(),
-        parameters=tuple(parameters(ModelConfig)),
+        default_preset=preset,
+        parameters=_sizes(PRESETS[preset]),
         books=tuple(workflows.list_books(services.workspace)),
         first_time=not workflows.list_models(services.workspace),
     )
@@ -231,6 +233,11 @@ def language(language: Literal["ru", "en"], next: str = "/") -> Response:
 def _presets() -> tuple[PresetCard, ...]:
     counted = ((name, workflows.estimate(config, TrainConfig(), None)) for name, config in PRESETS.items())
     return tuple(PresetCard(name, estimate.parameters) for name, estimate in counted)
+
+
+def _sizes(preset: ModelConfig) -> tuple[Parameter, ...]:
+    """Return the sizes of a model as inputs that hold the values of a preset."""
+    return tuple(dataclasses.replace(p, default=getattr(preset, p.name)) for p in parameters(ModelConfig))
 
 
 def _chosen(

@@ -13,6 +13,7 @@ export class ApiError extends Error {
 
 export const get = (path, options = {}) => call("GET", path, undefined, options);
 export const post = (path, body, options = {}) => call("POST", path, body, options);
+export const patch = (path, body) => call("PATCH", path, body);
 export const remove = (path) => call("DELETE", path);
 
 async function call(method, path, body, options = {}) {

@@ -20,7 +20,7 @@ export function forgetDraft(form) {
   take(draftKey(form));
 }
 
-const inputsOf = (root) => [...root.querySelectorAll(INPUTS)].filter((input) => input.closest("form"));
+const inputsOf = (root) => [...root.querySelectorAll(INPUTS)].filter((input) => input.closest("form") && (input.name || input.id));
 const isSwitch = (input) => input.type === "checkbox" || input.type === "radio";
 const nameOf = (input) => `${input.name || input.id}${isSwitch(input) ? `=${input.value}` : ""}`;
 

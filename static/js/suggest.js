@@ -22,7 +22,7 @@ export function suggesting(form) {
   });
   line.querySelector("button").addEventListener("click", () => {
     own.delete("iterations");
-    apply(true);
+    apply();
     form.dispatchEvent(new Event("change", { bubbles: true }));
   });
 
@@ -32,8 +32,8 @@ export function suggesting(form) {
     if (!own.has(name) && control !== document.activeElement) setValue(control, value);
   }
 
-  function apply(wanted) {
-    if (wanted && suggested !== null) {
+  function apply() {
+    if (suggested !== null) {
       offer("iterations", suggested);
       offer("eval_every", Math.min(100, Math.max(5, Math.round(suggested / CHECKS))));
     }
@@ -57,8 +57,8 @@ export function suggesting(form) {
       if (books.length && !going) offer("sample_prompt", beginningFor(previews()) ?? form.elements.sample_prompt.value);
       const answer = books.length ? await post("/estimate", { ...shape, books, train: batchOf(form) }).catch(() => null) : null;
       if (mine !== turn) return;
-      suggested = answer?.suggested_iterations ?? null;
-      apply(!going);
+      suggested = going ? null : (answer?.suggested_iterations ?? null); // it is meant for a first training on these books
+      apply();
     },
   };
 }

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import workflows
+from config import PRESETS
 from tests.training_kit import BOOK, MODEL, OTHER_BOOK, SHAPE, fill, plan
 from workspace import Workspace
 
@@ -128,6 +129,13 @@ def test_missing_book_is_forgiven_once_a_book_is_ticked(visit: Any) -> None:
     page.check(f"input[name=books][value={BOOK}]")
     expect(error).to_be_hidden()
     assert all("Failed to load resource" in complaint for complaint in visitor.take_complaints())
+
+
+def test_small_is_preselected_without_a_graphics_card(visit: Any) -> None:
+    page = opened(visit, "/")
+    expect(page.locator("#estimate")).not_to_have_class(re.compile("is-stale"))
+    assert page.locator("[name=preset]:checked").get_attribute("value") == "small"
+    expect(page.locator("#f-d_model")).to_have_value(str(PRESETS["small"].d_model))
 
 
 def test_create_form_survives_a_reload(visit: Any) -> None:

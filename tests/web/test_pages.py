@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -158,10 +159,14 @@ def test_language_links_keep_the_address(client: TestClient) -> None:
 # ---- create ----------------------------------------------------------------------------------------------------------
 
 
-def assert_form_shows(page: Node, kind: type[config.Config], language: str, group: str = "") -> None:
-    """Each parameter of the configuration has its control with bounds and default, its label and its help."""
+def assert_form_shows(
+    page: Node, kind: type[config.Config], language: str, group: str = "", values: config.Config | None = None
+) -> None:
+    """Each parameter has its control with bounds and default, or one of `values` instead, its label and its help."""
     t = translator(language)
     for parameter in config.parameters(kind):
+        if values is not None:
+            parameter = dataclasses.replace(parameter, default=getattr(values, parameter.name))
         name = group + parameter.name
         control = page.one(f"[name={name}]")
         assert control["data-kind"] == parameter.kind
@@ -181,7 +186,9 @@ def assert_form_shows(page: Node, kind: type[config.Config], language: str, grou
 
 @in_each_language
 def test_create_shows_every_size_with_help(client: TestClient, language: str) -> None:
-    assert_form_shows(load(client, "/", language).one("#create-form"), config.ModelConfig, language)
+    form = load(client, "/", language).one("#create-form")
+    preset = config.PRESETS[workflows.default_preset()]
+    assert_form_shows(form, config.ModelConfig, language, values=preset)
 
 
 @in_each_language
