@@ -1,7 +1,7 @@
 """The pages: create, training, generation, library; the API's own page, the change of language, and the page for errors.
 
-Each page's variables are one frozen dataclass; `script_data()` is what its scripts need beside what the HTML says.
-Pages only show: whatever changes something goes through the JSON API.
+The variables of a page are one frozen dataclass; `script_data()` is what its scripts need beyond the HTML. Pages change nothing:
+every change goes through the JSON API.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True)
 class PresetCard:
-    """A size to start from and what it comes to."""
+    """A preset and its number of parameters."""
 
     name: str
     parameters: int
@@ -47,7 +47,7 @@ class PresetCard:
 
 @dataclass(frozen=True)
 class CreatePage:
-    """A model's name and sizes. `first_time`: there is no model yet, so the first experiment is described."""
+    """The form for a new model. `first_time`: there is no model yet, so the page explains the first steps."""
 
     presets: tuple[PresetCard, ...]
     default_preset: str
@@ -61,15 +61,15 @@ class CreatePage:
 
 @dataclass(frozen=True)
 class TrainingPage:
-    """The set-up of a training and its live view. `chosen` is the model in the form, `checked` its books."""
+    """The settings of a training and its live view. `chosen` is the model in the form, `checked` are its books."""
 
     models: tuple[workflows.ModelInfo, ...]
     chosen: str | None
     unknown: str | None  # the model that the address names, where there is none of that name
-    resumable: dict[str, int]  # by model, the iteration that a training goes on from; 0 is a fresh start
+    resumable: dict[str, int]  # by model, the iteration that a training would resume from; 0: from the beginning
     settings: dict[
         str, TrainConfig | None
-    ]  # by model, those of its last run: to resume with others is not the same run
+    ]  # by model, those of its last run; with others, the resumed run is not the same
     books: tuple[workflows.BookInfo, ...]
     checked: frozenset[str]
     encodings: dict[str, str]  # canonical name -> name for people
@@ -108,7 +108,7 @@ class TrainingPage:
 
 @dataclass(frozen=True)
 class GenerationPage:
-    """A beginning, how to sample, and the text. `chosen` is the model in the form."""
+    """The form for generating text. `chosen` is the model in the form."""
 
     models: tuple[workflows.ModelInfo, ...]
     chosen: str | None
@@ -122,7 +122,7 @@ class GenerationPage:
 
 @dataclass(frozen=True)
 class LibraryPage:
-    """Everything there is. `training` is the model that is being trained, which cannot be deleted now."""
+    """All models and books. `training` is the model that is being trained and cannot be deleted now."""
 
     models: tuple[workflows.ModelInfo, ...]
     reached: dict[str, int]  # by model, the newest saved iteration; the published best one may be older
@@ -132,7 +132,7 @@ class LibraryPage:
     upload_limit_bytes: int
 
     def titles(self, model: workflows.ModelInfo) -> list[str]:
-        """What the model learned from; a book that was deleted since is known by its name alone."""
+        """Return the titles of the books that a model was trained on; a deleted book is known by its name alone."""
         known = {book.name: book.title for book in self.books}
         return [known.get(name, name) for name in model.books]
 
@@ -219,7 +219,7 @@ def docs(request: Request) -> HTMLResponse:
 
 @router.get("/language/{language}")
 def language(language: Literal["ru", "en"], next: str = "/") -> Response:
-    """Remember the language and go back to where the person was, which can only be a page of ours."""
+    """Set the language cookie and redirect to `next` if that is a page of this site, else to the first page."""
     inside = next.startswith("/") and not next.startswith("//") and "\\" not in next and next.isprintable()
     response = RedirectResponse(next if inside else "/", 303)
     response.set_cookie(LANGUAGE_COOKIE, language, max_age=YEAR_SECONDS, samesite="lax", httponly=True)
@@ -243,7 +243,7 @@ def _sizes(preset: ModelConfig) -> tuple[Parameter, ...]:
 def _chosen(
     models: tuple[workflows.ModelInfo, ...], wished: str | None, status: TrainingStatus
 ) -> workflows.ModelInfo | None:
-    """The model asked for, else the one that trained last, else the newest."""
+    """Return the model asked for, else the one that trained last, else the newest."""
     by_name = {model.name: model for model in models}
     newest = max(models, key=lambda model: model.created_at, default=None)
     return by_name.get(wished or "") or by_name.get(status.model or "") or newest
@@ -261,7 +261,7 @@ def _prompt(last: TrainConfig | None) -> str:
 def _checked(
     books: tuple[workflows.BookInfo, ...], model: workflows.ModelInfo | None, status: TrainingStatus
 ) -> frozenset[str]:
-    """The books of the model's last training; the only book there is needs no click."""
+    """Return the books to tick: those of the model's last training, or the only book there is."""
     known = set(model.last_books) if model else set()
     if model and model.name == status.model:
         known |= set(status.books)

@@ -31,7 +31,7 @@ SCRIPT_MESSAGES = ("js.", "state.", "stage.", "unit.", "encoding.", "reward.")  
 
 @dataclass(frozen=True)
 class Frame:
-    """What stands around every page."""
+    """The variables of the frame around every page."""
 
     page: str  # create, training, generation, library, docs or error
     address: str  # path and query, to come back to after a change of language
@@ -50,7 +50,7 @@ class ErrorPage:
 
 
 def render(connection: HTTPConnection, name: str, page: Any, *, status: int = 200) -> HTMLResponse:
-    """The template `<name>.html` with its variables, in the language of the request."""
+    """Render the template `<name>.html` with its variables, in the language of the request."""
     translator = translator_of(connection)
     frame = _frame(connection, name, translator)
     template = environment().get_template(f"{name}.html")
@@ -59,7 +59,7 @@ def render(connection: HTTPConnection, name: str, page: Any, *, status: int = 20
 
 
 def error_page(connection: HTTPConnection, *, status: int, code: str, message: str) -> HTMLResponse:
-    """What a browser that followed a link sees instead of the JSON error."""
+    """Render an error as a page, for browsers that followed a link."""
     return render(connection, "error", ErrorPage(status, code, message), status=status)
 
 
@@ -88,7 +88,7 @@ def environment() -> Environment:
 
 
 def static_address(path: str) -> str:
-    """`/static/<path>?v=<hash of its content>`: browsers keep it for ever and still see every change at once."""
+    """Return `/static/<path>?v=<hash>`: browsers may cache it for ever and still notice every change."""
     return f"/static/{path}?v={_content_hash(path, (STATIC / path).stat().st_mtime_ns)}"
 
 
@@ -101,12 +101,12 @@ def _content_hash(path: str, changed_ns: int) -> str:
 
 
 def plain(value: float) -> str:
-    """A number as an input element wants it: a point, no separators, no exponent."""
+    """Return a number as an input element expects it: with a point, without separators or exponent."""
     return format(Decimal(repr(value)).normalize(), "f")
 
 
 def anchor(name: str) -> str:
-    """A person's name for something as an HTML id, which must not hold spaces."""
+    """Return a name as an HTML id, which must not contain spaces."""
     return re.sub(r"\s", "_", name)
 
 

@@ -1,4 +1,4 @@
-// Calls to the server: JSON in, JSON out. A refusal is an ApiError with the server's own sentence and the field it is about.
+// Calls to the server, JSON in and out. An error answer becomes an ApiError with the server's message and the field at fault.
 
 import { t } from "./text.js";
 
@@ -21,7 +21,7 @@ async function call(method, path, body, options = {}) {
   return response.status === 204 ? null : response.json();
 }
 
-// The response itself, for whoever reads it as it comes. Throws ApiError unless it is a success.
+// Return the response itself, for reading it as a stream. Throws ApiError unless the status is a success.
 export async function send(method, path, body, options = {}) {
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -34,7 +34,7 @@ export async function send(method, path, body, options = {}) {
   return response;
 }
 
-// The error inside an answer's text; whatever is not ours becomes one plain sentence.
+// Return the error inside an answer's text; anything that is not in our shape becomes one general message.
 export function errorOf(text) {
   try {
     const { error } = JSON.parse(text);

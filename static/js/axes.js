@@ -1,11 +1,11 @@
-// What stands around a chart's curves: axes with whole iterations and honest digits, and marks where the books changed.
+// Axes and scales of the charts, and vertical marks at the iterations where the books changed.
 
 import { decimal, number } from "./text.js";
 
 const WHOLE_STEPS = [1, 2, 5].flatMap((first) => Array.from({ length: 10 }, (_, power) => first * 10 ** power)).sort((a, b) => a - b);
 const FONT = "12px system-ui, sans-serif";
 
-// Both axes of a chart; `colour(token)` gives a colour of the current theme.
+// Return the two axes of a chart: whole iterations, and values. `colour(token)` gives a colour of the current theme.
 export function axes(colour) {
   const grid = { stroke: () => colour("chart-grid"), width: 1 };
   const common = { stroke: () => colour("ink-soft"), grid, ticks: grid, font: FONT };
@@ -14,7 +14,7 @@ export function axes(colour) {
   return [iterations, values];
 }
 
-// How many digits after the point tell neighbouring marks apart: 1 → 0, 0.25 → 2, 0.001 → 3
+// Return how many digits after the point keep neighbouring marks apart: 1 → 0, 0.25 → 2, 0.001 → 3
 function digitsOf(step) {
   return Math.min(10, (String(Number(step.toPrecision(6))).split(".")[1] ?? "").length);
 }
@@ -24,14 +24,15 @@ export const scales = {
   y: { range: (_, least, most) => (least === null ? [0, 1] : spread(least, most)) },
 };
 
-// Some room around the values, and at least 2 % of their size: noise in the fourth digit must not fill the height.
+// Return a range with some room around the values that spans at least 2 % of their size, so that noise in the fourth digit
+// does not fill the height.
 function spread(least, most) {
   const smallest = Math.max(0.005, 0.02 * Math.abs(most));
   const margin = Math.max((smallest - (most - least)) / 2, (most - least) * 0.08);
   return [least - margin, most + margin];
 }
 
-// A dashed upright line at each marked iteration that is in view.
+// Draw a dashed vertical line at each marked iteration in view.
 export function drawMarks(chart, marks, colour) {
   const { ctx, bbox } = chart;
   ctx.save();

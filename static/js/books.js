@@ -1,4 +1,4 @@
-// The list of books: a look inside, "read it as ...", deletion, and room for those that arrive while the page is open.
+// The list of books: preview, choice of the encoding, editing, deletion, and books uploaded while the page is open.
 
 import { get, path, post, remove } from "./api.js";
 import { confirmDeletion } from "./confirm.js";
@@ -9,7 +9,7 @@ const list = document.getElementById("books");
 const empty = document.getElementById("books-empty");
 const part = (row, name) => row.querySelector(`[data-book-part="${name}"]`);
 
-// Puts a new book at the head of the list, or renews the one of that name.
+// Put a new book at the top of the list, or update the one with that name.
 export function addBook(book) {
   const row = rowOf(book.name) ?? document.getElementById("book-template").content.firstElementChild.cloneNode(true);
   fill(row, book);
@@ -23,7 +23,7 @@ export function chosenBooks() {
   return [...list.querySelectorAll("[name=books]:checked")].map((box) => box.value);
 }
 
-// The beginnings of the chosen books, as the page shows them.
+// Return the beginnings of the chosen books, as the page shows them.
 export function previews() {
   return chosenBooks().map((name) => part(rowOf(name), "preview").textContent).join("\n");
 }
@@ -49,7 +49,7 @@ function fill(row, book) {
   part(row, "facts").textContent = [count("js.characters", book.characters), count("js.words", book.words), name].join(" · ");
 }
 
-// ---- "read it as ..." ------------------------------------------------------------------------------------------------
+// ---- choice of the encoding ------------------------------------------------------------------------------------------------
 
 list.addEventListener("change", async (event) => {
   const row = event.target.closest("[data-book]");

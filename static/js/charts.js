@@ -1,5 +1,5 @@
 // The charts, drawn by uPlot: loss (batch, smoothed, held-out), reward (total and its parts), and distance from the reference.
-// Data come as the history gives them and grow with the stream; what is known already (by iteration) is not taken twice.
+// The history gives the data, the event stream adds to it; an iteration that is already there is not added again.
 
 import uPlot from "../vendor/uplot/uPlot.esm.js";
 import { axes, drawMarks, scales } from "./axes.js";
@@ -21,7 +21,7 @@ function resolved(name) {
   return value;
 }
 
-// The legend shows the value under the pointer, else the newest; where a curve has no point there, its last one before.
+// Return the value for the legend: the one under the pointer, else the newest; where a curve has none, its last one before.
 function shown(chart, value, series, index) {
   const column = chart.data[series];
   for (let i = index ?? column.length - 1; i >= 0; i--) if (typeof column[i] === "number") return short(column[i]);
@@ -37,7 +37,7 @@ function line(label, token, options = {}) {
   return { label: t(label), stroke: () => resolved(token), width: 2, spanGaps: true, points, value: shown, ...options };
 }
 
-// One value makes no line: it is drawn as a point.
+// Return whether a series has a single value, which makes no line and is drawn as a point.
 function isLonely(chart, series) {
   let values = 0;
   for (const value of chart.data[series] ?? []) if (typeof value === "number" && ++values > 1) return false;
@@ -54,7 +54,7 @@ const KINDS = {
   kl: [line("js.chart_kl", "chart-1"), line("js.chart_kl_coef", "chart-2", dashed)],
 };
 
-// `marks()` gives the iterations at which other books came.
+// Draw a chart. `marks()` returns the changes of books to mark.
 function draw(place, series, marks) {
   const iteration = { label: t("js.chart_iteration"), value: (_, value) => number(value) };
   const options = {
@@ -93,7 +93,7 @@ export function charts(root) {
   let smoothing = { factor: 0.95, iterationsPerPoint: 1 };
   let waiting = false;
 
-  // The weight of iteration n in the running mean: the server's own, which it corrects for the mean's start.
+  // Return the weight of iteration n in the running mean, as the server computes it (corrected for the start of the mean).
   function weight(n) {
     const { factor, iterationsPerPoint } = smoothing;
     return (1 - factor) / (1 - factor ** (n / iterationsPerPoint)) / iterationsPerPoint;
@@ -119,7 +119,7 @@ export function charts(root) {
     drawn[kind] ??= draw(place, series, () => marks);
     fit(drawn[kind], series);
     drawn[kind].setData(data);
-    Object.assign(place.dataset, { points: data[0].length, last: data[0].at(-1) }); // what is drawn, for whoever cannot see it
+    Object.assign(place.dataset, { points: data[0].length, last: data[0].at(-1) }); // for tests: what is drawn
     showNewest(drawn[kind]);
   }
 
@@ -151,7 +151,7 @@ export function charts(root) {
       if (rounds.push(event.iteration, event)) parts.push(event.iteration, event.reward_breakdown);
       update();
     },
-    // [{iteration, text}]: where the model went on to other books
+    // Mark changes of books: [{iteration, text}].
     mark(changes) {
       marks = changes;
       root.querySelector("[data-live=book_changes]").textContent = marks.map(({ text }) => text).join(" ");

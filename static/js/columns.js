@@ -1,4 +1,4 @@
-// Columns that grow: rows whose iteration is not beyond the last one are known already.
+// A table of columns that grows by rows. A row whose iteration is not beyond the last one is ignored as a duplicate.
 export class Columns {
   constructor(names) {
     this.names = names;

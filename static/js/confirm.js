@@ -1,4 +1,4 @@
-// The question before something is deleted. `action` may fail: its sentence is shown and the dialog stays.
+// Ask before something is deleted. If `action` fails, its message is shown and the dialog stays open.
 
 import { busy } from "./form.js";
 import { t } from "./text.js";

@@ -1,4 +1,4 @@
-// The create page: presets and sizes speak of the same numbers, the estimate follows them, the button makes the model.
+// The create page: keeps presets, sizes and the estimate in step, and creates the model.
 
 import { path, post } from "./api.js";
 import { busy, clearErrors, read, showError, valueOf } from "./form.js";
@@ -63,6 +63,6 @@ form.addEventListener("submit", (event) => {
   });
 });
 
-// A browser that goes back restores what was typed; the cards follow it.
+// After going back the browser restores what was typed; update the preset cards to it.
 for (const card of cards) card.checked = matches(card.value);
 refresh();

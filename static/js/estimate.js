@@ -1,21 +1,21 @@
-// The panel that says, while one types, what the sizes come to: parameters, layers, memory, and how much text there is to learn from.
+// The panel beside the form that shows, while the person types, parameters, layers, memory and whether there is enough text.
 
 import { post } from "./api.js";
 import { clearErrors, showError } from "./form.js";
 import { bytes, count, decimal, number, percent, short, t } from "./text.js";
 
 const PAUSE_MILLISECONDS = 200;
-// Tokens of text for each parameter, and what that means in plain words; about 20 is what large models are given.
+// Upper limits of tokens per parameter and the verdict for each; large models are trained with about 20.
 const VERDICTS = [[0.01, "tiny"], [0.2, "little"], [2, "fair"], [20, "good"], [Infinity, "plenty"]];
 
-// `sizes` is the part of the form whose errors come and go with the estimate.
+// Return the panel's controller. `sizes` is the part of the form whose errors the estimate shows and clears.
 export function estimateFor(panel, form, sizes) {
   const part = (name) => panel.querySelector(`[data-estimate="${name}"]`);
   const layer = (name) => panel.querySelector(`[data-layer="${name}"]`);
   let timer;
   let newest = 0;
 
-  // Ask for the sizes that `read` gives, once the typing pauses; only the newest answer is shown.
+  // Request an estimate for the sizes that `read()` returns once typing pauses; only the newest answer is shown.
   function ask(read, books) {
     panel.classList.add("is-stale");
     clearTimeout(timer);

@@ -1,4 +1,4 @@
-// Server-sent events out of a fetch response: for answers to POST, which EventSource cannot send.
+// Server-sent events read from a fetch response, for POST requests, which EventSource cannot send.
 
 // Yields {event, data} as they arrive; data is parsed JSON.
 export async function* eventsOf(response) {

@@ -1,4 +1,4 @@
-// How long a training will take: asked of the server once the set-up rests, which rehearses it for a few seconds.
+// The forecast of time and memory: requested once the form has been left alone, and measured by the server in a few seconds.
 
 import { post } from "./api.js";
 import { bytes, decimal, duration, number, short, t } from "./text.js";
@@ -6,8 +6,8 @@ import { bytes, decimal, duration, number, short, t } from "./text.js";
 const PAUSE_MILLISECONDS = 1500;
 const place = document.getElementById("forecast");
 
-// `wishes()` gives what would be asked of /train, or null when that is not yet possible; `measured(wished, answer)` gets what
-// the server found, null where it found nothing.
+// Return the forecast's controller. `wishes()` returns the body of a /train request, or null while the form is incomplete;
+// `measured(body, answer)` receives the forecast, or null after an error.
 export function forecasting(wishes, measured) {
   let timer;
   let asking = new AbortController();
@@ -57,7 +57,7 @@ function sentences(found) {
   return lines;
 }
 
-// After a run that was forecast: what was said, and what came.
+// Return a sentence that compares a finished run with its forecast.
 export function comparison(measured) {
   if (!measured) return "";
   const { seconds, expected_seconds: expected, peak_bytes: peak, expected_bytes: planned } = measured;

@@ -1,5 +1,5 @@
-// Forms: their inputs as the JSON that the API wants, and errors beside the input they are about.
-// An input says by data-kind what it holds (int, float, bool, choice, text, texts); its name is the API's, dots for nesting.
+// Forms: reads inputs as JSON for the API, and shows errors beside the input at fault.
+// An input's data-kind is its type (int, float, bool, choice, text, texts); its name is the API's, with dots for nesting.
 
 import { plain, t } from "./text.js";
 
@@ -7,7 +7,7 @@ const INVALID_MARKS = ["aria-invalid", "data-invalid"]; // a group of inputs has
 const INVALID = "[aria-invalid], [data-invalid]";
 const CONTROLS = "[name][data-kind]:not([data-kind=book])";
 
-// The values of a form. Throws FieldProblem for what is not even a number; its details name every such input.
+// Return the values of a form. Throws FieldProblem for text that is no number; its details list every such input.
 export function read(form) {
   const values = {};
   const problems = [];
@@ -23,7 +23,7 @@ export function read(form) {
   return values;
 }
 
-// Puts values into a form's inputs; what the form has no input for is passed over.
+// Write values into a form's inputs; values without an input are skipped.
 export function write(form, values, prefix = "") {
   for (const [name, value] of Object.entries(values)) {
     const control = form.elements[prefix + name];
@@ -65,7 +65,7 @@ export function valueOf(control) {
   }
 }
 
-// A fraction may be written with a comma or a point, and its digits in groups.
+// Return a typed number. Both comma and point are accepted, and spaces between groups of digits.
 function numberOf(control) {
   const text = control.value.replace(/\s/g, "").replace(",", ".");
   if (text !== "" && Number.isFinite(Number(text))) return Number(text);
@@ -80,7 +80,7 @@ export function clearErrors(form) {
   for (const place of form.querySelectorAll(".field-error, .form-error")) say(place, "");
 }
 
-// Remove an error as soon as the person changes what it was about. An error of the whole form goes with the next change.
+// Remove a field's error as soon as the person changes the field, and an error of the whole form with any change.
 export function clearErrorsOnInput() {
   for (const kind of ["input", "change"]) document.addEventListener(kind, (event) => clearErrorAt(event.target));
 }
@@ -95,7 +95,7 @@ function clearErrorAt(control) {
   say(form.querySelector(".form-error"), "");
 }
 
-// Shows an error at its field and, when asked, takes the person there; one without a field stands at the form's button.
+// Show an error at its field and, if `focus`, scroll there; an error without a field is shown at the form's button.
 export function showError(form, error, { focus = true } = {}) {
   for (const { field, message } of error.details?.length ? error.details : [error]) place(form, field, message);
   const first = form.querySelector(INVALID);
@@ -124,11 +124,11 @@ function say(place, message) {
 function reveal(control) {
   for (let box = control.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
   control.focus({ preventScroll: true });
-  const told = control.closest("[data-field]")?.querySelector(":scope > .field-error") ?? control;
-  told.scrollIntoView({ block: "center", behavior: "smooth" }); // a list of books is longer than the window
+  const shown = control.closest("[data-field]")?.querySelector(":scope > .field-error") ?? control;
+  shown.scrollIntoView({ block: "center", behavior: "smooth" }); // a list of books is longer than the window
 }
 
-// While an action runs, its button cannot be pressed twice.
+// Run an action and ignore further presses of its button meanwhile.
 export async function busy(button, action) {
   if (button.dataset.busy) return;
   button.dataset.busy = "true";

@@ -1,5 +1,5 @@
-// What every page has: the theme button, the switch for helps, what was typed before the language changed, and the progress of a
-// training in its tab.
+// What every page has: the theme button, the switch for help texts, typed text that survives a change of language, and the
+// progress of a training in its tab.
 
 import { get } from "./api.js";
 import { clearErrorsOnInput } from "./form.js";
@@ -14,7 +14,7 @@ function remember(key, value) {
   try {
     localStorage.setItem(key, value);
   } catch {
-    // A browser that forbids storage still switches; it only forgets.
+    // Storage is forbidden: the choice lasts until the page is left.
   }
 }
 
@@ -26,7 +26,7 @@ const themeButton = document.getElementById("theme-toggle");
 
 function showTheme() {
   themeButton.setAttribute("aria-pressed", String(isDark()));
-  root.classList.toggle("dark-mode", isDark()); // the name that Swagger UI's sheet on the API page listens to
+  root.classList.toggle("dark-mode", isDark()); // the class that Swagger UI's style sheet expects
 }
 
 function announceTheme() {
@@ -50,7 +50,7 @@ for (const toggle of document.querySelectorAll("[data-role=helps]")) {
   });
 }
 
-// A unit agrees with its number: 1 layer, 2 layers.
+// Put the unit beside an input into the form that fits its number: 1 layer, 2 layers.
 function agree(control) {
   const unit = control.parentElement?.querySelector(".unit");
   if (unit && control.value) unit.textContent = count(`unit.${unit.dataset.unit}`, Number(control.value.replace(",", ".")));

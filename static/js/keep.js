@@ -1,17 +1,17 @@
-// What was typed is kept: across a change of language on every page, and across a reload in forms marked data-keep="draft".
+// Keeps what was typed: on every page across a change of language, and in forms marked data-keep="draft" across a reload.
 
-const CARRIED = "azr-typed"; // taken back once, after the change of language
+const CARRIED = "azr-typed"; // restored once, after the change of language
 const draftKey = (form) => `azr-draft:${form.id}`;
 const INPUTS = ":is(input, select, textarea):not([type=file], [type=range], [data-role=helps])";
 
-// Each of `links` leads to the same page in another language.
+// Keep the page's forms. Each of `links` leads to the same page in another language.
 export function keepForms(links) {
   for (const link of links) link.addEventListener("click", () => store(CARRIED, { path: location.pathname, inputs: typed(document.querySelector("main")) }));
   for (const form of document.querySelectorAll("form[data-keep=draft]")) keepDraft(form);
   addEventListener("load", () => setTimeout(takeBack), { once: true }); // after the page's own scripts have filled it
 }
 
-// A draft lives in this tab until it is used: see `forgetDraft`.
+// Save a form as a draft at every change. The draft lasts as long as the tab, or until `forgetDraft`.
 function keepDraft(form) {
   for (const kind of ["input", "change"]) form.addEventListener(kind, () => store(draftKey(form), typed(form)));
 }
@@ -49,7 +49,7 @@ function put(input, value) {
   input.dispatchEvent(new Event("change", { bubbles: true }));
 }
 
-// ---- the tab's storage; a browser that forbids it only forgets ---------------------------------------------------------
+// ---- the tab's storage, which a browser may forbid ---------------------------------------------------------
 
 function store(key, value) {
   try {

@@ -1,9 +1,9 @@
-// Where a model went on to other books, from its trainings so far and the one that runs or ran last.
+// Finds where a model's training went on with other books.
 
 import { number, t } from "./text.js";
 
-// `trainings` is [{start, books: [name], titles: [title]}], the oldest first; `status` is that of the last run, or null.
-// [{iteration, text}] for each change, in order.
+// Return each change as {iteration, text}, in order. `trainings` is [{start, books: [name], titles: [title]}], the oldest
+// first; `status` is that of the last run, or null.
 export function changesOfBooks(trainings, status) {
   const changes = [];
   let before = null;
@@ -15,7 +15,7 @@ export function changesOfBooks(trainings, status) {
   return changes;
 }
 
-// The last run counts from its start, also before it has published anything.
+// Return the last run as a training, because it is not in the lineage before it has published anything.
 function lastOf(trainings, status) {
   if (!status?.books.length || status.parameters === null) return [];
   const { started_iteration: start, books } = status;

@@ -1,4 +1,4 @@
-// The live run in words and numbers: state, stages, progress, figures, errors. Everything is written from one status.
+// The live view of a run: state, stages, progress, figures and errors, all written from one status.
 
 import { path } from "./api.js";
 import { comparison } from "./forecast.js";
@@ -18,8 +18,8 @@ function write(name, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// What is shown for a model: its own status when it is the one that trains or trained last, else only what its history says.
-// `known` says what of it is saved: {iteration, trained}.
+// Show a model's run: its status if it trains now or trained last, else only its history. `known` is what is saved of it:
+// {iteration, trained}.
 export function showRun(model, status, known) {
   const own = status.model === model;
   write("title", model ?? t("js.no_model"));
@@ -43,7 +43,7 @@ function whyNoSelfPlay({ config = null }, active) {
   return config ? "js.self_play_not_reached" : "js.self_play_none";
 }
 
-// The stages that a finished run went through. Self-play may never have begun.
+// Return the stages that a finished run went through; self-play may not have started.
 function stagesPassed({ state, iteration, started_iteration: from, reward }) {
   if (!["done", "stopped"].includes(state) || iteration <= from) return [];
   return reward === null ? ["supervised", "update"] : STAGES;
@@ -65,10 +65,10 @@ function showStages({ stage = null }, passed) {
 function showProgress(status, active) {
   section("progress").hidden = !status || (!active && !status.iteration);
   if (!status) return;
-  const preparing = active && status.parameters === null; // told when the first iteration is near, with how many there will be
+  const preparing = active && status.parameters === null; // known from the first iteration on
   const [done, total] = preparing ? [status.stage_done, status.stage_total] : [status.iteration, status.iterations];
   const bar = place("bar");
-  bar.hidden = !active && !status.iterations; // what has no end is not full either
+  bar.hidden = !active && !status.iterations; // an endless run has no share to show
   if (total) bar.value = done / total;
   else if (active) bar.removeAttribute("value");
   write("iteration", iterationOf(status, preparing));
@@ -89,10 +89,10 @@ function showError(error) {
   write("error", error?.message ?? "");
 }
 
-// What one can do now that the training is over.
+// Show what the person can do now that the training is over, and why it ended early.
 function showNext({ state, notices = [], measured = null }, model, { iteration, trained }) {
   const known = inCatalogue(`js.next_${state}`) && iteration;
-  const early = notices.find(({ code }) => code === "early_stopped"); // why the training ended before its number
+  const early = notices.find(({ code }) => code === "early_stopped"); // the reason, in words
   const text = known ? [early?.message, t(`js.next_${state}`, { n: number(iteration) })].filter(Boolean).join(" ") : "";
   section("next").hidden = !text;
   section("next-links").hidden = !trained;
@@ -101,7 +101,7 @@ function showNext({ state, notices = [], measured = null }, model, { iteration, 
   write("measured", text ? comparison(measured) : "");
 }
 
-// What the history of the model on the page says, over all its runs: figures for what a status does not know (any more).
+// The last figures of the model's history, over all its runs, for what the status does not know.
 let before = {};
 let best = null; // the lowest held-out loss: {loss, iteration}
 

@@ -1,5 +1,5 @@
-// How long a training shall be, as iterations or as minutes on this machine: changing one changes the other.
-// Minutes are known once the server has measured this set-up; until then that input rests.
+// Links the inputs for iterations and minutes: changing one changes the other. The input for minutes is disabled until the
+// server has measured these settings.
 
 import { valueOf } from "./form.js";
 import { plain } from "./text.js";
@@ -28,7 +28,7 @@ export function linkMinutes(form) {
 
   return {
     show,
-    // The forecast for `count` iterations was `seconds`; null when nothing is known any more.
+    // Take the forecast: `count` iterations take `seconds`; both null when it is not known.
     measured(count, seconds) {
       secondsEach = count && seconds ? seconds / count : null;
       show();
@@ -44,7 +44,7 @@ function countOf(iterations) {
   }
 }
 
-// Two digits that count: 0.4, 3.5, 42
+// Round to two significant digits, from 100 on to three: 0.4, 3.5, 42
 function rounded(minutes) {
   return Number(minutes.toPrecision(minutes >= 100 ? 3 : 2));
 }

@@ -1,4 +1,4 @@
-// What the training had to say on its way: the newest notice at the top, all of them in a list.
+// Notices of a training: the newest at the top of the page, all of them in a list.
 
 import { number, t } from "./text.js";
 
@@ -17,7 +17,7 @@ export function showNotices(notices) {
   list.replaceChildren(...[...notices].reverse().map(noticeItem));
 }
 
-// The newest notice stands at the top of the page as well, where one looks while the training runs.
+// Show the newest notice at the top of the page, where it is seen while the training runs.
 function showLatest(notice) {
   latest.classList.toggle("is-warning", WARNINGS.includes(notice?.code));
   latest.textContent = notice ? `${t("js.iteration", { n: number(notice.iteration) })}. ${notice.message}` : "";

@@ -1,4 +1,4 @@
-// The rounds of self-play: each text that the model wrote for itself, beside what it was paid and why.
+// Rounds of self-play: each text with its reward and the parts of the reward.
 
 import { get, path } from "./api.js";
 import { decimal, number, percent, rewardPart, t } from "./text.js";
@@ -7,7 +7,7 @@ const section = document.getElementById("rollouts");
 const place = document.getElementById("round");
 const older = document.getElementById("round-older");
 const newer = document.getElementById("round-newer");
-const REST_MILLISECONDS = 8000; // a round stays long enough to be read before the next one takes its place
+const REST_MILLISECONDS = 8000; // long enough to read a round before the next one replaces it
 
 let model = null;
 let shown = null; // the round on the page
@@ -15,14 +15,14 @@ let newest = 0;
 let following = true;
 let shownAt = 0;
 
-// Show the newest round of a model, or the notice that there is none.
+// Show the newest round of a model, or that there is none.
 export async function showRollouts(name) {
   model = name;
   [shown, newest, following] = [null, 0, true];
   await go(null);
 }
 
-// A round was finished while the page is open.
+// Take note of a round that has just finished.
 export function roundDone(round) {
   newest = Math.max(newest, round);
   const reading = section.matches(":hover, :focus-within");
@@ -45,7 +45,7 @@ function show(round) {
   newest = Math.max(newest, round.round);
   const groups = Map.groupBy ? Map.groupBy(round.rollouts, (r) => r.prompt) : grouped(round.rollouts);
   place.replaceChildren(...[...groups].map(([prompt, rollouts]) => groupElement(prompt, rollouts)));
-  place.firstElementChild.open = true; // all of them would be a page of their own
+  place.firstElementChild.open = true; // the others stay folded
 }
 
 function grouped(rollouts) {

@@ -1,4 +1,4 @@
-// "How it learned to speak": the sample texts of a training, the newest one or any earlier by slider.
+// Sample texts of a training: the newest one, or any earlier one by slider.
 
 import { number, t } from "./text.js";
 
@@ -6,9 +6,9 @@ const text = document.getElementById("sample-text");
 const range = document.getElementById("sample-range");
 const travel = document.querySelector(".sample-travel");
 let samples = [];
-let following = true; // the newest sample is shown as it arrives, until the person goes back
+let following = true; // show each new sample, until the person goes back to an earlier one
 
-// The whole list anew; a person who went back to an earlier sample stays there.
+// Replace the list; a person who went back to an earlier sample stays there.
 export function setSamples(list) {
   const again = !following && samples[0]?.iteration === list[0]?.iteration && list.length >= samples.length;
   following = !again;

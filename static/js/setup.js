@@ -1,4 +1,4 @@
-// The set-up of a training: which model, which books, how long, and the button that says what it will do.
+// The settings of a training: model, books, length, and the start button with its label.
 
 import { path, post } from "./api.js";
 import { chooseBooks, chosenBooks } from "./books.js";
@@ -14,7 +14,7 @@ const endless = document.getElementById("f-endless");
 const iterations = form.elements.iterations;
 const playSwitch = form.elements["self_play.enabled"];
 
-// `models` is what the server knew: [{name, iteration, trained, books, settings}].
+// Return the form's controller. `models` is what the server knows: [{name, iteration, trained, books, settings}].
 // `on.chosen(name)` is called when the person picks another model, `on.started()` when a training has begun.
 export function setup(models, on) {
   const byName = new Map(models.map((model) => [model.name, { ...model }]));
@@ -40,7 +40,7 @@ export function setup(models, on) {
     return [`${text} `, link];
   }
 
-  // Whether the model goes on with the books and settings of its last training.
+  // Return whether the model goes on with the books and settings of its last training.
   function goesOn() {
     const { settings, books } = chosen();
     return settings !== null && String([...books].sort()) === String(chosenBooks().sort());
@@ -97,13 +97,13 @@ export function setup(models, on) {
   };
 }
 
-// Of a forecast: a number of iterations and their seconds; an endless training is measured by the suggested number.
+// Return a number of iterations and their seconds from a forecast; for an endless training, those of the suggested number.
 function secondsFound(asked, found) {
   if (!found) return [null, null];
   return asked.iterations ? [asked.iterations, found.total_seconds] : [found.suggested_iterations, found.suggested_seconds];
 }
 
-// The settings of the model's last run: a training that goes on should go on as it was, unless the person wants otherwise.
+// Fill in the settings of the model's last run, so that a training goes on as it was unless the person changes something.
 function takeSettings(settings) {
   if (settings) {
     write(form, { ...settings, iterations: settings.iterations ?? iterations.defaultValue });
@@ -119,7 +119,7 @@ function showSelfPlay() {
   }
 }
 
-// What is asked of /train. Throws FieldProblem.
+// Return the body of a /train request. Throws FieldProblem.
 function wishes() {
   const values = read(form);
   if (endless.checked) values.iterations = null;
@@ -127,7 +127,7 @@ function wishes() {
   return { ...values, books: chosenBooks() };
 }
 
-// The same where it is complete, else null: nobody has asked to start yet.
+// Return the same, or null while the form is incomplete, without showing errors.
 function wished() {
   try {
     const values = wishes();

@@ -1,6 +1,6 @@
-// The training as it happens: one event stream for the page, and polling where no stream gets through.
-// `on` has a function for each event: status, iterations, Evaluated, SampleWritten, SelfPlayDone, reset,
-// connection; `polled` says that only a status came and the history should be asked for.
+// Follows a training: one event stream per page, and polling where no stream gets through.
+// `on` has a function for each event: status, iterations, Evaluated, SampleWritten, SelfPlayDone, reset, connection;
+// `polled` is called after polling, when only the status is new and the history has to be requested.
 
 import { get } from "./api.js";
 
@@ -9,7 +9,7 @@ const POLL_MILLISECONDS = 2000;
 const RETRY_STREAM_MILLISECONDS = 30_000;
 const FAILURES_BEFORE_POLLING = 3;
 
-// Follows from the event that the history already holds; `stop()` closes whatever is open.
+// Start following behind the event that the history already holds; `close()` ends it.
 export function follow(on) {
   let source = null;
   let lastEventId = null;
@@ -34,7 +34,7 @@ export function follow(on) {
     on[event.type]?.(JSON.parse(event.data));
   }
 
-  // The browser reconnects by itself; when that keeps failing, or it gave up, the page asks instead of listening.
+  // The browser reconnects on its own; when that keeps failing or it gives up, start polling.
   function lost() {
     failures += 1;
     on.connection("reconnecting");
@@ -57,7 +57,7 @@ export function follow(on) {
     timer = setTimeout(() => (retry ? open() : poll(since)), POLL_MILLISECONDS);
   }
 
-  // The server is there again: perhaps a new one, which answers to the old event id with `reset`.
+  // The server is back, perhaps a new process, which answers an old event id with `reset`.
   function comeBack() {
     reachable = true;
     open();

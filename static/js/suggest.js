@@ -1,5 +1,5 @@
-// What follows from the chosen books until the person says otherwise: how many iterations pay, how often to check, and a
-// beginning for the sample text in the language of the books.
+// Fills in what follows from the chosen books, until the person changes it: the number of iterations, how often to check, and
+// a beginning for the sample text in the language of the books.
 
 import { post } from "./api.js";
 import { chosenBooks, previews } from "./books.js";
@@ -50,20 +50,21 @@ export function suggesting(form) {
   return {
     describe,
     forget: () => own.clear(),
-    // Other books or another model: `going` says that the model goes on with the books and settings of its last training.
+    // Update the suggestions after a change of books, batch or model. `going`: the model goes on with the books and settings
+    // of its last training, so nothing is suggested.
     async follow(shape, going) {
       const books = chosenBooks();
       const mine = ++turn;
       if (books.length && !going) offer("sample_prompt", beginningFor(previews()) ?? form.elements.sample_prompt.value);
       const answer = books.length ? await post("/estimate", { ...shape, books, train: batchOf(form) }).catch(() => null) : null;
       if (mine !== turn) return;
-      suggested = going ? null : (answer?.suggested_iterations ?? null); // it is meant for a first training on these books
+      suggested = going ? null : (answer?.suggested_iterations ?? null); // meant for a first training on these books
       apply();
     },
   };
 }
 
-// The part of the set-up that decides how much one iteration reads; what is not a number yet is left to the server.
+// Return the settings that decide how much one iteration reads; unfinished numbers are left to the server's defaults.
 function batchOf(form) {
   const batch = {};
   for (const name of BATCH) {
@@ -76,7 +77,7 @@ function batchOf(form) {
   return batch;
 }
 
-// A beginning in the language of a text; of one that is neither Russian nor English, its own first words.
+// Return a beginning in the language of a text; for languages other than Russian and English, the text's own first words.
 export function beginningFor(text) {
   if (/[ыэёъ]/i.test(text) && !/[іїєґў]/i.test(text)) return t("js.beginning_ru");
   if (/\bthe\b/i.test(text)) return t("js.beginning_en");

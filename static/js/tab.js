@@ -1,11 +1,11 @@
-// The tab title and the mark on the training tab: how far the running training is, and how it ended.
+// The page title and the mark on the training tab: progress of the running training, and how it ended.
 
 import { number, percent, t } from "./text.js";
 
 const ACTIVE = ["queued", "running", "stopping"];
 const mark = document.getElementById("tab-progress");
 const title = document.title;
-let seenRunning = false; // whether a training ran while this page was open: only then is its end news
+let seenRunning = false; // the end is announced only if the training ran while this page was open
 
 export function showTabProgress(status) {
   const active = ACTIVE.includes(status.state);
@@ -17,8 +17,8 @@ export function showTabProgress(status) {
   document.title = text ? `${text} · ${title}` : title;
 }
 
-// The share of a training that has an end, the iteration of one that has none. Before the first iteration the status does
-// not know the end yet; the settings say whether there will be one.
+// Return the share that is done, or the iteration of an endless training. Before the first iteration the status does not know
+// the end yet, but the settings do.
 function progressOf({ iteration, iterations, config }) {
   if (iterations) return percent(iteration / iterations);
   return config?.iterations ? percent(0) : t("js.tab_iteration", { n: number(iteration) });

@@ -1,4 +1,4 @@
-// Sentences and numbers in the page's language. The sentences come from the server's catalogues as one JSON.
+// Messages and numbers in the page's language. The messages come from the server's catalogues as one JSON.
 
 const language = document.documentElement.lang;
 const messages = JSON.parse(document.getElementById("messages").textContent);
@@ -9,18 +9,18 @@ export function inCatalogue(key) {
   return key in messages;
 }
 
-// The sentence under a key, its {names} filled in: t("js.iteration", {n: "12"})
+// Return the message under a key with its {names} filled in: t("js.iteration", {n: "12"})
 export function t(key, values = {}) {
   const text = messages[key] ?? key;
   return fill(Array.isArray(text) ? text[0] : text, values);
 }
 
-// What a part of self-play's reward is called; its environment may have named it after this page was written.
+// Return the name of a part of self-play's reward; a part that the catalogue does not know shows its own key.
 export function rewardPart(name) {
   return inCatalogue(`reward.part.${name}`) ? t(`reward.part.${name}`) : name;
 }
 
-// The form of a counted sentence that fits n, which it shows as {n}.
+// Return the plural form of a message that fits n, with {n} filled in.
 export function count(key, n, values = {}) {
   const forms = messages[key] ?? [key];
   const index = { one: 0, few: 1 }[plurals.select(n)] ?? forms.length - 1;
@@ -43,12 +43,12 @@ export function decimal(value, digits) {
   return formatted(value, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-// A number as one types it: every digit, no groups, the language's decimal sign.
+// Return a number as a person types it: all digits, no groups, the language's decimal sign.
 export function plain(value) {
   return isNumber(value) ? new Intl.NumberFormat(language, { maximumFractionDigits: 20, useGrouping: false }).format(value) : "";
 }
 
-// Negative numbers bear a minus sign, not a hyphen.
+// Format a number, with a minus sign instead of a hyphen.
 function formatted(value, format) {
   return isNumber(value) ? new Intl.NumberFormat(language, format).format(value).replace("-", "\u2212") : UNKNOWN;
 }
@@ -57,7 +57,7 @@ export function percent(share, digits = 0) {
   return formatted(share, { style: "percent", maximumFractionDigits: digits });
 }
 
-// Three digits that count, for numbers of any size: 0.0005, 1.23, 12,300
+// Return a number with three significant digits: 0.0005, 1.23, 12,300
 export function short(value) {
   return formatted(value, { maximumSignificantDigits: 3 });
 }
@@ -70,7 +70,7 @@ export function bytes(value) {
   return `${decimal(scaled, power && scaled < 100 ? 1 : 0)} ${t(`unit.${units[power]}`)}`;
 }
 
-// Two units at most: 42 s, 3 min 20 s, 2 h 5 min, 3 d 4 h
+// Return a duration in two units at most: 42 s, 3 min 20 s, 2 h 5 min, 3 d 4 h
 export function duration(seconds) {
   if (!isNumber(seconds)) return UNKNOWN;
   const sizes = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];

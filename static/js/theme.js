@@ -1,4 +1,4 @@
-// Runs before the first paint, so that nothing flashes: the remembered theme, and whether helps are folded away.
+// Runs before the first paint, so that nothing flashes: sets the remembered theme and hides help texts if so chosen.
 (function () {
   const root = document.documentElement;
   try {
@@ -6,6 +6,6 @@
     if (theme === "light" || theme === "dark") root.dataset.theme = theme;
     root.classList.toggle("no-helps", localStorage.getItem("azr-helps") === "off");
   } catch {
-    // A browser that forbids storage follows the system and forgets.
+    // Storage is forbidden: follow the system's theme.
   }
 })();

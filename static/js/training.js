@@ -1,4 +1,4 @@
-// The training page: joins the set-up, the history, the stream, and everything that shows them.
+// The training page: connects the form, the history and the event stream with everything that shows them.
 
 import { get, path, post } from "./api.js";
 import { addBook, chooseBooks, chosenBooks } from "./books.js";
@@ -37,7 +37,7 @@ const stream = follow({
   Evaluated: takeEvaluation,
   SampleWritten: (event) => ofViewed() && addSample(event),
   SelfPlayDone: takeRound,
-  RunStarted: () => reload(), // a resumed run goes on from its checkpoint: what came after it is no longer true
+  RunStarted: () => reload(), // a resumed run starts at its checkpoint, so later points are no longer valid
   reset: () => reload(),
   polled: () => reload({ polling: true }),
   connection: showConnection,
@@ -57,7 +57,7 @@ function takeStatus(next) {
   showHistory(status.model === viewed || hasHistory(), drawing.hasRounds());
 }
 
-// A stopped or finished run was saved where it ended, one that died at its last checkpoint.
+// Return what is saved of a run: all of it if it was stopped or finished, else up to its last checkpoint.
 function whatIsSaved({ state, model, iteration, checkpoint_iteration: checkpoint, published_iteration: published }) {
   const known = form.known(model);
   const saved = ["stopped", "done"].includes(state) ? iteration : (checkpoint ?? known.iteration);
@@ -79,7 +79,7 @@ function takeRound(event) {
 
 const hasHistory = () => Boolean(history && (history.iterations.length || history.samples.length));
 
-// Show a model's run from its beginning, then follow it: the stream goes on behind the last event of the history.
+// Show a model's whole history, then follow it: the stream starts behind the history's last event.
 async function view(model) {
   viewed = model;
   showRollouts(model);
@@ -111,7 +111,7 @@ stopButton.addEventListener("click", () => busy(stopButton, async () => {
   await post("/stop_training", {}).catch(() => {});
 }));
 
-// The first book that a person brings is what they want to train on, not what was ticked for them; further ones join it.
+// The first uploaded book is ticked alone, without the books that were ticked by default; further ones are added to it.
 let chosenByHand = false;
 document.getElementById("books").addEventListener("input", () => (chosenByHand = true));
 

@@ -1,9 +1,9 @@
-// Bringing books: dropped on the zone or picked as files, sent one after another with their progress.
+// Uploading books: dropped or picked files, sent one after another with a progress bar.
 
 import { ApiError, errorOf } from "./api.js";
 import { bytes, percent, t } from "./text.js";
 
-// `taken(book)` is called for each book that arrived; the zone tells of every file what became of it.
+// Make a drop zone upload. `taken(book)` is called for each book; the zone lists the result for every file.
 export function uploads(zone, taken) {
   const input = zone.querySelector("input[type=file]");
   const progress = zone.querySelector("[data-role=upload-progress]");
@@ -20,7 +20,7 @@ export function uploads(zone, taken) {
   async function bringOne(file) {
     progress.hidden = false;
     try {
-      const book = await sendFile(file, (sent, total) => tell(file, sent, total));
+      const book = await sendFile(file, (sent, total) => showProgress(file, sent, total));
       taken(book);
       result(book.same_as ? t("js.uploaded_twin", { title: book.title, twin: book.same_as }) : t("js.uploaded", { title: book.title }));
     } catch (error) {
@@ -36,7 +36,7 @@ export function uploads(zone, taken) {
     results.append(line);
   }
 
-  function tell(file, sent, total) {
+  function showProgress(file, sent, total) {
     bar.value = total ? sent / total : 0;
     const done = sent >= total;
     note.textContent = done ? t("js.reading", { name: file.name }) : t("js.sending", { name: file.name, sent: percent(sent / total), total: bytes(total) });
@@ -49,7 +49,7 @@ export function uploads(zone, taken) {
   acceptDrops(zone, bring);
 }
 
-// Files may be dropped anywhere on the page: missing the zone would make the browser leave the page for the file.
+// Accept files dropped anywhere on the page, because the browser would open a file that misses the zone.
 function acceptDrops(zone, bring) {
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
   addEventListener("dragover", (event) => {
@@ -68,7 +68,7 @@ function acceptDrops(zone, bring) {
   });
 }
 
-// fetch cannot tell how much was sent; XMLHttpRequest can.
+// Send a file with XMLHttpRequest, because fetch does not report upload progress.
 function sendFile(file, onProgress) {
   return new Promise((resolve, reject) => {
     const body = new FormData();

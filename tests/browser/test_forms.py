@@ -1,4 +1,4 @@
-"""What happens while one fills in a form: commas, units, languages, several files, long beginnings, a forecast."""
+"""Filling in forms: commas, units, languages, several files, long beginnings, the forecast."""
 
 from __future__ import annotations
 
@@ -155,10 +155,10 @@ def test_what_comes_before_the_first_iteration_tells_how_far_it_is(
     status = server.get("/training_status") | {"state": "running", "model": MODEL, "books": [BOOK], "parameters": None}
     status |= {"stage": stage, "stage_done": done, "stage_total": total, "iteration": 0, "iterations": None}
     visitor = visit(locale="en-US")
-    told = f"event: status\ndata: {json.dumps(status)}\n\n"
+    stream = f"event: status\ndata: {json.dumps(status)}\n\n"
     visitor.context.route("**/training_status", lambda route: route.fulfill(json=status))
     visitor.context.route(
-        "**/training_events*", lambda route: route.fulfill(content_type="text/event-stream", body=told)
+        "**/training_events*", lambda route: route.fulfill(content_type="text/event-stream", body=stream)
     )
     page = visitor.open(f"/training?model={MODEL}")
     expect(page.locator("[data-live=iteration]")).to_have_text("Preparing")

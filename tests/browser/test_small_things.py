@@ -1,4 +1,4 @@
-"""What a person notices on the second look: titles, errors that are mended, drafts, charts, names of links."""
+"""Details of the pages: titles, corrected errors, drafts, suggestions, charts, link names, the dark theme."""
 
 from __future__ import annotations
 
@@ -370,3 +370,11 @@ def brightness(colour: str) -> float:
     """The mean of a computed colour's channels; a transparent one is as dark as what it lies on."""
     red, green, blue, *alpha = (float(part) for part in re.findall(r"[\d.]+", colour))
     return 0.0 if alpha == [0.0] else (red + green + blue) / 3
+
+
+@pytest.mark.usefixtures("furnished")
+def test_reason_of_an_early_end_is_given_in_words(visit: Any, server: Any) -> None:
+    notice = {"code": "early_stopped", "iteration": 6, "message": "Stopped early: nothing improved."}
+    visitor = with_status(visit, server, state="done", iteration=6, iterations=40, notices=[notice])
+    page = visitor.open(f"/training?model={MODEL}")
+    expect(page.locator("[data-live=next]")).to_have_text(re.compile("^Stopped early: nothing improved. Training is"))

@@ -1,4 +1,4 @@
-"""The design's promises that can be counted: readable colours in both themes, and files that ask for nothing from elsewhere."""
+"""Measurable promises of the design: readable colours in both themes, and files that load nothing from other hosts."""
 
 from __future__ import annotations
 
