@@ -112,6 +112,12 @@ class BookNotFound(NotFound):
     code = "book_not_found"
 
 
+class FileMissing(NotFound):
+    """There is no file at `path`; `reason` is "missing" or "folder"."""
+
+    code = "file_missing"
+
+
 class MethodNotAllowed(AZRError):
     code = "method_not_allowed"
     status = 405
@@ -229,7 +235,7 @@ class AccessDenied(AZRError):
 
 
 class FolderUnusable(AZRError):
-    """`path` must be a folder; `reason` is "file", "link" or "system", and `detail` what the system said."""
+    """`path` must be a folder; `reason` is "file", "link", "missing" or "system", and `detail` what the system said."""
 
     code = "folder_unusable"
     status = 500

@@ -13,10 +13,13 @@ A key that no catalogue holds is a `MissingTranslation` warning (an error, and a
 
 from __future__ import annotations
 
+import ctypes
 import gettext
 import io
 import math
+import os
 import string
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,6 +61,20 @@ def negotiate(cookie: str | None, accept_language: str | None) -> str:
     wishes = [_wish(part) for part in (accept_language or "")[:500].split(",")]
     fitting = [wish for wish in wishes if wish[1] in LANGUAGES and wish[0] > 0]
     return max(fitting, key=lambda wish: wish[0], default=(0, DEFAULT_LANGUAGE))[1]
+
+
+def console_language() -> str:
+    """The language for a console: AZR_LANGUAGE, else that of Windows' own windows, else the first locale variable that is set.
+
+    start.py, which imports nothing of ours, repeats this rule.
+    """
+    if (wanted := os.environ.get("AZR_LANGUAGE", "")) in LANGUAGES:
+        return wanted
+    if sys.platform == "win32":
+        return "ru" if ctypes.windll.kernel32.GetUserDefaultUILanguage() & 0x3FF == 0x19 else DEFAULT_LANGUAGE
+    values = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    first = next((value for value in values if value), "")
+    return "ru" if first.lower().startswith("ru") else DEFAULT_LANGUAGE
 
 
 def _wish(part: str) -> tuple[float, str]:

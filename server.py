@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import locale
 import logging
 import os
 import signal
@@ -67,7 +66,7 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> int:
     for number in _ending_signals():
         signal.signal(number, _leave)
-    translator = i18n.translator(_console_language())
+    translator = i18n.translator(i18n.console_language())
     options = None
     try:
         options = parse(arguments)
@@ -281,12 +280,6 @@ def _leave(*_: object) -> None:
 
 def _tell(sentence: str) -> None:
     sys.stderr.write(sentence + "\n")
-
-
-def _console_language() -> str:
-    wishes = [os.environ.get(name) or "" for name in ("LC_ALL", "LC_MESSAGES", "LANG")] + [locale.getlocale()[0] or ""]
-    first = next((wish for wish in wishes if wish), "")
-    return "ru" if first.lower().startswith("ru") else i18n.DEFAULT_LANGUAGE
 
 
 def _environment(name: str, default: str | None) -> str | None:

@@ -184,7 +184,10 @@ class SetupError(Exception):
 
 
 def speaks_russian() -> bool:
-    """By the language of Windows' own windows; elsewhere by the first locale variable that is set."""
+    """By AZR_LANGUAGE, else Windows' own windows, else the first locale variable that is set: as i18n.console_language."""
+    wanted = os.environ.get("AZR_LANGUAGE")
+    if wanted in ("en", "ru"):
+        return wanted == "ru"
     if sys.platform == "win32":
         return bool(ctypes.windll.kernel32.GetUserDefaultUILanguage() & 0x3FF == 0x19)
     values = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))

@@ -43,14 +43,14 @@ _WINDOWS_BUSY = {5, 32, 33}  # access denied, sharing violation, lock violation:
 
 
 def safe_name(name: str, *, field: str = "name") -> str:
-    """A name in NFC that every supported system accepts as a file name.
+    """Return a name in NFC, without spaces around it, that every supported system accepts as a file name.
 
-    >>> safe_name("Анна Каренина")
+    >>> safe_name(" Анна Каренина ")
     'Анна Каренина'
 
     Raises InvalidName with the rule that was broken (one of NAME_RULES).
     """
-    name = unicodedata.normalize("NFC", name)
+    name = unicodedata.normalize("NFC", name).strip()
     if rule := _broken_rule(name):
         shown = "".join(c if c.isprintable() else "�" for c in name[:MAX_NAME_LENGTH])
         raise InvalidName(field=field, name=shown, reason=rule, limit=MAX_NAME_LENGTH)
@@ -72,12 +72,12 @@ def _broken_rule(name: str) -> str | None:
 
 
 def name_key(name: str) -> str:
-    """What two names are compared by.
+    """Return what two names are compared by.
 
-    >>> name_key("Straße") == name_key("STRASSE")
+    >>> name_key("Straße") == name_key("STRASSE ")
     True
     """
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name.strip()).casefold())
 
 
 def suggest_name(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -31,7 +32,7 @@ SIZES = [
 ]
 
 
-def run(workspace: Path, *arguments: str) -> subprocess.CompletedProcess:
+def run(workspace: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
     environment = os.environ | {
         "AZR_WORKSPACE": str(workspace),
         "AZR_LANGUAGE": "en",
@@ -39,20 +40,41 @@ def run(workspace: Path, *arguments: str) -> subprocess.CompletedProcess:
         "COLUMNS": "200",
     }
     command = [sys.executable, str(ROOT / "cli.py"), *arguments]
+    encoding = variables.get("PYTHONIOENCODING", "utf-8")
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=200, check=False
+        command,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        encoding=encoding,
+        timeout=200,
+        check=False,
     )
 
 
-@pytest.mark.slow
+def failed_in_a_sentence(done: subprocess.CompletedProcess, code: int) -> str:
+    """The sentence on standard error of a command that failed as it should."""
+    assert done.returncode == code, done
+    assert done.stdout == ""
+    assert (
+        "Traceback" not in done.stderr
+        and "error." not in done.stderr
+        and "cli." not in done.stderr.replace("cli.py", "")
+    )
+    assert len(done.stderr.splitlines()) == code  # a wrong call also says where to read more
+    return done.stderr
+
+
 def test_command_line_does_the_whole_job(tmp_path):
     book = tmp_path / "книга.txt"
     book.write_bytes(TEXT.encode("cp1251"))
     folder = tmp_path / "рабочая папка"
-    created = run(folder, "create", "poet", *SIZES)
+    created = run(folder, "create", " poet ", *SIZES)
     assert (created.returncode, "Model “poet” created" in created.stdout) == (0, True), created.stderr
-    added = run(folder, "books", "add", str(book))
+    assert created.stdout.endswith("python cli.py books add book.txt\n")
+    added = run(folder, "books", "add", str(book), "--name", " книга ")
     assert "cp1251" in added.stdout, added.stderr
+    assert added.stdout.endswith("python cli.py train poet --book книга\n")
     trained = run(
         folder,
         *[
@@ -72,6 +94,10 @@ def test_command_line_does_the_whole_job(tmp_path):
     )
     assert trained.returncode == 0, trained.stderr
     assert trained.stdout.count("val_loss") == 3
+    assert "\n  python cli.py generate poet " in trained.stdout
+    assert not {"\x1b", "\r", "\x07"} & set(trained.stdout + trained.stderr)  # neither colours nor a bar in a file
+    listed = run(folder, "models", "list")
+    assert listed.stdout.splitlines()[1].split("\t")[::2] == ["poet", "6"]
     written = run(folder, "generate", "poet", "Модель", "--max-new-tokens", "8", "--seed", "1")
     assert written.stdout.startswith("Модель") and "�" not in written.stdout
     exported = run(folder, "export", "poet", "--output", str(tmp_path / "poet.zip"))
@@ -81,10 +107,151 @@ def test_command_line_does_the_whole_job(tmp_path):
 
 
 @pytest.mark.slow
-def test_command_line_names_a_mistake_in_one_sentence(tmp_path):
-    refused = run(tmp_path, "create", "poet", "--num-heads", "7")
-    assert refused.returncode == 1
-    assert "Traceback" not in refused.stderr and "7" in refused.stderr
+@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["create", "poet", "--num-heads", "7"], "7"),
+        (["create", "poet", "--seed", str(2**80)], str(2**80)),
+        (["create", "poet", "--seed", "-1"], "-1"),
+        (["create", "a/b"], "a/b"),
+        (["create", "poet", "--workspace", "FILE"], "FILE"),
+        (["create", "poet", "--workspace", "FILE/inside"], "FILE"),
+        (["books", "list", "--workspace", "FILE"], "FILE"),
+        (["models", "list", "--workspace", "FILE.nowhere"], "FILE.nowhere"),
+        (["books", "add", "FILE.nowhere"], "FILE.nowhere"),
+        (["books", "add", "FOLDER"], "FOLDER"),
+        (["books", "delete", "nothing"], "nothing"),
+        (["models", "delete", "nothing"], "nothing"),
+        (["train", "nobody", "--book", "x"], "nobody"),
+        (["train", "nobody", "--book", "x", "--seed", str(2**80)], str(2**80)),
+        (["generate", "nobody", "x", "--seed", str(2**80)], str(2**80)),
+        (["export", "nobody", "--output", "FILE"], "nobody"),
+    ],
+)
+def test_mistake_is_named_in_one_sentence(tmp_path, language, arguments, named):
+    file = tmp_path / "f.txt"
+    file.write_text(TEXT, encoding="utf-8")
+
+    def filled(text: str) -> str:
+        return text.replace("FILE", str(file)).replace("FOLDER", str(tmp_path))
+
+    done = run(tmp_path / "ws", *map(filled, arguments), AZR_WORKSPACE=str(tmp_path), AZR_LANGUAGE=language)
+    sentence = failed_in_a_sentence(done, 1)
+    assert filled(named) in sentence.replace("\u00a0", "").replace(",", "")
+    assert bool(set(sentence) & set("абвгде")) == (language == "ru")
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["create"], "name"),
+        (["train", "poet"], "--book"),
+        (["create", "poet", "--nonsense"], "--nonsense"),
+        (["create", "poet", "--d-model", "wide"], "wide"),
+        (["create", "poet", "--preset", "tiny"], "tiny"),
+        (["dance"], "dance"),
+        (["books", "burn"], "burn"),
+    ],
+)
+def test_wrong_call_is_explained_and_leads_to_the_help(tmp_path, language, arguments, named):
+    sentence, more = failed_in_a_sentence(run(tmp_path, *arguments, AZR_LANGUAGE=language), 2).splitlines()
+    assert named in sentence
+    assert more.endswith("--help")
+    assert bool(set(sentence) & set("абвгде")) == (language == "ru")
+
+
+def test_export_into_no_folder_is_refused_and_into_a_folder_gets_its_own_name(tmp_path):
+    assert run(tmp_path, "create", "poet", *SIZES).returncode == 0
+    refused = run(tmp_path, "export", "poet", "-o", str(tmp_path / "nowhere" / "x.zip"))
+    assert str(tmp_path / "nowhere") in failed_in_a_sentence(refused, 1) or "trained" in refused.stderr
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp1251"])
+def test_console_that_lacks_a_character_prints_a_replacement(tmp_path, encoding):
+    book = tmp_path / "emoji_notes.txt"
+    book.write_text("Кошка 😀 сидела на окне 🐈 и ждала.\n" * 40, encoding="utf-8")
+    console = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    added = run(tmp_path / "ws", "books", "add", str(book), **console)
+    assert (added.returncode, added.stderr) == (0, "")
+    listed = run(tmp_path / "ws", "books", "list", **console)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert ("Кошка ?" if encoding == "cp1251" else "?????") in listed.stdout
+
+
+def test_model_is_listed_and_deleted(tmp_path):
+    run(tmp_path, "create", "poet", *SIZES)
+    deleted = run(tmp_path, "models", "delete", "poet")
+    assert (deleted.returncode, "poet" in deleted.stdout) == (0, True)
+    assert len(run(tmp_path, "models", "list").stdout.splitlines()) == 1
+    assert list(Workspace(tmp_path).models.iterdir()) == []
+
+
+COMMANDS = [[], ["books"], ["models"]] + [
+    command.split()
+    for command in (
+        "create", "forecast", "train", "generate", "export", "serve", "parameters", "books add", "books list",
+        "books delete", "models list", "models delete",
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_help_of_every_command_is_in_one_language(language, monkeypatch, capsys):
+    monkeypatch.setenv("AZR_LANGUAGE", language)
+    for command in COMMANDS:
+        monkeypatch.setattr(sys, "argv", ["cli.py", *command, "--help"])
+        assert cli.main() == 0
+        shown = capsys.readouterr().out
+        assert "field:" not in shown and "cli." not in shown.replace("cli.py", "")
+        english = [word in shown for word in ("Usage", "Options", "Show this", "required", "default:")]
+        assert any(english) == (language == "en"), shown
+
+
+def test_language_of_the_option_wins_wherever_it_stands(tmp_path):
+    for arguments in (["--language", "ru", "books"], ["books", "--language=ru"]):
+        assert "Добавить" in run(tmp_path, *arguments).stdout
+    unknown = run(tmp_path, "--language", "xx", "books")
+    assert (unknown.returncode, "“xx”" in unknown.stderr) == (2, True)
+
+
+def test_import_reads_no_catalogue_and_no_torch():
+    check = "import sys, cli, i18n; sys.exit(i18n.translator.cache_info().currsize or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
+
+
+WAITING = """
+import sys, time
+from console.progress import show
+from events import IterationDone, Stage, StageBegun
+
+def run():
+    yield StageBegun(list(Stage)[0])
+    try:
+        for number in range(int(sys.argv[1])):
+            yield IterationDone(number + 1, 2.0, 0.1, 1.0, 100.0, 0.1)
+            print("done", flush=True)
+            time.sleep(0.05)
+        print("waiting", flush=True)
+        time.sleep(60)
+    finally:
+        print("saved", flush=True)
+
+print(show(run(), anywhere=True))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
+@pytest.mark.parametrize(("iterations", "ended", "said"), [("0", -signal.SIGTERM, ""), ("400", 0, "saved\nFalse\n")])
+def test_signal_ends_a_training_at_once_and_saves_what_there_is(iterations, ended, said):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING, iterations], cwd=ROOT, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    assert process.stdout.readline() == ("waiting\n" if iterations == "0" else "done\n")
+    process.send_signal(signal.SIGTERM)
+    rest, _ = process.communicate(timeout=10)
+    assert (process.returncode, rest.replace("done\n", "")) == (ended, said)
 
 
 @pytest.mark.slow

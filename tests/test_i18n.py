@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import string
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -14,6 +15,8 @@ import pytest
 import config
 import errors
 import events
+import i18n
+import start
 import workspace
 from i18n import LANGUAGES, MissingTranslation, negotiate, translator
 from selfplay.leash import NoticeCode
@@ -318,3 +321,23 @@ def test_language_is_the_remembered_one_else_the_browsers_best(
     cookie: str | None, accept: str | None, language: str
 ) -> None:
     assert negotiate(cookie, accept) == language
+
+
+@pytest.mark.parametrize("chosen", [None, "", "ru", "en", "de"])
+@pytest.mark.parametrize(
+    "locales",
+    [{}, {"LANG": "ru_RU.UTF-8"}, {"LANG": "en_US"}, {"LC_ALL": "ru_RU", "LANG": "C"}, {"LC_ALL": "", "LANG": "ru"}],
+)
+def test_console_language_is_one_rule_for_all_doors(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None, locales: dict[str, str]
+) -> None:
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG", "AZR_LANGUAGE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**locales, **({} if chosen is None else {"AZR_LANGUAGE": chosen})}.items():
+        monkeypatch.setenv(name, value)
+    is_russian = i18n.console_language() == "ru"
+    assert start.speaks_russian() == is_russian  # it imports nothing of ours, so it repeats the rule
+    if chosen in i18n.LANGUAGES:
+        assert is_russian == (chosen == "ru")
+    elif sys.platform != "win32":
+        assert is_russian == ("ru" in (locales.get("LC_ALL") or locales.get("LANG", "")))

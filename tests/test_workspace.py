@@ -86,7 +86,7 @@ def test_suggested_name_is_always_a_safe_one(text: str) -> None:
     [
         ("", "empty"), ("   ", "empty"), ("а" * 65, "too_long"), ("字" * 61, "too_long"), ("a/b", "character"), ("a\\b", "character"),
         ("a:b", "character"), ("a\nb", "character"), ("a\u202eb", "character"), ("a%b", "character"), (".", "edge"), ("..", "edge"),
-        (".git", "edge"), ("-rf", "edge"), ("a.", "edge"), ("a ", "edge"), (" a", "edge"), ("con", "reserved"), ("NUL.txt", "reserved"),
+        (".git", "edge"), ("-rf", "edge"), ("a.", "edge"), (" .a ", "edge"), ("con", "reserved"), ("NUL.txt", "reserved"),
         ("Com1", "reserved"), ("lpt¹", "reserved"), ("aux .x", "reserved"), ("ＣＯＮ", "reserved"),
     ],
 )  # fmt: skip
@@ -101,6 +101,13 @@ def test_name_that_some_system_refuses_is_refused_with_the_rule(name: str, reaso
 )
 def test_ordinary_name_is_kept(name: str) -> None:
     assert safe_name(name) == name
+
+
+@pytest.mark.parametrize("name", [" чайка", "чайка ", "\tчайка\n", "\u00a0чайка\u2003"])
+def test_spaces_around_a_name_are_trimmed(ws: Workspace, name: str) -> None:
+    assert safe_name(name) == "чайка"
+    assert name_key(name) == name_key("чайка")
+    assert ws.model_folder(name) == ws.models / "чайка"
 
 
 def test_reserved_names_are_refused_in_every_spelling() -> None:

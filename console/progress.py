@@ -1,0 +1,107 @@
+"""A training in the console: a progress bar in a terminal, plain lines in a file, and what a signal means meanwhile."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from console.output import console, words
+from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, SelfPlayDone, StageBegun
+
+if TYPE_CHECKING:
+    import workflows
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def show(run: Generator[Event, None, None], *, anywhere: bool) -> bool:
+    """Consume a training and print it; False when a signal stopped it.
+
+    Until the first iteration is done there is nothing to save, and a signal ends the process at once. After it the first
+    signal stops the training and saves, `anywhere` or at the end of an iteration, and a second one ends the process.
+    """
+    stopping: list[int] = []
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console(), disable=not sys.stdout.isatty()) as progress:
+        task = progress.add_task("", total=None)
+        for event in run:
+            _show_event(progress, task, event)
+            if isinstance(event, IterationDone) and signal.getsignal(signal.SIGINT) is signal.SIG_DFL and not stopping:
+                _catch_signals(stopping)
+            if stopping and (anywhere or isinstance(event, IterationDone)):
+                run.close()
+                return False
+    return True
+
+
+def _catch_signals(stopping: list[int]) -> None:
+    def stop(number: int, _: object) -> None:
+        stopping.append(number)
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+
+    for number in SIGNALS:
+        signal.signal(number, stop)
+
+
+def _show_event(progress: Progress, task: TaskID, event: Event) -> None:
+    match event:
+        case StageBegun():
+            progress.update(task, description=words().gettext(f"stage.{event.stage}"))
+        case RunStarted():
+            progress.update(task, completed=event.iteration, total=event.iterations)
+        case IterationDone():
+            progress.update(task, completed=event.iteration, description=f"loss {event.loss:.3f}")
+        case _:
+            if line := _line(event):
+                progress.console.print(line, markup=False, soft_wrap=True)
+
+
+def _line(event: Event) -> str:
+    match event:
+        case Evaluated():
+            figures = f"val_loss {event.val_loss:.4f}  bits_per_byte {event.bits_per_byte:.4f}"
+            return f"{event.iteration:>7}  {figures}" + ("  *" if event.is_best else "")
+        case SelfPlayDone():
+            parts = ", ".join(f"{name} {value:.3f}" for name, value in event.reward_breakdown.items())
+            return f"{event.iteration:>7}  reward {event.reward:.3f} ({parts})  kl {event.kl:.3f}"
+        case SampleWritten():
+            return f"         {event.prompt}{event.text}"
+        case Notice():
+            return words().gettext(f"notice.{event.code}", **event.parameters)
+    return ""
+
+
+def forecast_lines(found: workflows.Forecast) -> Iterator[str]:
+    """Say what a forecast found, a sentence a line."""
+    t = words()
+    epoch = t.duration(found.epoch_seconds)
+    if found.total_seconds is None:
+        yield t.gettext("js.forecast_endless", epoch=epoch)
+    else:
+        yield t.gettext("js.forecast_total", time=t.duration(found.total_seconds))
+    yield t.gettext("js.forecast_speed", speed=t.decimal(found.tokens_per_second, 0), epoch=epoch)
+    if found.epochs is not None:
+        yield t.gettext("js.forecast_epochs", epochs=t.decimal(found.epochs, 1))
+    needed, ratio = t.bytes(found.training_bytes), t.decimal(found.tokens_per_parameter, 2)
+    yield t.gettext("js.forecast_memory", needed=needed, ratio=ratio)
