@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import cli
+import workflows
 from config import ModelConfig, SamplingConfig, SelfPlayConfig, TrainConfig, parameters
 from workspace import Workspace
 
@@ -52,15 +55,32 @@ def run(workspace: Path, *arguments: str, **variables: str) -> subprocess.Comple
     )
 
 
-def failed_in_a_sentence(done: subprocess.CompletedProcess, code: int) -> str:
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """The command line in this process: what it returned and printed."""
+
+    def called(*arguments: str, language: str = "en") -> Done:
+        monkeypatch.setenv("AZR_WORKSPACE", str(tmp_path / "ws"))
+        monkeypatch.setenv("AZR_LANGUAGE", language)
+        monkeypatch.setattr(sys, "argv", ["cli.py", *arguments])
+        code = cli.main()
+        said = capsys.readouterr()
+        return Done(code, said.out, said.err)
+
+    return called
+
+
+def failed_in_a_sentence(done: Done, code: int) -> str:
     """The sentence on standard error of a command that failed as it should."""
-    assert done.returncode == code, done
-    assert done.stdout == ""
-    assert (
-        "Traceback" not in done.stderr
-        and "error." not in done.stderr
-        and "cli." not in done.stderr.replace("cli.py", "")
-    )
+    assert (done.returncode, done.stdout) == (code, ""), done
+    assert "error." not in done.stderr and "cli." not in done.stderr.replace("cli.py", "")
     assert len(done.stderr.splitlines()) == code  # a wrong call also says where to read more
     return done.stderr
 
@@ -129,14 +149,15 @@ def test_command_line_does_the_whole_job(tmp_path):
         (["export", "nobody", "--output", "FILE"], "nobody"),
     ],
 )
-def test_mistake_is_named_in_one_sentence(tmp_path, language, arguments, named):
+def test_mistake_is_named_in_one_sentence(tmp_path, call, language, arguments, named):
     file = tmp_path / "f.txt"
     file.write_text(TEXT, encoding="utf-8")
+    (tmp_path / "ws").mkdir()
 
     def filled(text: str) -> str:
         return text.replace("FILE", str(file)).replace("FOLDER", str(tmp_path))
 
-    done = run(tmp_path / "ws", *map(filled, arguments), AZR_WORKSPACE=str(tmp_path), AZR_LANGUAGE=language)
+    done = call(*map(filled, arguments), language=language)
     sentence = failed_in_a_sentence(done, 1)
     assert filled(named) in sentence.replace("\u00a0", "").replace(",", "")
     assert bool(set(sentence) & set("абвгде")) == (language == "ru")
@@ -155,17 +176,21 @@ def test_mistake_is_named_in_one_sentence(tmp_path, language, arguments, named):
         (["books", "burn"], "burn"),
     ],
 )
-def test_wrong_call_is_explained_and_leads_to_the_help(tmp_path, language, arguments, named):
-    sentence, more = failed_in_a_sentence(run(tmp_path, *arguments, AZR_LANGUAGE=language), 2).splitlines()
+def test_wrong_call_is_explained_and_leads_to_the_help(call, language, arguments, named):
+    sentence, more = failed_in_a_sentence(call(*arguments, language=language), 2).splitlines()
     assert named in sentence
     assert more.endswith("--help")
     assert bool(set(sentence) & set("абвгде")) == (language == "ru")
 
 
-def test_export_into_no_folder_is_refused_and_into_a_folder_gets_its_own_name(tmp_path):
-    assert run(tmp_path, "create", "poet", *SIZES).returncode == 0
-    refused = run(tmp_path, "export", "poet", "-o", str(tmp_path / "nowhere" / "x.zip"))
-    assert str(tmp_path / "nowhere") in failed_in_a_sentence(refused, 1) or "trained" in refused.stderr
+def test_export_into_no_folder_is_refused_before_anything_is_written(tmp_path, call, monkeypatch):
+    (tmp_path / "ws").mkdir()
+    exported = workflows.Export("poet.zip", "application/zip", iter([b"zip"]))
+    monkeypatch.setattr(workflows, "export_model", lambda *_: exported)
+    refused = call("export", "poet", "-o", str(tmp_path / "nowhere" / "x.zip"))
+    assert str(tmp_path / "nowhere") in failed_in_a_sentence(refused, 1)
+    assert call("export", "poet", "-o", str(tmp_path)).returncode == 0
+    assert (tmp_path / "poet.zip").read_bytes() == b"zip"
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "cp1251"])
@@ -180,12 +205,13 @@ def test_console_that_lacks_a_character_prints_a_replacement(tmp_path, encoding)
     assert ("Кошка ?" if encoding == "cp1251" else "?????") in listed.stdout
 
 
-def test_model_is_listed_and_deleted(tmp_path):
-    run(tmp_path, "create", "poet", *SIZES)
-    deleted = run(tmp_path, "models", "delete", "poet")
-    assert (deleted.returncode, "poet" in deleted.stdout) == (0, True)
-    assert len(run(tmp_path, "models", "list").stdout.splitlines()) == 1
-    assert list(Workspace(tmp_path).models.iterdir()) == []
+def test_model_is_listed_and_deleted(tmp_path, call):
+    assert call("create", "poet", *SIZES).returncode == 0
+    assert "poet" in call("models", "list").stdout
+    deleted = call("models", "delete", " Poet ")
+    assert (deleted.returncode, "Poet" in deleted.stdout) == (0, True)
+    assert len(call("models", "list").stdout.splitlines()) == 1
+    assert list(Workspace(tmp_path / "ws").models.iterdir()) == []
 
 
 COMMANDS = [[], ["books"], ["models"]] + [
@@ -198,21 +224,19 @@ COMMANDS = [[], ["books"], ["models"]] + [
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
-def test_help_of_every_command_is_in_one_language(language, monkeypatch, capsys):
-    monkeypatch.setenv("AZR_LANGUAGE", language)
+def test_help_of_every_command_is_in_one_language(language, call):
     for command in COMMANDS:
-        monkeypatch.setattr(sys, "argv", ["cli.py", *command, "--help"])
-        assert cli.main() == 0
-        shown = capsys.readouterr().out
-        assert "field:" not in shown and "cli." not in shown.replace("cli.py", "")
-        english = [word in shown for word in ("Usage", "Options", "Show this", "required", "default:")]
-        assert any(english) == (language == "en"), shown
+        done = call(*command, "--help", language=language)
+        assert done.returncode == 0
+        assert "field:" not in done.stdout and "cli." not in done.stdout.replace("cli.py", "")
+        english = [word in done.stdout for word in ("Usage", "Options", "Show this", "required", "default:")]
+        assert any(english) == (language == "en"), done.stdout
 
 
-def test_language_of_the_option_wins_wherever_it_stands(tmp_path):
+def test_language_of_the_option_wins_wherever_it_stands(call):
     for arguments in (["--language", "ru", "books"], ["books", "--language=ru"]):
-        assert "Добавить" in run(tmp_path, *arguments).stdout
-    unknown = run(tmp_path, "--language", "xx", "books")
+        assert "Добавить" in call(*arguments).stdout
+    unknown = call("--language", "xx", "books")
     assert (unknown.returncode, "“xx”" in unknown.stderr) == (2, True)
 
 
