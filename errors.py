@@ -63,6 +63,12 @@ class DoesNotFit(InvalidInput):
     code = "does_not_fit"
 
 
+class DiskBudgetTooSmall(InvalidInput):
+    """One checkpoint takes `needed_bytes`, and `budget_bytes` may be used."""
+
+    code = "disk_budget_too_small"
+
+
 class BookTooSmall(InvalidInput):
     """The chosen books have `tokens` tokens and at least `needed` are needed; with the reason "held_out", in their held-out part."""
 

@@ -30,7 +30,7 @@ from corpus.readers.encoding import ENCODINGS
 from engine.generations import RETRY_AFTER_SECONDS, Generations
 from engine.stream import NonFiniteLogits
 from engine.text import Piece, write
-from errors import DoesNotFit, ModelDamaged, NoBooks, TooManyDevices
+from errors import DiskBudgetTooSmall, DoesNotFit, ModelDamaged, NoBooks, TooManyDevices
 from events import TrainingStatus
 from formats import exports
 from formats.exports import Export
@@ -38,7 +38,7 @@ from machine.devices import choose_device, count_devices, has_graphics_card
 from machine.memory import use_one_heap
 from machine.processes import ending_at_once, joined
 from model import Transformer
-from runs.forecast import Estimate, Forecast, estimate, forecast, pace, require_enough_text
+from runs.forecast import Estimate, Forecast, checkpoint_bytes, estimate, forecast, pace, require_enough_text
 from runs.forecast_cache import ForecastCache
 from runs.history import history
 from runs.jobs import JobRunner
@@ -131,7 +131,8 @@ def _require_fit(found: Estimate, *, field: str) -> None:
 def prepare_training(workspace: Workspace, model: str, books: tuple[str, ...], config: TrainConfig) -> TrainingPlan:
     """Check a request within a second.
 
-    Raises ModelNotFound, ModelDamaged, BookNotFound, NoBooks, BookTooSmall, DeviceMissing, TooManyDevices, DoesNotFit.
+    Raises ModelNotFound, ModelDamaged, BookNotFound, NoBooks, BookTooSmall, DeviceMissing, TooManyDevices, DoesNotFit,
+    DiskBudgetTooSmall.
     """
     shape = read_config(workspace, model)
     name = workspace.model_folder(model).name
@@ -140,9 +141,15 @@ def prepare_training(workspace: Workspace, model: str, books: tuple[str, ...], c
     names = tuple(dict.fromkeys(library.get_book(workspace, book).name for book in books))
     _require_work_for_all(config)
     _require_fit(estimate(shape, config), field="batch_size")
+    _require_budget(checkpoint_bytes(shape, config), config.disk_budget_bytes)
     plan = TrainingPlan(name, names, config, resumed=can_resume(workspace, name, names))
     require_enough_text(workspace, plan, shape.max_seq_len)
     return plan
+
+
+def _require_budget(needed_bytes: int, budget_bytes: int) -> None:
+    if needed_bytes > budget_bytes:
+        raise DiskBudgetTooSmall(field="disk_budget_bytes", needed_bytes=needed_bytes, budget_bytes=budget_bytes)
 
 
 def suggest_iterations(workspace: Workspace, model: str, books: tuple[str, ...], config: TrainConfig) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import re
 import secrets
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from errors import AccessDenied, AZRError, DiskFull, FolderUnusable, InvalidName, WorkspaceLocked
+
+_log = logging.getLogger(__name__)
 
 MAX_NAME_LENGTH = 64
 TEMPORARY_PREFIX = ".tmp-"
@@ -156,7 +159,7 @@ def commit_file(temporary: Path, path: Path) -> None:
     with disk_errors(path):
         sync(temporary)
         _retried(lambda: os.replace(temporary, path))
-        sync(path.parent)
+        _sync_committed(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -180,7 +183,7 @@ def new_folder(path: Path) -> Iterator[Path]:
                 sync(file)
             sync(temporary)
             _retried(lambda: os.rename(temporary, path))
-            sync(path.parent)
+            _sync_committed(path.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -190,18 +193,27 @@ def remove(path: Path) -> None:
     """Delete a file or a folder in one step as seen from outside: it is renamed away first."""
     doomed = temporary_beside(path)
     _retried(lambda: os.rename(path, doomed))
-    try:
-        sync(path.parent)
-    finally:
-        if doomed.is_dir():
-            shutil.rmtree(doomed, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                doomed.unlink()
+    _sync_committed(path.parent)
+    if doomed.is_dir():
+        shutil.rmtree(doomed, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            doomed.unlink()
 
 
 def temporary_beside(path: Path) -> Path:
     return path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}")
+
+
+def _sync_committed(folder: Path) -> None:
+    """Flush a folder in which a rename has just committed a change.
+
+    The change is done and visible whatever comes of it, so a failure is logged and not reported as one of the change.
+    """
+    try:
+        sync(folder)
+    except OSError as error:
+        _log.warning("%s was changed, but the change may not survive a power cut: %s", folder, error)
 
 
 def sync(path: Path) -> None:

@@ -70,6 +70,14 @@ def _windows_available_bytes() -> int | None:
     return int(status.available)
 
 
+def held_bytes() -> int | None:
+    """Return the memory that this process holds now; None where the system does not tell. Linux only."""
+    if sys.platform != "linux":
+        return None
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:")), None)
+
+
 def peak_bytes() -> int | None:
     """Return the most memory that this process has held since `forget_peak_bytes`, or since its start where that has no effect."""
     if sys.platform == "linux":

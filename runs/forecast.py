@@ -23,7 +23,7 @@ from kernels.attention import LONGEST_KEPT, QUERIES_AT_ONCE
 from kernels.head import rows_at_once
 from learning.policy_gradient import ROWS_AT_ONCE as SELF_PLAY_ROWS
 from machine.devices import choose_device, choose_precision
-from machine.memory import available_bytes
+from machine.memory import available_bytes, give_back_unused, held_bytes
 from model import count_parameters
 from runs.rehearsal import Pace, Sample, rehearse
 from runs.suggestion import suggested_iterations, tokens_per_iteration
@@ -38,6 +38,9 @@ from workspace import Workspace
 CHARACTERS_PER_TOKEN = 3.5  # of Russian and English prose with vocabularies of 5,000 to 15,000; a first guess only
 PROCESS_BYTES = 485_000_000  # Python, torch and its buffers while it computes, what a rehearsal leaves behind, and a book of a million characters
 RESTING_BYTES = 230_000_000  # of them this process holds already
+REHEARSED_BYTES = (
+    370_000_000  # of them it holds after its first rehearsal; later trainings begin with more (docs/en/benchmarks.md)
+)
 Result = TypeVar("Result")
 SAMPLE_CHARACTERS = 400_000  # of the books are rehearsed on
 
@@ -88,6 +91,11 @@ def training_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> 
     kept = _kept_bytes(config, train, parameters)
     process = PROCESS_BYTES + kept + max(learning, kept)  # a snapshot is taken when nothing is being learned
     return process * (train.devices if choose_device(train.device).type == "cpu" else 1)
+
+
+def checkpoint_bytes(config: ModelConfig, train: TrainConfig) -> int:
+    """Return the size of one checkpoint in bytes: all that is kept from one iteration to the next."""
+    return _kept_bytes(config, train, count_parameters(config))
 
 
 def _kept_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int:
@@ -141,6 +149,12 @@ def pace(workspace: Workspace, plan: TrainingPlan, go_on: Callable[[], None] = l
     return rehearse(loaded.model, tokenizer, sample, plan.config, go_on)
 
 
+def _held_beside() -> int:
+    """Return the bytes that this process holds beyond what every training's count includes: loaded models, an earlier training."""
+    give_back_unused()
+    return max(0, (held_bytes() or 0) - REHEARSED_BYTES)
+
+
 def require_enough_text(workspace: Workspace, plan: TrainingPlan, max_seq_len: int) -> None:
     """Check the size of short books as the training will, by tokenizing them. Raises BookTooSmall.
 
@@ -191,7 +205,7 @@ def forecast(workspace: Workspace, plan: TrainingPlan, found: Pace) -> Forecast:
         train_tokens=found.train_tokens,
         tokens_per_parameter=found.train_tokens / counted.parameters,
         parameters=counted.parameters,
-        training_bytes=counted.training_bytes,
+        training_bytes=counted.training_bytes + _held_beside(),
         available_bytes=counted.available_bytes,
         suggested_iterations=suggested,
         suggested_seconds=found.seconds(config, first, first + suggested),

@@ -15,6 +15,7 @@ Not here: which events there are (events), reading them back for the charts (his
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
@@ -24,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from errors import AZRError
 from events import Event, IterationDone, SampleWritten, SelfPlayDone, StageBegun, to_json, upgraded_round
 from runs.digest import CHUNK, file_size, parse, pieces, to_line
 from workspace import Workspace, disk_errors, replace_atomic
@@ -33,6 +35,7 @@ DIGEST = "metrics.digest.jsonl"
 ROLLOUTS_LIMIT_BYTES = 50_000_000
 
 _BLOCK_BYTES = 1 << 20
+_log = logging.getLogger(__name__)
 _ITERATION = re.compile(rb'"iteration": (\d{1,15})\b')
 _ROUND = re.compile(rb'"round": (\d{1,15})\b')
 
@@ -88,7 +91,10 @@ class RunLog:
             size = _write_whole(self._files[name], line)
         if name == ROLLOUTS and size > self._limit_bytes:
             self._files.pop(name).close()
-            _keep_newest(path, self._limit_bytes * 3 // 4)
+            try:
+                _keep_newest(path, self._limit_bytes * 3 // 4)
+            except AZRError as error:  # the line is written; the next one tries again
+                _log.warning("%s keeps its oldest lines for now: %s", path, error)
 
 
 def _routes(event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -193,7 +199,10 @@ def _truncate(path: Path, iteration: int) -> None:
                 break
         if keep < end:
             file.truncate(keep)
-            os.fsync(file.fileno())
+            try:
+                os.fsync(file.fileno())
+            except OSError as error:  # after a power cut these iterations stand there twice, which readers understand
+                _log.warning("%s was shortened, but perhaps not on the disk: %s", path, error)
 
 
 def iteration_of(line: bytes) -> int | None:

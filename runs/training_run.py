@@ -119,7 +119,10 @@ def train(workspace: Workspace, plan: TrainingPlan, ranks: Ranks = ALONE) -> Gen
         except BaseException:
             record(State.FAILED)
             raise
-        record(State.DONE)
+        with contextlib.suppress(
+            AZRError
+        ):  # everything is saved: a record that cannot be written makes no failure of it
+            record(State.DONE)
 
 
 def _events(workspace: Workspace, plan: TrainingPlan, ranks: Ranks) -> Generator[Event, None, None]:

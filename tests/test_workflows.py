@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import workflows
-from config import ModelConfig, SamplingConfig, TrainConfig
+from config import PRESETS, ModelConfig, SamplingConfig, TrainConfig
 from errors import (
     BookNotFound,
+    DiskBudgetTooSmall,
     DoesNotFit,
     InvalidName,
     ModelDamaged,
@@ -156,6 +157,22 @@ def _with_large_model(ws: Workspace) -> Workspace:
     config = ModelConfig(vocab_size=5000, d_model=32, num_layers=2, num_heads=2, d_ff=64, max_seq_len=32_768)
     workflows.model_store.create(ws, "большой", config, workflows.Transformer(config), seed=0)
     return ws
+
+
+def test_disk_budget_below_one_checkpoint_is_refused_with_the_numbers(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learning.policy_gradient.SelfPlay.is_due", lambda *_: False)
+    list(workflows.train(workspace, plan(workspace)))
+    (step,) = workspace.checkpoint_folder(MODEL).glob("step-*")
+    size = sum(file.stat().st_size for file in step.iterdir())
+    counted = workflows.checkpoint_bytes(SHAPE, plan(workspace).config)
+    assert counted == pytest.approx(size, rel=0.15)  # of a model this small a part are names
+    workflows.create_model(workspace, "малая", PRESETS["small"])
+    with pytest.raises(DiskBudgetTooSmall) as refused:
+        workflows.prepare_training(workspace, "малая", (BOOK,), TrainConfig(disk_budget_bytes=10_000_000))
+    assert refused.value.field == "disk_budget_bytes"
+    assert refused.value.parameters["needed_bytes"] > 30_000_000 > refused.value.parameters["budget_bytes"]
 
 
 def test_training_request_names_each_book_once(workspace: Workspace) -> None:

@@ -14,7 +14,7 @@ from corpus import library
 from events import RunMeasured, advance
 from runs import forecast, rehearsal
 from runs.rehearsal import Pace, straight_line
-from tests.training_kit import BOOK, MODEL, SELF_PLAY, TEXT, changed, plan
+from tests.training_kit import BOOK, MODEL, SELF_PLAY, SHAPE, TEXT, changed, plan
 from workspace import Workspace
 
 PACE = Pace(
@@ -103,6 +103,21 @@ def test_forecast_is_measured_and_leaves_no_trace(workspace: Workspace) -> None:
     assert told.total_seconds == pace.seconds(wanted.config, 0, 50)
     assert told.epochs == pytest.approx(50 * 4 * 32 / told.train_tokens)
     assert {path: path.read_bytes() for path in workspace.root.rglob("*") if path.is_file()} == before
+
+
+def test_forecast_of_memory_counts_what_this_process_holds_already(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = plan(workspace)
+    monkeypatch.setattr(forecast, "REHEARSED_BYTES", 0)
+    before = workflows.forecast(workspace, wanted, PACE).training_bytes
+    counted = workflows.estimate(SHAPE, wanted.config).training_bytes
+    assert before - counted > 100_000_000  # Python and torch
+    held = torch.ones(60_000_000)  # as an earlier training or a loaded model leaves it
+    with_it = workflows.forecast(workspace, wanted, PACE).training_bytes
+    assert with_it - before == pytest.approx(held.nbytes, abs=20_000_000)
+    monkeypatch.setattr(forecast, "held_bytes", lambda: None)
+    assert workflows.forecast(workspace, wanted, PACE).training_bytes == counted
 
 
 def test_forecast_of_an_endless_training_has_no_end(workspace: Workspace) -> None:

@@ -16,7 +16,7 @@ SMALL, PER_ITERATION = 2_300_000, 16 * 128  # parameters and tokens of the small
 @pytest.mark.parametrize(
     ("train_tokens", "iterations"),
     [
-        (90_000, 180),  # a novel of 670 kB in Russian: best after 100 to 200 iterations (docs/benchmarks.md)
+        (90_000, 180),  # a novel of 670 kB in Russian: best after 100 to 200 iterations (docs/en/defaults.md)
         (269_627, 530),  # tinyshakespeare: 2.0938 bits per byte after 540, 2.1044 after 600
         (300, 50),  # a page
         (30_000_000, 22_000),  # a library: 20 tokens a parameter
