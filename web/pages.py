@@ -102,7 +102,7 @@ class TrainingPage:
                 "books": training.books,
                 "titles": [titles.get(name, name) for name in training.books],
             }
-            for training in getattr(model, "lineage", ())
+            for training in model.lineage
         ]
 
 

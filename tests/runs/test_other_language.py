@@ -14,7 +14,7 @@ from config import ModelConfig, TrainConfig
 from corpus import library
 from errors import Diverged
 from events import Evaluated, IterationDone, ModelPublished, Notice
-from store import model_store
+from store import model_list
 from tests.training_kit import MODEL, QUIET
 from workspace import Workspace
 
@@ -70,7 +70,7 @@ def test_training_goes_on_with_a_book_in_another_language(tmp_path: Path, archit
     assert len(losses) == 100
     assert losses[-1] < 0.5 * losses[0]
     assert not _codes(told) & {"spike_skipped", "non_finite_skipped", "went_back"}
-    assert model_store.get_model(workspace, MODEL).books == (ENGLISH,)
+    assert model_list.get_model(workspace, MODEL).last_books == (ENGLISH,)
     published = [event.iteration for event in told if isinstance(event, ModelPublished)]
     assert published == [350, 400]  # never at 300, before the first step
 
@@ -91,11 +91,11 @@ def test_run_that_takes_no_step_publishes_nothing_and_names_no_book(
 ) -> None:
     workspace = _workspace(tmp_path, "llama")
     _train(workspace, RUSSIAN, iterations=20, eval_every=10)
-    before = model_store.get_model(workspace, MODEL)
+    before = model_list.get_model(workspace, MODEL)
     monkeypatch.setattr("learning.loss_guard.LossGuard.judge", lambda *_: "spike")
     told: list[Any] = []
     with pytest.raises(Diverged):
         _train(workspace, ENGLISH, told, iterations=20, eval_every=1)
     assert any(isinstance(event, Evaluated) for event in told)
     assert not any(isinstance(event, ModelPublished) for event in told)
-    assert model_store.get_model(workspace, MODEL) == before
+    assert model_list.get_model(workspace, MODEL) == before
