@@ -7,6 +7,7 @@ every change goes through the JSON API.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -131,10 +132,10 @@ class LibraryPage:
     training: str | None
     upload_limit_bytes: int
 
-    def titles(self, model: workflows.ModelInfo) -> list[str]:
-        """Return the titles of the books that a model was trained on; a deleted book is known by its name alone."""
+    def titles(self, books: Iterable[str]) -> list[str]:
+        """Return the titles of books by name; a book that was deleted is known by its name alone."""
         known = {book.name: book.title for book in self.books}
-        return [known.get(name, name) for name in model.books]
+        return [known.get(name, name) for name in books]
 
 
 @dataclass(frozen=True)

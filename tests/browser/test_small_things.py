@@ -337,6 +337,20 @@ def coloured_pixels(page: Page, chart: str) -> int:
     )
 
 
+@pytest.mark.usefixtures("furnished")
+def test_change_of_books_is_marked_in_the_charts(visit: Any, server: Any, trained: Path) -> None:
+    page = opened(visit, f"/training?model={MODEL}", locale="en-US")
+    before = server.get(f"/models/{MODEL}")["iteration"]
+    page.uncheck(f"input[name=books][value={BOOK}]")
+    page.check(f"input[name=books][value={OTHER_BOOK}]")
+    start_short_training(page)
+    chart = page.locator("[data-chart=loss]")
+    expect(chart).to_have_attribute("data-marks", str(before))
+    expect(page.locator("[data-live=book_changes]")).to_contain_text(f"From iteration {before} on other books")
+    page.reload()
+    expect(chart).to_have_attribute("data-marks", str(before))
+
+
 # ---- names, widths, themes -------------------------------------------------------------------------------------------
 
 

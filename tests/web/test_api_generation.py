@@ -120,7 +120,7 @@ def test_damaged_weights_are_named_with_the_way_out_and_marked_in_the_list(
     (listed,) = expect(client.get("/models"), 200)["models"]
     assert (listed["name"], listed["damaged"]) == (trained, "model.safetensors")
     assert_error(client.get("/download_model", params={"model": trained}), 500, "model_damaged")
-    assert "damaged: model.safetensors" in client.get("/library", headers={"Accept-Language": "en"}).text
+    assert "Damaged: model.safetensors" in client.get("/library", headers={"Accept-Language": "en"}).text
 
 
 @pytest.mark.usefixtures("trained")

@@ -15,6 +15,7 @@ import config
 import workflows
 from i18n import LANGUAGES, translator
 from tests.web.page_tree import Node, parse
+from tests.web.web_client import train, wait_until_over
 
 PAGES = {"create": "/", "training": "/training", "generation": "/generation", "library": "/library"}
 TABS = {
@@ -337,6 +338,21 @@ def test_a_trained_model_can_write_go_on_and_be_downloaded(client: TestClient, t
     assert card.one(".model-state").text == "10 iterations"
     assert any("Анна Каренина" in facts.text for facts in card.all(".facts"))
     assert load(client, "/generation").one("#f-model option[selected]")["value"] == trained
+
+
+@in_each_language
+def test_library_lists_every_training_with_its_books_and_figures(
+    client: TestClient, trained: str, make_book: Callable[..., Any], language: str
+) -> None:
+    card = load(client, "/library", language).one(f"[data-model={trained}]")
+    assert not card.all(".lineage li")  # one training needs no list
+    make_book("Вторая", "Мельник слушал, как шумит вода, и ждал первых подвод. " * 200)
+    train(client, books=["Вторая"], iterations=10)
+    assert wait_until_over(client)["state"] == "done"
+    trainings = load(client, "/library", language).one(f"[data-model={trained}]").all(".lineage li")
+    assert len(trainings) == 2
+    assert trainings[0].text.startswith("Анна Каренина") and "1–10" in trainings[0].text
+    assert trainings[1].text.startswith("Вторая") and "11–20" in trainings[1].text
 
 
 def test_an_empty_library_tells_what_to_do(client: TestClient) -> None:
