@@ -8,8 +8,9 @@ exactly what an uninterrupted one would have seen, and nothing about the order n
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
 import torch
@@ -54,21 +55,30 @@ class TokenDataset:
 
 
 def fit_tokenizer(books: Iterable[SplitBook], vocab_size: int) -> Generator[StageBegun, None, Tokenizer]:
-    """A tokenizer of the training parts, telling how many characters have been read; nothing while it merges what it has read.
+    """Fit a tokenizer on the training parts, reporting how many characters have been read; 0 of 0 while it merges them.
 
-    Of long books pieces that are spread evenly are read, MOST_FITTED characters together. Closed early, it reads no further.
+    Of long books pieces that are spread evenly are read, MOST_FITTED characters together. Closed early, it reads no further and
+    returns at once: the merging cannot be interrupted, but nobody waits for it.
     """
     texts = [book.train for book in books]
     sample = _Sample(texts, MOST_FITTED)
-    with ThreadPoolExecutor(1, "fitting") as pool:
-        fitting = pool.submit(Tokenizer.fit, sample, vocab_size)
-        try:
-            while not fitting.done():
-                yield StageBegun(Stage.FITTING_TOKENIZER, *sample.progress())
-                wait([fitting], TELLING_SECONDS)
-        finally:
-            sample.closed = True
+    fitting: Future[Tokenizer] = Future()
+    threading.Thread(target=_fit, args=(fitting, sample, vocab_size), name="fitting", daemon=True).start()
+    try:
+        while not fitting.done():
+            yield StageBegun(Stage.FITTING_TOKENIZER, *sample.progress())
+            wait([fitting], TELLING_SECONDS)
+    finally:
+        sample.closed = True
     return fitting.result()
+
+
+def _fit(fitting: Future[Tokenizer], sample: Iterable[str], vocab_size: int) -> None:
+    """Fulfil `fitting`. An executor would do the same, but a process that ends waits for an executor's threads."""
+    try:
+        fitting.set_result(Tokenizer.fit(sample, vocab_size))
+    except BaseException as error:
+        fitting.set_exception(error)
 
 
 class _Sample:

@@ -268,3 +268,21 @@ def test_status_and_answer_carry_the_names_of_the_model_and_not_what_was_typed(
     )
     status = wait_until_over(client)
     assert (told["model"], status["model"], status["books"]) == (trained, trained, [BOOK_NAME])
+
+
+@pytest.mark.usefixtures("ready")
+def test_stop_is_heard_while_a_tokenizer_is_fitted(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def endless(texts: object, vocab_size: int) -> None:
+        began.set()
+        go_on.wait(60)  # as the merging, which cannot be interrupted
+
+    monkeypatch.setattr("tokenizer.Tokenizer.fit", endless)
+    train(client)
+    assert began.wait(10)
+    started_at = time.monotonic()
+    client.post("/stop_training")
+    status_when(client, lambda status: status["state"] == "stopped")
+    assert time.monotonic() - started_at < 3
+    go_on.set()
