@@ -23,6 +23,7 @@ from starlette.types import Scope
 import i18n
 import workflows
 from errors import BookTooLarge
+from events import TrainingStatus
 from web import api_books, api_generation, api_models, api_training, event_stream, pages
 from web.access import LOCAL, Access
 from web.answers import JSONAnswer
@@ -35,6 +36,7 @@ TITLE = "AZR Model Trainer"
 STATIC = Path(__file__).resolve().parent.parent / "static"
 FORM_OVERHEAD_BYTES = 100_000  # names and boundaries around the file
 SAVE_SECONDS = 120.0  # how long a training may take to save when the server goes down
+UNSAVED_SECONDS = 2.0  # and how long to end when it has nothing to save
 
 
 def create_app(
@@ -90,7 +92,7 @@ def _lifespan(example_book: Path | None) -> Callable[[FastAPI], AbstractAsyncCon
             yield
         finally:
             begin_closing(app)
-            await run_in_threadpool(services.runner.close, SAVE_SECONDS)
+            await run_in_threadpool(services.runner.close, _patience_seconds(services.runner.status()))
 
     return lifespan
 
@@ -101,6 +103,11 @@ def begin_closing(app: FastAPI) -> None:
     services.closing.set()
     services.generations.close()
     services.runner.close(timeout_seconds=0)
+
+
+def _patience_seconds(status: TrainingStatus) -> float:
+    """How long to wait for the training: before a run's first iteration there is nothing to save, however busy it is."""
+    return SAVE_SECONDS if status.iteration > status.started_iteration else UNSAVED_SECONDS
 
 
 def _prepare(services: Services, example_book: Path | None) -> None:

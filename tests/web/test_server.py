@@ -65,13 +65,19 @@ def environment(**changes: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def serving(
-    workspace: Path, *options: str, prepare: Callable[[], None] | None = None, **variables: str
+    workspace: Path,
+    *options: str,
+    prepare: Callable[[], None] | None = None,
+    command: list[str] | None = None,
+    **variables: str,
 ) -> Iterator[Process]:
     """A running server; `prepare` is called in its process before it starts."""
-    command = [sys.executable, str(ROOT / "server.py"), "--workspace", str(workspace), *options]
+    command = command or [sys.executable, str(ROOT / "server.py"), "--workspace", str(workspace), *options]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
     pipes["preexec_fn"] = prepare
-    popen = subprocess.Popen(command, env=environment(**{"AZR_NO_BROWSER": "1", "AZR_PORT": "0", **variables}), **pipes)  # type: ignore[call-overload]
+    popen = subprocess.Popen(
+        command, cwd=ROOT, env=environment(**{"AZR_NO_BROWSER": "1", "AZR_PORT": "0", **variables}), **pipes
+    )  # type: ignore[call-overload]
     try:
         first_line = popen.stdout.readline().strip()
         assert first_line.startswith("AZR Model Trainer: http://localhost:"), popen.communicate()
@@ -248,6 +254,42 @@ def test_healthy_client_is_answered_beside_hundreds_of_slow_ones(shared: Shared)
         begun = time.monotonic()
         assert shared.process.call("GET", "/training_status")[0] == 200
         assert time.monotonic() - begun < 1
+
+
+BUSY = """
+import sys, time, workflows
+from pathlib import Path
+
+begun = Path(sys.argv.pop())
+
+def busy(*arguments, **named):
+    begun.write_text("busy")
+    time.sleep(100)
+    yield
+
+workflows.train = busy
+workflows.list_models = lambda *_: list(busy())
+import server
+server._process()
+"""
+
+
+@posix
+@pytest.mark.parametrize("work", ["training", "request"])
+def test_server_ends_soon_during_work_that_hears_no_signal_and_has_nothing_to_save(tmp_path: Path, work: str) -> None:
+    begun = tmp_path / "busy"
+    command = [sys.executable, "-c", BUSY, "--workspace", str(tmp_path / "ws"), str(begun)]
+    with serving(tmp_path / "ws", command=command) as process, contextlib.closing(process.connect()) as other:
+        if work == "training":
+            prepare_training(process)
+            assert process.call("POST", "/train", {"model": "poet", "books": [BOOK_NAME], **TINY_TRAINING})[0] == 202
+        else:
+            other.request("GET", "/models")
+        wait_for_text(begun, "busy")
+        started = time.monotonic()
+        code, _ = process.end()
+        assert code == 0
+        assert time.monotonic() - started < 12
 
 
 def few_descriptors() -> None:
