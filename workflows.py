@@ -104,7 +104,7 @@ def default_preset() -> Literal["small", "medium"]:
 
 
 def create_model(workspace: Workspace, name: str, config: ModelConfig, seed: int = 0) -> ModelInfo:
-    """Raises InvalidName, NameTaken, DoesNotFit, DiskFull."""
+    """Create an untrained model. Raises InvalidName, NameTaken, DoesNotFit, DiskFull."""
     name = safe_name(name)
     _require_fit(estimate(config), field="d_model")
     model = Transformer(config)
@@ -113,7 +113,7 @@ def create_model(workspace: Workspace, name: str, config: ModelConfig, seed: int
 
 
 def delete_model(workspace: Workspace, name: str) -> None:
-    """The model and its checkpoints. Raises ModelNotFound."""
+    """Delete a model and its checkpoints. Raises ModelNotFound."""
     checkpoint_store.delete_all(workspace, name)  # first: a new model of this name must never meet them
     model_store.delete(workspace, name)
 

@@ -1,8 +1,8 @@
-"""Checkpoints: everything a training needs to go on, each one a folder that stands whole or not at all.
+"""Save and read checkpoints: everything a training needs to go on, each one a folder that is there whole or not at all.
 
     checkpoints/<name>/step-00001000/{model.safetensors, optimizer.safetensors, state.json, manifest.json}
 
-Particular: a folder is built under a temporary name and renamed; manifest.json holds the size and sha256 of each file,
+A folder is built under a temporary name and renamed. manifest.json holds the size and sha256 of each file,
 and a reader believes the newest folder that verifies to the last bit. A folder is never overwritten: the same
 iteration saved again stands beside the first as step-00001000-2 before the first is removed. What is saved is the
 present: folders of later iterations (of a future that was rolled back) go, then those beyond `keep` or the budget; the
@@ -118,7 +118,7 @@ def _prune(home: Path, saved: _Step, keep: int, budget_bytes: int) -> None:
 
 
 def latest(ws: Workspace, name: str) -> tuple[Checkpoint | None, list[int]]:
-    """The newest checkpoint that verifies, and the iterations of the damaged ones passed over on the way to it."""
+    """Return the newest checkpoint that verifies, and the iterations of newer ones that are damaged."""
     damaged: list[int] = []
     for step in reversed(_steps(ws.checkpoint_folder(name))):
         try:
@@ -134,7 +134,7 @@ def latest(ws: Workspace, name: str) -> tuple[Checkpoint | None, list[int]]:
 
 
 def last_weights(ws: Workspace, name: str) -> dict[str, Tensor] | None:
-    """The weights of the newest checkpoint whose weights verify; a training may be saving and removing meanwhile."""
+    """Return the weights of the newest checkpoint whose weights verify; a training may be saving and removing meanwhile."""
     home, seen = ws.checkpoint_folder(name), None
     while (steps := _steps(home)) != seen:
         for step in reversed(steps):
@@ -147,12 +147,12 @@ def last_weights(ws: Workspace, name: str) -> dict[str, Tensor] | None:
 
 
 def iterations(ws: Workspace, name: str) -> tuple[int, ...]:
-    """The iterations of all checkpoints whose files are there in full size, the oldest first."""
+    """Return the iterations of all checkpoints whose files are there in full size, the oldest first."""
     return tuple(sorted({step.iteration for step in _steps(ws.checkpoint_folder(name)) if _stands(step)}))
 
 
 def version(ws: Workspace, name: str) -> str | None:
-    """Changes whenever a checkpoint is saved; cheap."""
+    """Return a text that changes whenever a checkpoint is saved; it costs one listing of a folder."""
     steps = _steps(ws.checkpoint_folder(name))
     if not steps:
         return None
@@ -163,7 +163,7 @@ def version(ws: Workspace, name: str) -> str | None:
 
 
 def _steps(home: Path) -> list[_Step]:
-    """All folders that bear a checkpoint's name, the newest last."""
+    """Return all folders that bear a checkpoint's name, the newest last."""
     if not home.is_dir():
         return []
     found = [(_STEP.fullmatch(folder.name), folder) for folder in home.iterdir()]
@@ -183,7 +183,7 @@ def _manifest(iteration: int, entries: dict[str, _Entry]) -> str:
 
 
 def _entries(step: _Step) -> dict[str, _Entry]:
-    """What the manifest says. It must read exactly as we write it, so that no flipped bit in it goes unseen."""
+    """Read the manifest. It must read exactly as we write it, so that no flipped bit in it goes unseen."""
     try:
         text = (step.folder / MANIFEST).read_bytes().decode("utf-8")
         files = json.loads(text)["files"]
@@ -206,7 +206,7 @@ def _content(step: _Step, entries: dict[str, _Entry], file: str) -> bytes:
 
 
 def _stands(step: _Step) -> bool:
-    """Every file is there in the size of the manifest; contents are not read."""
+    """Tell whether every file is there in the size that the manifest gives; contents are not read."""
     try:
         entries = _entries(step)
         return all((step.folder / file).stat().st_size == entry.size for file, entry in entries.items())

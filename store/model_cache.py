@@ -1,4 +1,4 @@
-"""Models ready to write text, kept in memory until newer weights are there; any thread may ask."""
+"""Keep loaded models in memory until newer weights are there; any thread may ask."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Version = Literal["best", "last"]
 
 
 class ModelCache:
-    """Keeps the `capacity` models that were asked for last."""
+    """The `capacity` models that were asked for last."""
 
     def __init__(self, capacity: int = 2) -> None:
         self._capacity = capacity

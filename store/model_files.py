@@ -131,6 +131,12 @@ def remember(folder: Path, version: str, *, whole: bool) -> None:
         _verdicts[folder / WEIGHTS] = (version, whole)
 
 
+def remember_damage(folder: Path, version: str, error: ModelDamaged) -> None:
+    """Remember that a version is damaged, unless it only could not be read: a missing right may be granted later."""
+    if not isinstance(error.__cause__, OSError):
+        remember(folder, version, whole=False)
+
+
 def is_verified(folder: Path) -> bool:
     """Tell whether this process knows already if the present weights are whole."""
     with _verdicts_lock:
@@ -143,16 +149,14 @@ def verify_weights(folder: Path) -> None:
     version = stamp(folder / WEIGHTS)
     with _verdicts_lock:
         known = _verdicts.get(folder / WEIGHTS)
-    if known is None or known[0] != version:
-        known = (version, _is_whole(folder / WEIGHTS))
-        remember(folder, version, whole=known[1])
-    if not known[1]:
-        raise ModelDamaged(name=folder.name, file=WEIGHTS)
-
-
-def _is_whole(file: Path) -> bool:
+    if known is not None and known[0] == version:
+        if not known[1]:
+            raise ModelDamaged(name=folder.name, file=WEIGHTS)
+        return
     try:
-        tensor_file.verify(file)
-    except (tensor_file.DamagedTensorFile, OSError):
-        return False
-    return True
+        with damage_named(folder, WEIGHTS):
+            tensor_file.verify(folder / WEIGHTS)
+    except ModelDamaged as error:
+        remember_damage(folder, version, error)
+        raise
+    remember(folder, version, whole=True)

@@ -45,6 +45,7 @@ from store.model_files import (
     read_tokenizer,
     read_tokenizer_size,
     remember,
+    remember_damage,
     stamp,
     undisturbed,
 )
@@ -201,8 +202,8 @@ def _load(folder: Path) -> LoadedModel:
             tensors, metadata = tensor_file.read((folder / WEIGHTS).read_bytes())
             model = assemble(config, huggingface.from_huggingface(config, tensors))
             trainings = lineage_in(metadata)
-    except ModelDamaged:
-        remember(folder, before, whole=False)
+    except ModelDamaged as error:
+        remember_damage(folder, before, error)
         raise
     remember(folder, before, whole=True)
     return LoadedModel(config, model, read_tokenizer(folder, config), trainings)

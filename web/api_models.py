@@ -59,7 +59,7 @@ def delete_model(name: str, services: ServicesDep) -> Response:
 
 @router.get("/download_model", summary="A model as a file that other programs open")
 def download_model(model: str, services: ServicesDep, format: str = Query("hf", max_length=40)) -> Response:
-    """`format=hf` is a zip of a Hugging Face folder, streamed."""
+    """`format=hf` is a zip of a Hugging Face folder, streamed; `format=card` is the model card as Markdown."""
     export = workflows.export_model(services.workspace, model, format)
     disposition = f"attachment; filename*=UTF-8''{quote(export.filename, safe='')}"
     return StreamingResponse(

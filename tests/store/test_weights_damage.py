@@ -203,3 +203,19 @@ def test_last_version_writes_although_the_published_one_is_damaged(trained: Work
     assert equal_tensors(dict(cache.get(trained, NAME, "last").model.state_dict()), a_checkpoint(1500).weights)
     with pytest.raises(ModelDamaged):
         cache.get(trained, NAME, "best")
+
+
+def test_weights_that_may_not_be_read_are_not_remembered_as_damaged(
+    trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Granting the right changes neither time nor size of the file."""
+    shutil.copytree(trained.root, tmp_path / "copy")
+    copy = Workspace(tmp_path / "copy")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as context:
+        context.setattr(tensor_file, "verify", refuse)
+        assert model_list.list_models(copy)[0].damaged == WEIGHTS
+    assert model_list.list_models(copy)[0].damaged is None
