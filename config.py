@@ -34,7 +34,7 @@ PATIENCE_ITERATIONS = 300  # at least: evaluations that follow each other closel
 
 
 class Decides(Flag):
-    """What a setting of a training decides beside its own subject."""
+    """What becomes invalid when a setting of a training changes."""
 
     NOTHING = 0
     NUMBERS = 1  # the weights: a resumed run is exact only while the setting is unchanged
@@ -55,7 +55,7 @@ class Config(BaseModel):
 
 
 class ModelConfig(Config):
-    """The shape of a transformer. The bounds keep a typo from asking for a planet; what fits is checked before allocating."""
+    """Sizes of a transformer. The bounds only catch typing errors; whether a model fits into memory is checked separately."""
 
     architecture: Architecture = _field("llama")
     vocab_size: int = _field(8000, unit="tokens", ge=257, le=200_000)  # 256 bytes and <|endoftext|> always exist
@@ -160,7 +160,7 @@ class TrainConfig(Config):
 
     @property
     def patience(self) -> int | None:
-        """Evaluations without a better held-out loss after which the training ends; None where it never ends early.
+        """Number of evaluations without a better held-out loss after which the training ends; None if it never ends early.
 
         Not given, it follows from the training: none in an endless one, else PATIENCE_EVALUATIONS, or as many as
         PATIENCE_ITERATIONS have where evaluations are more frequent. 0 is never.
@@ -173,7 +173,7 @@ class TrainConfig(Config):
 
 
 class SamplingConfig(Config):
-    """How text is drawn from a model's probabilities. temperature 0 always takes the likeliest token."""
+    """Settings for sampling text. temperature 0 always takes the likeliest token."""
 
     max_new_tokens: int = _field(200, unit="tokens", ge=1, le=100_000)
     temperature: float = _field(0.7, ge=0, le=10)
@@ -208,19 +208,19 @@ class Parameter:
 
 
 def parameters(config: type[Config]) -> list[Parameter]:
-    """The fields of a configuration in the order of the class, nested configurations left out."""
+    """Return the fields of a configuration in the order of the class, without nested configurations."""
     fields = config.model_fields.items()
     return [_describe(name, field) for name, field in fields if not isinstance(field.default, Config)]
 
 
 def names_of(config: type[Config], decides: Decides) -> frozenset[str]:
-    """Return the names of the settings that decide `decides`, nested configurations left out."""
+    """Return the names of the settings that decide `decides`, without nested configurations."""
     fields = config.model_fields.items()
     return frozenset(name for name, field in fields if (found := decides_of(field)) and decides in found)
 
 
 def decides_of(field: FieldInfo) -> Decides | None:
-    """Return what a field decides; None where its configuration is no training's."""
+    """Return what a field decides; None for fields that are not settings of a training."""
     extra = field.json_schema_extra
     value = extra.get("decides") if isinstance(extra, dict) else None
     return Decides(value) if isinstance(value, int) else None

@@ -113,7 +113,7 @@ def create_model(workspace: Workspace, name: str, config: ModelConfig, seed: int
 
 
 def delete_model(workspace: Workspace, name: str) -> None:
-    """Delete a model and its checkpoints. Raises ModelNotFound."""
+    """Delete a model and its checkpoints. Raises ModelNotFound, DiskFull."""
     checkpoint_store.delete_all(workspace, name)  # first: a new model of this name must never meet them
     model_store.delete(workspace, name)
 
@@ -153,7 +153,7 @@ def _require_budget(needed_bytes: int, budget_bytes: int) -> None:
 
 
 def suggest_iterations(workspace: Workspace, model: str, books: tuple[str, ...], config: TrainConfig) -> int:
-    """Return about as many iterations as pay for these books, counted from their characters. Raises ModelNotFound, BookNotFound, NoBooks."""
+    """Suggest a number of iterations for these books, from their characters. Raises ModelNotFound, BookNotFound, NoBooks."""
     if not books:
         raise NoBooks(field="books")
     characters = sum(library.get_book(workspace, book).characters for book in books)
@@ -170,7 +170,7 @@ def attach_forecast(plan: TrainingPlan, promised: Forecast | None) -> TrainingPl
 
 
 def _require_work_for_all(config: TrainConfig) -> None:
-    """Each process needs a device, a row of every batch and a group of every round."""
+    """Check that each process has a device, a row of every batch and a group of every round. Raises TooManyDevices."""
     most = min(count_devices(choose_device(config.device)), config.batch_size * config.grad_accum_steps)
     if config.self_play.enabled:
         most = min(most, config.self_play.num_prompts)
@@ -185,12 +185,12 @@ def last_run(workspace: Workspace) -> TrainingStatus:
 
 
 def newest_iteration(workspace: Workspace, model: str) -> int:
-    """The iteration of a model's newest checkpoint; 0 where there is none."""
+    """Return the iteration of a model's newest checkpoint, 0 if there is none."""
     return max(checkpoint_store.iterations(workspace, model), default=0)
 
 
 def last_config(workspace: Workspace, model: str) -> TrainConfig | None:
-    """The settings of a model's last training; None before the first and where another version wrote what this one does not know."""
+    """Return the settings of a model's last training; None before the first, or if another version wrote settings unknown here."""
     return known_config((read_run(workspace, model) or {}).get("config"))
 
 

@@ -1,4 +1,4 @@
-"""Sums over a training's log, a hundred iterations at a time, so that the charts of a million need not read it whole.
+"""Sum a training's log a hundred iterations at a time, so that the charts of a million iterations need not read all of it.
 
     checkpoints/<name>/metrics.digest.jsonl    a line for each hundred iterations of metrics.jsonl
 
@@ -40,7 +40,7 @@ _CHART_LINE = re.compile(rb'\{"event": "(?:Evaluated|SelfPlayDone)".*\n')
 
 @dataclass
 class Sums:
-    """Of some numbers that belong to neighbouring iterations: the last of them, how many, and each field's sum and count."""
+    """Sums over neighbouring iterations: the last iteration, the number of events, and the sum and count of each field."""
 
     iteration: int = 0
     count: int = 0
@@ -67,7 +67,7 @@ Chunk = dict[str, Sums]  # by event
 
 
 def pieces(metrics: Path, start: int) -> Iterator[tuple[int, bytes]]:
-    """The log from byte `start` in pieces that end with the line of every CHUNK-th iteration, and where each ends."""
+    """Yield the log from byte `start` in pieces of CHUNK iterations, each with the byte at which it ends."""
     lines: list[bytes] = []
     iterations, end = 0, start
     for block in blocks(metrics, start):
@@ -81,17 +81,22 @@ def pieces(metrics: Path, start: int) -> Iterator[tuple[int, bytes]]:
 
 
 def to_line(end: int, piece: bytes) -> bytes:
-    """The digest's line for one of `pieces`."""
+    """Return the digest's line for one of `pieces`."""
     chunk = summed(piece)
-    told = {event: [sums.iteration, sums.count, sums.fields] for event, sums in chunk.items()}
+    sums_by_event = {event: [sums.iteration, sums.count, sums.fields] for event, sums in chunk.items()}
     return (
-        json.dumps({"iteration": chunk.get("IterationDone", Sums()).iteration, "end": end, "sums": told}).encode()
+        json.dumps(
+            {"iteration": chunk.get("IterationDone", Sums()).iteration, "end": end, "sums": sums_by_event}
+        ).encode()
         + b"\n"
     )
 
 
 def read(digest: Path, metrics: Path) -> tuple[list[Chunk], int]:
-    """All chunks and the byte of the log where the last of them ends; none and 0 where they are damaged or belong to another log."""
+    """Return all chunks and the byte of the log where the last one ends.
+
+    Returns no chunks and 0 for a digest that is damaged or belongs to another log.
+    """
     chunks: list[Chunk] = []
     end = 0
     for block in blocks(digest):
@@ -115,12 +120,12 @@ def _sums(event: str, iteration: int, count: int, fields: dict[str, tuple[float,
 
 
 def file_size(path: Path) -> int:
-    """Bytes; 0 where there is no file."""
+    """Return the size of a file in bytes, 0 for a missing one."""
     return path.stat().st_size if path.exists() else 0
 
 
 def summed(piece: bytes) -> Chunk:
-    """The sums over whole lines of the log."""
+    """Sum whole lines of the log."""
     chunk: Chunk = {}
     for iteration, loss in iterations_of(piece):
         chunk.setdefault("IterationDone", Sums()).add(iteration, {"loss": loss})
@@ -130,7 +135,7 @@ def summed(piece: bytes) -> Chunk:
 
 
 def iterations_of(piece: bytes) -> Iterator[tuple[int, float]]:
-    """Each iteration and its loss, NaN for null; picked by pattern, because JSON takes ten times as long."""
+    """Return each iteration and its loss, NaN for null. Uses a pattern, because parsing JSON takes ten times as long."""
     return (
         (int(iteration), math.nan if loss == b"null" else number(float(loss)))
         for iteration, loss in _ITERATION_LINE.findall(piece)
@@ -138,7 +143,7 @@ def iterations_of(piece: bytes) -> Iterator[tuple[int, float]]:
 
 
 def chart_records(piece: bytes) -> Iterator[dict[str, Any]]:
-    """Evaluations and rounds of self-play; what is not readable is passed over."""
+    """Return the evaluations and self-play rounds of a piece of the log; unreadable lines are skipped."""
     records = (parse(line) for line in _CHART_LINE.findall(piece))
     return (record for record in records if record and str(record.get("event")) in MEANS)
 
@@ -164,7 +169,7 @@ def parse(line: bytes) -> dict[str, Any] | None:
 
 
 def blocks(path: Path, start: int = 0) -> Iterator[bytes]:
-    """A file from byte `start` in large blocks that end at line ends; a torn last line is left out."""
+    """Read a file from byte `start` in large blocks of whole lines; an incomplete last line is left out."""
     if not path.exists():
         return
     with path.open("rb") as file:

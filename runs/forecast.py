@@ -1,7 +1,7 @@
-"""What a model and its training will take, before anything of it exists: counted at once, or measured by a rehearsal.
+"""Forecast what a model and its training will take: counted at once, or measured by a rehearsal.
 
-`estimate` counts parameters and memory on torch's meta device, whatever the size. `forecast` adds what only this machine can tell:
-it rehearses the training for a few seconds and says how long an epoch and the whole of it will be.
+`estimate` counts parameters and memory on torch's meta device, whatever the size. `forecast` adds what depends on
+this machine: it rehearses the training for a few seconds and derives the time of an epoch and of the whole training.
 
 Not here: the rehearsal itself (rehearsal.py), refusing what does not fit (workflows.py).
 """
@@ -47,7 +47,7 @@ SAMPLE_CHARACTERS = 400_000  # of the books are rehearsed on
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a model will be and what its training will take, before anything is allocated."""
+    """Size of a model and memory of its training, computed before anything is allocated."""
 
     parameters: int
     training_bytes: int
@@ -59,7 +59,7 @@ class Estimate:
 
 
 def estimate(config: ModelConfig, train: TrainConfig | None = None, books_characters: int | None = None) -> Estimate:
-    """Counted on torch's meta device, whatever the size. Raises DeviceMissing."""
+    """Count parameters and memory on torch's meta device, which allocates nothing. Raises DeviceMissing."""
     train = train or TrainConfig()
     parameters = count_parameters(config)
     needed, available = training_bytes(config, train, parameters), available_bytes(choose_device(train.device))
@@ -81,7 +81,10 @@ def _suggested(config: ModelConfig, train: TrainConfig, parameters: int, tokens:
 
 
 def training_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int:
-    """Memory at the peak of a training, this process with it: what is kept, and either the largest batch or a snapshot of what is kept."""
+    """Return the peak memory of a training in bytes, this process included.
+
+    The peak is what is kept plus the larger of a batch's forward and backward pass and a snapshot of what is kept.
+    """
     rows = max(train.batch_size, SELF_PLAY_ROWS if train.self_play.enabled else 0)
     rows = -(-rows // train.devices)
     logits = 10 * min(rows * config.max_seq_len, rows_at_once(choose_device(train.device))) * config.vocab_size
@@ -99,14 +102,14 @@ def checkpoint_bytes(config: ModelConfig, train: TrainConfig) -> int:
 
 
 def _kept_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int:
-    """From one iteration to the next: weights, their average, the optimizer's moments, self-play's reference."""
+    """Return the bytes kept between iterations: weights, their average, the optimizer's moments, self-play's reference."""
     matrices = parameters - 2 * config.vocab_size * config.d_model
     moments = 8 * parameters - (4 * matrices if train.optimizer == "muon" else 0)
     return 8 * parameters + moments + (4 * parameters if train.self_play.enabled else 0)
 
 
 def _bytes_per_token(config: ModelConfig, train: TrainConfig) -> int:
-    """What the backward pass keeps of a token; the factors were fitted to measured peaks (docs/en/benchmarks.md)."""
+    """Return the bytes kept per token for the backward pass; the factors were fitted to measured peaks (docs/en/benchmarks.md)."""
     device = choose_device(train.device)
     precision = choose_precision(train.precision, device)
     size = precision.itemsize
@@ -122,7 +125,7 @@ def _bytes_per_token(config: ModelConfig, train: TrainConfig) -> int:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a training will come to on this machine."""
+    """Time and memory of a training on this machine."""
 
     tokens_per_second: float  # on the book alone, as the page shows them
     epoch_seconds: float  # reading all books once
@@ -138,7 +141,11 @@ class Forecast:
 
 
 def pace(workspace: Workspace, plan: TrainingPlan, go_on: Callable[[], None] = lambda: None) -> Pace:
-    """Rehearse a plan on a sample of its books. Raises ModelNotFound, ModelDamaged, BookNotFound, OutOfMemory, and what `go_on` does."""
+    """Rehearse a plan on a sample of its books and return the time of each part.
+
+    `go_on` is called now and then and ends the rehearsal by raising. Raises ModelNotFound, ModelDamaged, BookNotFound,
+    BookTooSmall, OutOfMemory, and whatever `go_on` raises.
+    """
     loaded = load_or_checkpoint(workspace, plan.model)
     texts = [library.read_text(workspace, book) for book in plan.books]
     share = min(1.0, SAMPLE_CHARACTERS / max(1, sum(map(len, texts))))
@@ -150,7 +157,7 @@ def pace(workspace: Workspace, plan: TrainingPlan, go_on: Callable[[], None] = l
 
 
 def _held_beside() -> int:
-    """Return the bytes that this process holds beyond what every training's count includes: loaded models, an earlier training."""
+    """Return the bytes this process holds beyond what `training_bytes` assumes, such as loaded models or an earlier training's."""
     give_back_unused()
     return max(0, (held_bytes() or 0) - REHEARSED_BYTES)
 
@@ -170,7 +177,7 @@ def require_enough_text(workspace: Workspace, plan: TrainingPlan, max_seq_len: i
 def _sampled(
     loaded: LoadedModel, texts: Sequence[str], share: float, config: TrainConfig, go_on: Callable[[], None]
 ) -> tuple[Tokenizer, Sample]:
-    """Prepare the beginning of each text as a training does. Raises BookTooSmall, and what `go_on` does."""
+    """Prepare the beginning of each text as a training does. Raises BookTooSmall, and whatever `go_on` raises."""
     books = tuple(split(text[: round(len(text) * share)], config.val_fraction) for text in texts)
     tokenizer = loaded.tokenizer or _result(fit_tokenizer(books, loaded.config.vocab_size), go_on)
     dataset = _result(tokenize(books, tokenizer), go_on)
@@ -191,7 +198,7 @@ def _result(steps: Generator[StageBegun, None, Result], go_on: Callable[[], None
 
 
 def forecast(workspace: Workspace, plan: TrainingPlan, found: Pace) -> Forecast:
-    """What `found` means for this plan; quick, so the number of iterations may change without a new rehearsal."""
+    """Derive the forecast of a plan from its rehearsal. Fast, so another number of iterations needs no new rehearsal."""
     config, iterations = plan.config, plan.config.iterations
     counted = estimate(read_config(workspace, plan.model), config)
     first = max(checkpoint_store.iterations(workspace, plan.model), default=0)

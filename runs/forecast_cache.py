@@ -1,7 +1,7 @@
-"""Forecasts for people who are choosing: one rehearsal at a time, remembered, and none beside a training.
+"""Cache forecasts: one rehearsal at a time, and none while a training runs.
 
-A training that is asked for meanwhile ends a rehearsal. It takes some seconds of all cores, so it is made once for each model,
-books and settings that its times depend on; the number of iterations and how often things happen change the sum only.
+A rehearsal takes several seconds on all cores, so its result is kept for each combination of model, books and settings that
+affect the pace. A training that starts meanwhile ends the rehearsal.
 
 Not here: the rehearsal and the sums (forecast.py).
 """
@@ -63,7 +63,7 @@ class ForecastCache:
         return None if pace is None else forecast.forecast(workspace, plan, pace)
 
     def after(self, training: Generator[Event, None, None]) -> Generator[Event, None, None]:
-        """The training, begun once no rehearsal is under way: both draw from torch's random generator."""
+        """Run a training after any current rehearsal has ended: both draw from torch's random generator."""
         with self._measuring:
             pass
         yield from training

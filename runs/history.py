@@ -1,4 +1,4 @@
-"""A training's log as the charts draw it: columns of a bounded number of points, whatever the length of the training.
+"""Prepare a training's log for the charts: columns of a bounded number of points, however long the training.
 
 Up to some tens of thousands of iterations the log itself is read. Longer ones come from its digest (digest.py), so a
 million iterations open in a fraction of a second.
@@ -34,7 +34,7 @@ SMOOTHING = 0.9
 
 
 def history(ws: Workspace, name: str, points: int = 1000) -> dict[str, Any]:
-    """What the charts draw, as JSON; columns of at most `points` numbers.
+    """Return the data of the charts as JSON: columns of at most `points` numbers.
 
     Where there is more, each number is the mean of a run of neighbours and stands at the last iteration of that run.
     `loss_smooth` is the exponential mean of those points, corrected for its start (Kingma and Ba 2014, section 3).
@@ -52,7 +52,7 @@ def history(ws: Workspace, name: str, points: int = 1000) -> dict[str, Any]:
 
 
 def smooth(values: list[float | None], factor: float = SMOOTHING) -> list[float | None]:
-    """Exponential moving mean without the pull towards zero at its start; None passes through.
+    """Compute the exponential moving mean, corrected for its start at zero; None stays None.
 
     >>> smooth([4.0, 2.0], factor=0.5)
     [4.0, 2.6666666666666665]
@@ -71,7 +71,7 @@ def smooth(values: list[float | None], factor: float = SMOOTHING) -> list[float 
 
 
 def _of_log(metrics: Path, points: int) -> dict[str, Any]:
-    """Of one iteration told twice, as after a power cut, the later counts for evaluations and rounds."""
+    """Read the columns from the log. If an event stands there twice, as after a power cut, the later one counts."""
     iterations, losses = array("q"), array("d")
     rare: dict[str, dict[int, Sums]] = {event: {} for event in MEANS}
     for block in blocks(metrics):
@@ -93,7 +93,7 @@ def _of_log(metrics: Path, points: int) -> dict[str, Any]:
 
 
 def _mean(values: array[float]) -> float | None:
-    """The mean of the finite values. One value stays exactly what it is."""
+    """Return the mean of the values that are numbers; a single value is returned unchanged."""
     there = [value for value in values if value == value]
     return sum(there) / len(there) if there else None
 
@@ -102,7 +102,7 @@ def _mean(values: array[float]) -> float | None:
 
 
 def _of_digest(folder: Path, points: int) -> dict[str, Any] | None:
-    """None where the log itself is quick to read or has no digest."""
+    """Read the columns from the digest; None if the log is short enough to be read itself, or has no digest."""
     chunks, end = read(folder / DIGEST, folder / METRICS)
     if len(chunks) < points:
         return None
@@ -123,7 +123,7 @@ def _of_event(chunks: list[Chunk], event: str) -> list[Sums]:
 
 
 def _merged(sums: list[Sums], points: int) -> list[Sums]:
-    """Runs of neighbours as one, so that at most `points` are left."""
+    """Merge neighbours so that at most `points` remain."""
     step = max(1, -(-len(sums) // points))
     groups = [sums[start : start + step] for start in range(0, len(sums), step)]
     for group in groups:
@@ -141,7 +141,7 @@ def _columns(sums: list[Sums], event: str, points: int) -> dict[str, Any]:
 
 
 def _parts(rounds: list[Sums]) -> dict[str, list[float | None]]:
-    """A column for each part of the reward that any round had; null where a round had none of that name."""
+    """Return a column for each part of the reward; None for rounds without that part."""
     names = dict.fromkeys(name for one in rounds for name in one.fields if name.startswith(PART))
     return {name.removeprefix(PART): [one.mean(name) for one in rounds] for name in names}
 

@@ -1,11 +1,11 @@
-"""One training at a time, in one worker thread: its state, its status and the log of its events.
+"""Run one training at a time in a worker thread and keep its state, its status and its latest events.
 
-A job is a generator of events (`workflows.train`). The thread consumes it; whoever asks sees a frozen status, folded from
-the events by `events.advance`, and the events themselves out of a ring that forgets the oldest. Stopping closes the
+A job is a generator of events (`workflows.train`). The thread consumes it; other threads read a frozen status, computed from
+the events by `events.advance`, and the events themselves from a ring buffer. Stopping closes the
 generator from the worker thread, where the workflow saves. Ids of events grow by one and never repeat in a runner.
 
-Two things are not kept in the ring: the texts of self-play (`SelfPlayDone.rollouts`, they stand on disk) and `StageBegun`,
-of which only the newest says anything and which the status holds.
+Two things are not kept in the ring buffer: the texts of self-play (`SelfPlayDone.rollouts`, which are on disk) and
+`StageBegun`, of which only the newest matters and is part of the status.
 
 Not covered: queues of trainings, more than one at a time, and what a training is: nothing here knows torch.
 """
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """What was asked for: `status` is the one it starts from, `run` makes the generator."""
+    """A requested training: its first status and the function that makes its generator."""
 
     id: str
     status: TrainingStatus
@@ -44,7 +44,7 @@ class Job:
 
 
 class JobRunner:
-    """Runs jobs; every method may be called from any thread and none waits for the training (but `close`)."""
+    """Run jobs. Every method may be called from any thread, and only `wait` and `close` wait for the training."""
 
     def __init__(self, *, log_size: int = LOG_SIZE, first_id: int = 1) -> None:
         self._changed = threading.Condition()
@@ -59,7 +59,7 @@ class JobRunner:
     # ---- asking ------------------------------------------------------------------------------------------------------
 
     def submit(self, model: str, books: tuple[str, ...], run: Run, config: TrainConfig | None = None) -> str:
-        """Queue a training and give its id. Raises TrainingRuns while another one is not over, Overloaded after `close`."""
+        """Queue a training and return its id. Raises TrainingRuns while another one is active, Overloaded after `close`."""
         with self._changed:
             if self._status.state in ACTIVE_STATES:
                 raise TrainingRuns(model=self._status.model or "")
@@ -74,7 +74,7 @@ class JobRunner:
             return job_id
 
     def stop(self) -> None:
-        """Ask the training to save and end. Asking twice is asking once. Raises NothingToStop."""
+        """Ask the training to save and end; asking again changes nothing. Raises NothingToStop."""
         with self._changed:
             if self._status.state not in ACTIVE_STATES:
                 raise NothingToStop()
@@ -92,14 +92,14 @@ class JobRunner:
             return self._last_id
 
     def events_after(self, last_id: int) -> tuple[list[tuple[int, Event]], bool]:
-        """The events newer than `last_id`; False beside them when some are lost or the id was never given out."""
+        """Return the events after `last_id`, and whether none is missing between them and that id."""
         with self._changed:
             known = self._last_id - len(self._log)  # the newest id that is not in the ring
             complete = known <= last_id <= self._last_id
             return list(islice(self._log, max(0, last_id - known), None)), complete
 
     def restore(self, status: TrainingStatus) -> None:
-        """Show what the workspace remembers of the last run, until a new one is submitted."""
+        """Set the status of the last run, as the workspace has it, until a new one is submitted."""
         with self._changed:
             assert self._status.state not in ACTIVE_STATES
             if status.state in ACTIVE_STATES:  # nobody runs it any more
@@ -107,12 +107,12 @@ class JobRunner:
             self._status = status
 
     def wait(self, timeout_seconds: float) -> bool:
-        """Wait until no training is active; False when it still is."""
+        """Wait until no training is active; return whether that happened in time."""
         with self._changed:
             return self._changed.wait_for(lambda: self._status.state not in ACTIVE_STATES, timeout_seconds)
 
     def close(self, timeout_seconds: float) -> bool:
-        """Take no more jobs, stop the running one and wait for its saving; False when that takes longer."""
+        """Accept no more jobs, stop the running one and wait until it is saved; return whether that happened in time."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -156,7 +156,7 @@ class JobRunner:
             return State.FAILED, _described(InternalError(reference=reference))
 
     def _consume(self, run: Run) -> bool:
-        """True when the generator came to its own end, False when it was closed because of a stop."""
+        """Consume the generator; return whether it ended by itself (True) or was stopped (False)."""
         if self._stop_asked:
             return False
         with contextlib.closing(run()) as generator:
@@ -178,5 +178,5 @@ class JobRunner:
 
 
 def _described(error: AZRError) -> dict[str, Any]:
-    """The error as the status carries it; the edge adds the message."""
+    """Return the error in the form of `TrainingStatus.error`; the message is added when it is shown."""
     return {"code": error.code, "parameters": error.parameters, "field": error.field}

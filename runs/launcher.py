@@ -1,8 +1,8 @@
-"""Starts torchrun for a training on several devices and reads rank 0's events as they come.
+"""Start torchrun for a training on several devices and read rank 0's events as they arrive.
 
-`events` is a generator like any other training: it ends, raises or is closed, and the processes end with it. Rank 0 (worker.py)
-writes each event as a line of JSON on its standard output. A file asks it to stop, since a signal cannot on every system; when
-this process dies, its next line finds no reader and it ends as well.
+`events` is a generator like that of any other training; when it ends, raises or is closed, the processes end. Rank 0 (worker.py)
+writes each event as a line of JSON on its standard output. A file asks it to stop, because not every system has a
+signal for that; when this process dies, its next write fails and it ends as well.
 
 Not here: what the processes do (worker.py, machine/processes.py), the log and the status (training_run.py).
 """
@@ -36,15 +36,15 @@ _log = logging.getLogger(__name__)
 def events(
     workspace: Workspace, model: str, books: tuple[str, ...], config: TrainConfig
 ) -> Generator[Event, None, None]:
-    """Raises what the training raises, and ProcessLost when one of its processes dies."""
+    """Train in several processes. Raises what the training raises, and ProcessLost when one of the processes dies."""
     with tempfile.TemporaryDirectory(prefix="azr-") as folder:
         stop_file = Path(folder) / "stop"
         process = _start(workspace, model, books, config, stop_file)
         try:
-            yield from _told(process)
+            yield from _reported(process)
         except GeneratorExit:
             stop_file.touch()
-            for _ in _told(process):  # the last save; what is told meanwhile has no reader any more
+            for _ in _reported(process):  # until the last save is done; nobody reads these events
                 pass
             raise
         finally:
@@ -69,7 +69,7 @@ def _start(
     )
 
 
-def _told(process: subprocess.Popen[str]) -> Iterator[Event]:
+def _reported(process: subprocess.Popen[str]) -> Iterator[Event]:
     assert process.stdout is not None
     for line in process.stdout:
         values = _parsed(line)
@@ -84,7 +84,7 @@ def _told(process: subprocess.Popen[str]) -> Iterator[Event]:
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
-    """The JSON object on a line; other lines are what libraries print."""
+    """Return the JSON object on a line; None for other lines, which libraries print."""
     with contextlib.suppress(ValueError):
         values = json.loads(line)
         if isinstance(values, dict) and ("event" in values or "error" in values):
@@ -93,7 +93,7 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Let nothing run on. torchrun ends its processes when it is ended itself."""
+    """End torchrun, which ends its processes."""
     if process.stdout is not None:
         process.stdout.close()
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,7 +1,7 @@
-"""A few seconds of the very training that was asked for, to tell beforehand how long it will take on this machine.
+"""Rehearse a requested training for a few seconds to forecast how long it will take on this machine.
 
 The real trainer reads a sample of the real books with the real settings; what would take too long at full size (many sequences,
-long rollouts, all held-out text) is measured at smaller sizes and continued in a straight line. Nothing of it is kept.
+long rollouts, all held-out text) is measured at smaller sizes and extrapolated linearly. Nothing of it is kept.
 
 Not here: memory (forecast.py), where models and books come from.
 """
@@ -44,21 +44,21 @@ class Sample:
 
 @dataclass(frozen=True)
 class Pace:
-    """What the parts of a training take, in seconds."""
+    """Time of each part of a training, in seconds."""
 
     iteration_seconds: float  # on the book alone
     round_seconds: float  # of self-play; 0 when it is off
     evaluation_seconds: float  # without its sample
     sample_seconds: float
     tokens_per_iteration: int
-    train_tokens: int  # of all books, told from the sample
+    train_tokens: int  # of all books, estimated from the sample
 
     @property
     def tokens_per_second(self) -> float:
         return self.tokens_per_iteration / self.iteration_seconds
 
     def seconds(self, config: TrainConfig, first: int, last: int) -> float:
-        """Of the iterations from `first` (exclusive) to `last`; self-play is counted from where it may begin at the earliest."""
+        """Return the time of the iterations after `first` up to `last`; self-play counts from its earliest start."""
         playing = config.self_play.every if config.self_play.enabled else 0
         rounds = (last - max(first, min(last, MIN_ITERATIONS))) // playing if playing else 0
         evaluations = 1 + (last - first) // config.eval_every
@@ -71,7 +71,7 @@ class Pace:
         return seconds + samples * self.sample_seconds
 
     def epoch_seconds(self) -> float:
-        """Of reading all books once, on the book alone."""
+        """Return the time of reading all books once, without self-play."""
         return self.train_tokens / self.tokens_per_second
 
 
@@ -114,9 +114,9 @@ def rehearse(
 
 
 def straight_line(measure: Callable[[int], float], size: int, budget_seconds: float) -> float:
-    """The seconds of `measure(size)`: measured where the budget reaches that far, else continued from a quarter and a sixteenth of it.
+    """Return the seconds of `measure(size)`: measured within the budget, else extrapolated from a quarter and a sixteenth of `size`.
 
-    What is continued comes out too long: a row among many costs less than one among few.
+    Extrapolated values are too high: one row among many costs less than one among few.
     """
     began_at, quarter, few = time.perf_counter(), max(1, size >> 2), max(1, size >> 4)
     seconds = measure(quarter)
@@ -129,7 +129,7 @@ def straight_line(measure: Callable[[int], float], size: int, budget_seconds: fl
 
 
 def is_enough(taken: Sequence[float]) -> bool:
-    """Whether a size has been measured; `taken` are the seconds of its iterations so far."""
+    """Return whether a size was measured often enough; `taken` are the seconds of its iterations so far."""
     if taken[-1] > SLOW_SECONDS:
         return True
     return len(taken) > (1 if taken[-1] > QUICK_SECONDS else REPEATED)
@@ -156,7 +156,7 @@ class _Rehearsal:
         )
 
     def iteration(self, rows: int) -> float:
-        """Seconds of one iteration of `rows` sequences."""
+        """Measure one iteration of `rows` sequences, in seconds."""
         trainer = self._trainer(_micro_batches(self._config, rows))
         torch.set_num_threads(trainer.num_threads)
         taken: list[float] = []
@@ -169,7 +169,7 @@ class _Rehearsal:
         return _typical(taken)
 
     def round(self, tokens: int) -> float:
-        """Seconds of a round of self-play whose rollouts have at most `tokens` tokens."""
+        """Measure a self-play round with rollouts of at most `tokens` tokens, in seconds."""
         config, device = self._config, choose_device(self._config.device)
         play = config.self_play.model_copy(update={"max_new_tokens": tokens})
         player = SelfPlay(self._environment, play, self._tokenizer, self._model.config, config.seed)
@@ -188,7 +188,7 @@ class _Rehearsal:
         return _typical(taken)
 
     def evaluation(self, val_tokens: int) -> tuple[float, float]:
-        """Seconds of a sample, and of an evaluation on `val_tokens` held-out tokens."""
+        """Measure a sample, and an evaluation on `val_tokens` held-out tokens, in seconds."""
         on_card = (
             choose_device(self._config.device).type == "cuda"
         )  # a batch takes as long as its launches, whatever its rows
@@ -209,11 +209,11 @@ class _Rehearsal:
 
 
 def _typical(taken: Sequence[float]) -> float:
-    """The median of some seconds, without the first, which warms up, where there are others."""
+    """Return the median; the first value, which includes warm-up, counts only if it is the only one."""
     return statistics.median(taken[1:] or taken)
 
 
 def _micro_batches(config: TrainConfig, rows: int) -> TrainConfig:
-    """The configuration for `rows` sequences in micro-batches no larger than the person's."""
+    """Return the configuration for `rows` sequences in micro-batches no larger than configured."""
     size = min(config.batch_size, rows)
     return config.model_copy(update={"batch_size": size, "grad_accum_steps": max(1, rows // size)})

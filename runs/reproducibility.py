@@ -1,4 +1,4 @@
-"""What must be equal for a training that goes on to reach the same bits as one without a break."""
+"""List what must be unchanged for a resumed training to give the same bits as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SOURCES = {".py", ".c", ".h"}
 
 
 def circumstances(model: ModelConfig, config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
-    """The versions, the machine, the settings; those that are chosen by themselves as they are chosen here."""
+    """Return versions, machine and settings; automatic settings with the value chosen here."""
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     settings = config.model_dump(mode="json", include=set(names_of(TrainConfig, Decides.NUMBERS)))
@@ -46,7 +46,7 @@ def circumstances(model: ModelConfig, config: TrainConfig, ranks: Ranks) -> dict
 
 
 def differences(now: dict[str, Any], then: dict[str, Any]) -> str:
-    """For a person: each name with the value before and the one after, or nothing.
+    """Describe each difference as name, earlier and present value; an empty text if there is none.
 
     >>> differences({"torch": "2", "seed": 1}, {"torch": "1", "seed": 1})
     'torch: 1 → 2'
@@ -56,7 +56,7 @@ def differences(now: dict[str, Any], then: dict[str, Any]) -> str:
 
 @functools.cache
 def code() -> str:
-    """The beginning of the digest of the source that computes, whatever its line ends."""
+    """Return the first digits of a digest of the source code that computes; line ends do not matter."""
     digest = hashlib.sha256()
     for name in COMPUTING:
         for file in sorted(path for path in (ROOT / name).rglob("*") if path.suffix in SOURCES) or [

@@ -1,12 +1,12 @@
-"""What a training told, kept as lines of JSON beside its checkpoints.
+"""Keep a training's events as lines of JSON beside its checkpoints.
 
     checkpoints/<name>/metrics.jsonl           every event but stages, samples' texts and rollouts
-                       metrics.digest.jsonl    sums over it, which it can be made from again (digest.py)
+                       metrics.digest.jsonl    sums over it, which can be computed again from it (digest.py)
                        samples.jsonl           SampleWritten
                        rollouts.jsonl          SelfPlayDone with all its rollouts; the newest 50 MB
 
-Particular: lines are only ever appended, and each is handed to the system whole, so a killed process loses nothing it
-had told and leaves at most one torn line, which readers pass over and the next writer cuts off. Non-finite numbers
+Particular: lines are only appended, each in one write, so a killed process loses no event and leaves at most one incomplete
+line, which readers skip and the next writer cuts off. Non-finite numbers
 become null. `rollouts` and `truncate_after` read from the end and never the whole file.
 
 Not here: which events there are (events), reading them back for the charts (history.py), run.json (run_record.py).
@@ -50,7 +50,7 @@ class RunLog:
         self._folder = ws.checkpoint_folder(name)
         self._limit_bytes = rollouts_limit_bytes
         self._files: dict[str, BinaryIO] = {}
-        self._undigested = 0  # iterations told since a line was added to the digest
+        self._undigested = 0  # iterations since a line was added to the digest
 
     def __enter__(self) -> Self:
         return self
@@ -61,7 +61,7 @@ class RunLog:
         self.close()
 
     def append(self, event: Event) -> None:
-        """Write the event to the file or files it belongs to; they are opened when first needed. Raises DiskFull."""
+        """Append the event to its files, which are opened when first needed. Raises DiskFull."""
         for file, record in _routes(event):
             self._append(file, json.dumps(finite(record), ensure_ascii=False, allow_nan=False).encode() + b"\n")
         self._undigested += isinstance(event, IterationDone)
@@ -70,7 +70,7 @@ class RunLog:
             self._digest()
 
     def _digest(self) -> None:
-        """Add what the digest lacks: in a log that has none yet, or ends within a hundred, not only the newest."""
+        """Add everything that is missing in the digest, also for a log that has none yet."""
         start = _digested(self._folder / DIGEST)
         if start > file_size(self._folder / METRICS):  # it belongs to a log that is gone
             os.truncate(self._folder / DIGEST, 0)  # in place, because it may be open
@@ -111,7 +111,7 @@ def _routes(event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def finite(value: Any) -> Any:
-    """The same JSON value with every NaN and infinity as None.
+    """Return a JSON value with every NaN and infinity replaced by None.
 
     >>> finite({"loss": float("nan"), "lengths": [1.0, float("inf")]})
     {'loss': None, 'lengths': [1.0, None]}
@@ -126,7 +126,7 @@ def finite(value: Any) -> Any:
 
 
 def _open_at_line_start(path: Path) -> BinaryIO:
-    """Open for appending, unbuffered; a torn last line is cut off first."""
+    """Open a file for appending, unbuffered, after cutting off an incomplete last line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("ab", buffering=0)
     with path.open("rb") as reader:
@@ -137,7 +137,7 @@ def _open_at_line_start(path: Path) -> BinaryIO:
 
 
 def _write_whole(file: BinaryIO, line: bytes) -> int:
-    """Append a line or, when the disk refuses, nothing. Returns the file's size."""
+    """Append a whole line, or nothing if the disk refuses; return the size of the file."""
     start = file.seek(0, os.SEEK_END)
     try:
         done = 0
@@ -150,7 +150,7 @@ def _write_whole(file: BinaryIO, line: bytes) -> int:
 
 
 def _digested(digest: Path) -> int:
-    """Return the byte of the log where the digest ends; beyond any log where its last line is damaged."""
+    """Return the byte of the log up to which the digest goes; a number beyond any log if its last line is damaged."""
     if not digest.exists():
         return 0
     with digest.open("rb") as file:
@@ -179,7 +179,7 @@ def _copy(reader: BinaryIO, target: Path) -> None:
 
 
 def truncate_after(ws: Workspace, name: str, iteration: int) -> None:
-    """Drop what was told after `iteration`, which a resumed training is about to tell again. Raises DiskFull."""
+    """Remove the events after `iteration`, which a resumed training will write again. Raises DiskFull."""
     for name_ in (DIGEST, METRICS, SAMPLES, ROLLOUTS):
         path = ws.checkpoint_folder(name) / name_
         if path.exists():
@@ -188,13 +188,13 @@ def truncate_after(ws: Workspace, name: str, iteration: int) -> None:
 
 
 def _truncate(path: Path, iteration: int) -> None:
-    """Shorten the file in place: one step for the file system, and an open log goes on at the new end."""
+    """Shorten the file in place, so that an open log continues at the new end."""
     with path.open("rb+") as file:
         end = file.seek(0, os.SEEK_END)
         keep = 0
         for _, line_end, line in _lines_backwards(file):
-            told = iteration_of(line)
-            if told is not None and told <= iteration:
+            found = iteration_of(line)
+            if found is not None and found <= iteration:
                 keep = line_end
                 break
         if keep < end:
@@ -206,13 +206,13 @@ def _truncate(path: Path, iteration: int) -> None:
 
 
 def iteration_of(line: bytes) -> int | None:
-    """The iteration that a line of any of the logs tells of, without parsing it."""
+    """Return the iteration of a line of any log, without parsing the line."""
     found = _ITERATION.search(line)
     return int(found[1]) if found else None
 
 
 def _lines_backwards(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """Every whole line with its start and end in the file, the last one first; a torn one at the end is passed over."""
+    """Yield every whole line with its start and end in the file, the last one first."""
     start = end = file.seek(0, os.SEEK_END)
     blocks: list[bytes] = []  # of the line whose beginning is not found yet, the last first
     while start > 0:
@@ -236,7 +236,7 @@ def _lines_backwards(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
 
 
 def rollouts(ws: Workspace, name: str, before: int | None = None, limit: int = 5) -> list[dict[str, Any]]:
-    """SelfPlayDone events as JSON, the newest rounds first, only those before round `before`."""
+    """Return the newest SelfPlayDone events as JSON, newest first; with `before` only rounds before that number."""
     path = ws.checkpoint_folder(name) / ROLLOUTS
     found: list[dict[str, Any]] = []
     if not path.exists():

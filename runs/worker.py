@@ -1,4 +1,4 @@
-"""`python -m runs.worker`: one of the processes that launcher.py starts, and what the ranks of a hand-started torchrun run.
+"""Run one process of a training: `python -m runs.worker`, started by launcher.py or by hand with torchrun.
 
 Rank 0 writes each event as a line of JSON and stops when the launcher's file appears; the others follow it.
 """
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def follow(run: Generator[Event, None, None]) -> None:
-    """Run the training on a rank that only helps: rank 0 decides when to stop, and when it dies the next exchange fails."""
+    """Run the training on a rank other than 0, until rank 0 stops it; if rank 0 dies, the next exchange fails."""
     _ignore_signals()
     for _ in run:
         pass
@@ -64,12 +64,12 @@ def report(run: Generator[Event, None, None]) -> None:
 
 
 def error_line(error: AZRError) -> str:
-    """The line from which the launcher raises the error again."""
+    """Return the line from which the launcher raises the error again."""
     return json.dumps({"error": {"code": error.code, "field": error.field, "parameters": error.parameters}})
 
 
 def _ignore_signals() -> None:
-    """Ctrl+C is for the process that asked for the training."""
+    """Leave Ctrl+C to the process that asked for the training."""
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, signal.SIG_IGN)
 

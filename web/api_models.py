@@ -24,14 +24,17 @@ router = APIRouter(tags=["models"], responses=ERROR_ANSWERS)
 
 @router.post("/create_model", status_code=201, dependencies=[JSON_BODY], summary="Create a model from scratch")
 def create_model(body: CreateModel, services: ServicesDep) -> Response:
-    """A preset's sizes, or your own: whatever is given beside `preset` replaces the preset's value."""
+    """Create a model with a preset's sizes; sizes that are given replace those of the preset."""
     info = workflows.create_model(services.workspace, body.name, narrowed(body, ModelConfig), seed=body.seed)
     return JSONAnswer(info, status_code=201, headers={"Location": f"/models/{quote(info.name)}"})
 
 
 @router.post("/estimate", dependencies=[JSON_BODY], summary="Parameters and memory of a model before it exists")
 def estimate(body: EstimateShape, services: ServicesDep) -> Response:
-    """Nothing is allocated. With `books`, tokens per parameter and how many iterations pay as well; with `model`, its shape."""
+    """Count parameters and memory; nothing is allocated.
+
+    With `books` also tokens per parameter and a suggested number of iterations; with `model` for that model's sizes.
+    """
     characters = (
         sum(workflows.get_book(services.workspace, name).characters for name in body.books) if body.books else None
     )
@@ -86,7 +89,7 @@ def _described(config: type[Config], translator: Translator, prefix: str = "") -
 
 
 async def _chunks(chunks: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The chunks, each made in a thread; a client that goes away closes the export."""
+    """Yield the chunks, each made in a thread; the export is closed when the client disconnects."""
     try:
         while (chunk := await run_in_threadpool(next, chunks, None)) is not None:
             yield chunk

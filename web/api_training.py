@@ -21,7 +21,7 @@ router = APIRouter(tags=["training"], responses=ERROR_ANSWERS)
 
 @router.post("/train", status_code=202, dependencies=[JSON_BODY], summary="Start training, or go on where it stopped")
 def train(body: Train, services: ServicesDep) -> Response:
-    """One training at a time. `iterations: null` trains until it is stopped."""
+    """Start a training; only one runs at a time. `iterations: null` trains until it is stopped."""
     workspace = services.workspace
     with services.changes:
         running = services.runner.status()
@@ -46,14 +46,14 @@ def forecast(body: Train, services: ServicesDep) -> Response:
 
 @router.post("/stop_training", status_code=202, summary="Stop after the running iteration and save")
 def stop_training(services: ServicesDep, translator: TranslatorDep) -> Response:
-    """Training the same model again goes on from there."""
+    """Stop and save. Training the same model again continues from there."""
     services.runner.stop()
     return JSONAnswer(status_json(services.runner.status(), translator), status_code=202)
 
 
 @router.get("/training_status", summary="What the training is doing")
 async def training_status(services: ServicesDep, translator: TranslatorDep) -> Response:
-    """`state` is idle, queued, running, stopping, stopped, done, failed or interrupted. What is not known is null."""
+    """Return the status. `state` is idle, queued, running, stopping, stopped, done, failed or interrupted. Unknown values are null."""
     return JSONAnswer(status_json(services.runner.status(), translator))
 
 
@@ -61,7 +61,7 @@ async def training_status(services: ServicesDep, translator: TranslatorDep) -> R
 def training_history(
     model: str, services: ServicesDep, points: Annotated[int, Query(ge=10, le=100_000)] = 1000
 ) -> Response:
-    """At most about `points` points a curve. `last_event_id` is where `/training_events` goes on without a gap."""
+    """Return at most about `points` points per curve. Pass `last_event_id` to `/training_events` to continue without a gap."""
     last_event_id = services.runner.last_event_id  # before reading: an event in between is seen twice rather than never
     name = workflows.get_model(services.workspace, model).name
     history = plain(workflows.history(services.workspace, name, points))
@@ -75,13 +75,13 @@ def rollouts(
     before: Annotated[int | None, Query(ge=0, description="only rounds before this one")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 5,
 ) -> Response:
-    """Rounds of self-play, the newest first."""
+    """Return rounds of self-play, the newest first."""
     name = workflows.get_model(services.workspace, model).name
     return JSONAnswer({"rounds": workflows.rollouts(services.workspace, name, before=before, limit=limit)})
 
 
 def status_json(status: TrainingStatus, translator: Translator) -> dict[str, Any]:
-    """The status as clients see it: notices and the error in words, and how many iterations are left."""
+    """Return the status for clients, with the messages of notices and error and the number of iterations left."""
     answer: dict[str, Any] = plain(status)
     for notice in answer["notices"]:
         notice["message"] = translator.gettext(f"notice.{notice['code']}", **notice["parameters"])
