@@ -6,7 +6,7 @@ sentence is written `{name}` and shown by its name and type: `..._bytes` as a si
 the language's separators.
 
     >>> translator("en").gettext("error.name_taken", name="poet")
-    'There is already something called “poet”. Choose another name.'
+    'The name “poet” is already taken. Choose another one.'
 
 A key that no catalogue holds is a `MissingTranslation` warning (an error, and a KeyError, under the tests) and shows itself.
 """

@@ -361,7 +361,7 @@ def test_only_this_machine_is_served(host: str) -> None:
 def test_refusal_of_a_foreign_host_is_one_sentence_in_the_consoles_language(tmp_path: Path) -> None:
     code, out, errors = refused(tmp_path, "--host", "0.0.0.0", LANG="ru_RU.UTF-8")
     assert (code, out) == (2, "")
-    assert errors.startswith("Сервер отвечает только этому компьютеру")
+    assert errors.startswith("Сервер принимает подключения только с этого компьютера")
 
 
 def test_options_come_from_the_environment_and_the_command_line_wins(
