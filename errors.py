@@ -98,6 +98,12 @@ class NotText(InvalidInput):
     code = "not_text"
 
 
+class TwoEncodings(InvalidInput):
+    """A book changes its encoding at `line`."""
+
+    code = "two_encodings"
+
+
 class EmptyBook(InvalidInput):
     code = "empty_book"
 
@@ -284,6 +290,12 @@ class ProcessLost(AZRError):
 
     code = "process_lost"
     status = 500
+
+
+class BookDamaged(Conflict):
+    """The text of book `name` is damaged on disk and cannot be restored."""
+
+    code = "book_damaged"
 
 
 class ModelDamaged(AZRError):

@@ -17,15 +17,21 @@ from corpus import library
 from corpus.library import (
     DEFAULT_LIMIT_BYTES,
     BookInfo,
+    BookNotice,
     add_book,
+    book_notices,
+    decode_name,
     delete_book,
+    edit_book,
     ensure_example,
     get_book,
     list_books,
     preview_as,
     reread_book,
     same_text,
+    sample_prompt,
 )
+from corpus.library import sweep as sweep_books
 from corpus.readers.encoding import ENCODINGS
 from engine.generations import RETRY_AFTER_SECONDS, Generations
 from engine.stream import NonFiniteLogits
@@ -58,6 +64,7 @@ __all__ = [
     "ENCODINGS",
     "RETRY_AFTER_SECONDS",
     "BookInfo",
+    "BookNotice",
     "Estimate",
     "Export",
     "Forecast",
@@ -70,7 +77,10 @@ __all__ = [
     "Piece",
     "TrainingPlan",
     "add_book",
+    "book_notices",
+    "decode_name",
     "delete_book",
+    "edit_book",
     "ending_at_once",
     "ensure_example",
     "estimate",
@@ -89,6 +99,8 @@ __all__ = [
     "reread_book",
     "rollouts",
     "same_text",
+    "sample_prompt",
+    "sweep_books",
     "train",
     "use_one_heap",
     "work",

@@ -1,8 +1,9 @@
 """Texts in the books folder whose record cannot be believed, made books again.
 
-There are two kinds. A person dropped a file in, or edited one: its bytes become the original and its clean form the text. Or
-a crash cut a re-reading off: it is finished from the original. A text that is clean already stays untouched and only gets a
-record; if the folder is read-only it is a book without one.
+There are four kinds. A person dropped a file in, or edited one: its bytes become the original and its clean form the text; an
+original that was there before is kept beside it. A crash cut a re-reading off: it is finished from the original. Or the text was
+cut short or lost: it is restored from the original. A text that is clean already stays untouched and only gets a record; if the
+folder is read-only it is a book without one. Nothing here deletes a file of a person's.
 
 Not covered: files in a read-only folder that need cleaning. They are left out, and the log says so.
 """
@@ -18,38 +19,61 @@ import shutil
 from pathlib import Path
 
 from corpus import shelf
-from corpus.readers import plain_text
+from corpus.readers.formats import PLAIN_TEXT, READERS
+from corpus.readers.plain_text import Reading
 from corpus.shelf import BookInfo
-from errors import AZRError, BookUnreadable, EmptyBook, NotText
-from workspace import Workspace, safe_name, suggest_name
+from errors import AZRError, BookDamaged, BookUnreadable, EmptyBook, NotText, TwoEncodings
+from workspace import Workspace, commit_file, safe_name, suggest_name
 
 _log = logging.getLogger(__name__)
-_refused: dict[Path, tuple[int, int]] = {}  # files that are no books, tried and told of once: path -> size, mtime
+_refused: dict[Path, tuple[int, int]] = {}  # files that could not be read and were logged once: path -> size, mtime
+_NO_BOOK = (NotText, BookUnreadable, EmptyBook, TwoEncodings)
 
 
 def book_of(ws: Workspace, text: Path) -> BookInfo:
-    """The book of a text file, adopted if need be. Raises NotText, BookUnreadable, EmptyBook and DiskFull."""
+    """Return the book of a text file, adopted if need be.
+
+    Raises NotText, TwoEncodings, BookUnreadable and EmptyBook, BookDamaged where it was a book before, DiskFull and AccessDenied.
+    """
     return shelf.recorded(ws, text) or _adopt(ws, text)
 
 
 def book_or_none(ws: Workspace, text: Path) -> BookInfo | None:
-    """The book of a text file, or None where it cannot become one: the log says why."""
+    """Return the book of a text file (marked where it is damaged), or None where it cannot become one: the log says why."""
     stamp = stamp_of(text)
     if _refused.get(text) == stamp:
-        return None
+        return _damaged(ws, text.stem)
     try:
         return book_of(ws, _with_safe_name(ws, text))
     except (AZRError, OSError) as error:
-        _log.warning("%s in the books folder is not taken in: %s", text.name, error)
-        if isinstance(error, NotText | BookUnreadable | EmptyBook):
+        _log.warning("%s in the books folder cannot be read: %s", text.name, error)
+        if isinstance(error, (*_NO_BOOK, BookDamaged)):
             _refused[text] = stamp
-        return None
+        return _damaged(ws, text.stem) if isinstance(error, BookDamaged) else None
+
+
+def restore_lost(ws: Workspace) -> list[BookInfo]:
+    """Restore texts that are gone from their originals. Return the books for which that failed, marked as damaged."""
+    damaged = []
+    for name in filter(lambda name: shelf.has_lost_text(ws, name), shelf.recorded_names(ws)):
+        original = ws.book_original(name)
+        info = _damaged(ws, name)
+        assert info is not None
+        if _refused.get(original) == stamp_of(original) or not _restored(ws, info, ws.book_text(name)):
+            _refused[original] = stamp_of(original)
+            damaged.append(info)
+    return damaged
 
 
 def stamp_of(path: Path) -> tuple[int, int]:
-    """What changes when a file does: its size and its time."""
+    """Return what changes when a file does: its size and its time."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
+
+
+def _damaged(ws: Workspace, name: str) -> BookInfo | None:
+    info = shelf.info_of(shelf.record_of(ws, name)) if shelf.is_safe(name) else None
+    return dataclasses.replace(info, name=safe_name(name), is_damaged=True) if info else None
 
 
 def _with_safe_name(ws: Workspace, text: Path) -> Path:
@@ -64,23 +88,34 @@ def _with_safe_name(ws: Workspace, text: Path) -> Path:
 def _adopt(ws: Workspace, text: Path) -> BookInfo:
     name = safe_name(text.stem)
     record = shelf.record_of(ws, name)
-    info = shelf.info_of(record) if record.get("pending") else None
-    if info is not None and ws.book_original(name).is_file():
-        return _finish_rereading(ws, dataclasses.replace(info, name=name))
-    return _take_in(ws, name, text)
+    info = shelf.info_of(record)
+    if info is None:
+        return _take_in(ws, name, text)
+    info = dataclasses.replace(info, name=name)
+    if ws.book_original(name).is_file():
+        if record.get("pending"):
+            return _finish_rereading(ws, info)
+        if _restored(ws, info, text):
+            return info
+    try:
+        return _take_in(ws, name, text, info)
+    except _NO_BOOK:
+        raise BookDamaged(name=name) from None
 
 
-def _take_in(ws: Workspace, name: str, text: Path) -> BookInfo:
+def _take_in(ws: Workspace, name: str, text: Path, before: BookInfo | None = None) -> BookInfo:
+    """Make a book of a text that a person dropped in or edited."""
     stamp = stamp_of(text)
-    reading = plain_text.read(text, Path(os.devnull), None, field="file")
-    info = shelf.describe(name, reading)
+    reading = READERS[PLAIN_TEXT].read(text, Path(os.devnull), None, field="file")
+    info = shelf.describe(name, reading, PLAIN_TEXT, before)
     if reading.sha256 == _sha256(text):
-        _write_record_if_possible(ws, info)
-        shelf.discard(ws.book_original(name))  # of a text that was here before
+        with contextlib.suppress(AZRError, OSError):  # a read-only folder
+            shelf.put_aside_original(ws, name)
+            shelf.write_record(ws, info)
         return info
     with shelf.temporaries(ws) as (original, clean):
         shutil.copyfile(text, original)
-        plain_text.read(original, clean, reading.encoding, field="file")
+        READERS[PLAIN_TEXT].read(original, clean, reading.encoding, field="file")
         if stamp_of(text) != stamp:
             raise OSError("it is still being written")
         shelf.replace(ws, info, original, clean)
@@ -89,18 +124,39 @@ def _take_in(ws: Workspace, name: str, text: Path) -> BookInfo:
 
 def _finish_rereading(ws: Workspace, info: BookInfo) -> BookInfo:
     if _sha256(ws.book_text(info.name)) == info.sha256:
-        _write_record_if_possible(ws, info)
+        with contextlib.suppress(AZRError, OSError):
+            shelf.write_record(ws, info)
         return info
     with shelf.temporaries(ws) as (_, clean):
-        reading = plain_text.read(ws.book_original(info.name), clean, info.encoding, field="file")
-        info = shelf.describe(info.name, reading, info.added_at)
+        reading = _read_original(ws, info, clean)
+        info = shelf.describe(info.name, reading, info.format, info)
         shelf.replace(ws, info, None, clean)
     return info
 
 
-def _write_record_if_possible(ws: Workspace, info: BookInfo) -> None:
-    with contextlib.suppress(AZRError, OSError):
-        shelf.write_record(ws, info)
+def _restored(ws: Workspace, info: BookInfo, text: Path) -> bool:
+    """Restore a text that was cut short or lost from its original; an edited one is left as it is."""
+    with contextlib.suppress(AZRError, OSError), shelf.temporaries(ws) as (_, clean):
+        reading = _read_original(ws, info, clean)
+        if reading.sha256 != info.sha256 or (text.exists() and not _is_damaged_copy(text, clean)):
+            return False
+        commit_file(clean, text)
+        _log.warning("%s was damaged and has been restored from its original", text.name)
+        return True
+    return False
+
+
+def _read_original(ws: Workspace, info: BookInfo, clean: Path) -> Reading:
+    return READERS[info.format].read(ws.book_original(info.name), clean, info.encoding, field="file")
+
+
+def _is_damaged_copy(text: Path, right: Path) -> bool:
+    """Return whether a text is the right one cut short, or holds zeroes as after a power cut, or is empty."""
+    with text.open("rb") as copy, right.open("rb") as whole:
+        while chunk := copy.read(1 << 20):
+            if chunk != whole.read(len(chunk)):
+                return b"\0" in chunk
+    return True
 
 
 def _sha256(path: Path) -> str:

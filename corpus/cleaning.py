@@ -1,7 +1,10 @@
 """Decoded text -> the clean text that a model learns from, in one pass over chunks of any size.
 
-    >>> clean("\\ufeff  Глава I\\r\\n\\r\\n\\r\\n\\r\\nВсе\\u00a0 счастливые\\t семьи \\r\\n")
-    'Глава I\\n\\nВсе счастливые семьи\\n'
+    >>> clean("\\ufeffГлава I\\r\\n\\r\\n\\r\\n\\r\\nВсе\\u00a0 счастливые  семьи \\r\\n    if x:\\t\\t1")
+    'Глава I\\n\\nВсе счастливые семьи\\n    if x:\\t\\t1\\n'
+
+Kept: the blanks and tabs that a line begins with (code, verse) and tabs inside and behind a line (empty columns of a table). Other
+runs of blanks become one, blanks behind a line vanish, and there is at most one empty line in a row.
 
 What is particular: feeding chunks gives the same as feeding the whole (properties in the tests), although NFC, "\\r\\n" and
 runs of white space reach over chunk borders. So each `feed` holds back the last character with the marks behind it and
@@ -34,13 +37,20 @@ _REMOVED = re.compile(
 _NEWLINE = re.compile("[\x0b\x0c\x85\u2028\u2029]")  # vertical tab and form feed end a line, too
 _SPACE = re.compile("[\u1680\u2000-\u200a\u202f\u205f\u3000]")
 
+_MOST_BLANKS = 200  # in a row: a deeper indent is no text
+_TABS = re.compile(r"(?<=[^\n\t ]) *\t[\t ]*")  # inside or behind a line
+_SPACES = re.compile(r"(?<=[^\n\t ])  +")
+_LINE_END = re.compile(r"(?<! ) +\n")
+_EMPTY_LINE = re.compile(r"\n[\t ]+(?=\n)")
+_INDENT = re.compile(rf"\n([\t ]{{{_MOST_BLANKS}}})[\t ]+")
+
 
 class Cleaner:
     """`feed` texts, then `finish` once; what they return, joined, is the clean text."""
 
     def __init__(self) -> None:
         self._held = ""  # the last character (or "\r\n") and its marks: the next chunk may combine with it
-        self._space = ""  # white space seen but not given out: "", " ", "\n" or "\n\n"
+        self._space = ""  # white space seen but not given out, in its shortest form
         self._started = False
 
     def feed(self, text: str) -> str:
@@ -53,15 +63,17 @@ class Cleaner:
         return self._settle(text[:end])
 
     def finish(self) -> str:
-        """The rest; text that is not empty ends with exactly one newline."""
+        """Return the rest; text that is not empty ends with exactly one newline."""
         rest = self._settle(self._held)
-        return f"{rest}\n" if self._started else ""
+        tabs = self._space.partition("\n")[0].strip(" ")  # empty columns behind the last line
+        return f"{rest}{tabs}\n" if self._started else ""
 
     def _settle(self, text: str) -> str:
-        text = _collapse(self._space + text)
+        before = "." if self._started else "\n"  # the text's beginning is the beginning of a line
+        text = _collapse(before + self._space + text)[1:]
         if not self._started:
-            text = text.lstrip(" \n")
-        kept = text.rstrip(" \n")
+            text = text.lstrip("\n")
+        kept = text.rstrip("\t\n ")
         self._space = text[len(kept) :]
         self._started = self._started or bool(kept)
         if _UNUSUAL.search(kept):
@@ -78,16 +90,20 @@ def clean(text: str) -> str:
 def _collapse(text: str) -> str:
     r"""Each run of white space in its shortest form.
 
-    >>> _collapse("a \t b \r\n c\n \n\n\n d")
-    'a b\nc\n\nd'
+    >>> _collapse("a  b \r\n  c\t \td\t\n \t\n\n d")
+    'a b\n  c\t\td\t\n\n d'
     """
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ").replace("\xa0", " ")
-    while "  " in text:
-        text = text.replace("  ", " ")
-    text = text.replace(" \n", "\n").replace("\n ", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\xa0", " ")
+    if "\t" in text:
+        text = _TABS.sub(lambda run: run[0].replace(" ", "")[:_MOST_BLANKS], text)
+        text = _EMPTY_LINE.sub("\n", text)
+    if "  " in text:
+        text = _SPACES.sub(" ", text)
+    if " \n" in text:
+        text = _LINE_END.sub("\n", text)
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
-    return text
+    return _INDENT.sub(r"\n\1", text)
 
 
 def _settled_length(text: str) -> int:

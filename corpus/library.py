@@ -2,33 +2,38 @@
 
 An upload is streamed in chunks through temporary files, so memory is constant and the limit cuts while receiving; only then,
 under a lock, does it get its name and its place. How the files of a book belong together is written in `shelf`; texts that a
-person drops into the folder become books when they are listed (`adoption`).
-
-Not covered: formats other than plain text.
+person drops into the folder become books when they are listed (`adoption`). Which files can be read is told by `readers.formats`.
 """
 
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import logging
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from corpus import adoption, shelf
+from corpus import adoption, languages, shelf
 from corpus.cleaning import clean
-from corpus.readers import plain_text
-from corpus.readers.encoding import canonical
+from corpus.readers.encoding import canonical, detect
+from corpus.readers.formats import READERS, format_of
+from corpus.readers.plain_text import PREVIEW_CHARACTERS
 from corpus.shelf import LOCK, BookInfo
-from errors import AZRError, BookNotFound, BookTooLarge, UnsupportedFormat
-from workspace import Workspace, suggest_name, write_atomic
+from errors import AZRError, BookDamaged, BookNotFound, BookTooLarge, NotText
+from workspace import Workspace, safe_name, suggest_name, write_atomic
 
 __all__ = [
     "DEFAULT_LIMIT_BYTES",
-    "SUPPORTED",
     "BookInfo",
+    "BookNotice",
     "add_book",
+    "book_notices",
+    "decode_name",
     "delete_book",
+    "edit_book",
     "ensure_example",
     "get_book",
     "list_books",
@@ -36,10 +41,11 @@ __all__ = [
     "read_text",
     "reread_book",
     "same_text",
+    "sample_prompt",
+    "sweep",
 ]
 
 DEFAULT_LIMIT_BYTES = 4 << 30
-SUPPORTED = (".txt",)
 _CHUNK_BYTES = 1 << 20
 _PREVIEW_BYTES = 8192
 
@@ -57,19 +63,20 @@ def add_book(
 ) -> BookInfo:
     """Take a book in. Without a name it is called after its file, with " (2)" behind it if need be.
 
-    Raises UnsupportedFormat, InvalidName, NameTaken, InvalidInput (encoding), BookTooLarge, NotText, BookUnreadable,
-    EmptyBook and DiskFull; after an error nothing of the book is left.
+    Raises UnsupportedFormat, InvalidName, NameTaken, InvalidInput (encoding), BookTooLarge, NotText, TwoEncodings,
+    BookUnreadable, EmptyBook, DiskFull and AccessDenied; after an error nothing of the book is left.
     """
-    _require_supported(filename)
+    format = format_of(filename)
     encoding = canonical(encoding) if encoding is not None else None
     if name is not None:
         shelf.require_free(ws, name)
     with shelf.temporaries(ws) as (original, text):
         _receive(stream, original, limit_bytes)
-        reading = plain_text.read(original, text, encoding, field="file")
+        reading = READERS[format].read(original, text, encoding, field="file")
         with LOCK:
+            adoption.restore_lost(ws)  # their names are taken
             final = shelf.require_free(ws, name) if name is not None else shelf.free_name(ws, suggest_name(filename))
-            info = shelf.describe(final, reading)
+            info = shelf.describe(final, reading, format)
             shelf.put_up(ws, info, original, text)
     return info
 
@@ -81,16 +88,19 @@ def same_text(ws: Workspace, book: BookInfo) -> str | None:
 
 
 def list_books(ws: Workspace) -> list[BookInfo]:
-    """All books by name. Adopts texts that a person dropped in, and sweeps what a crash left of others."""
+    """Return all books by name. Adopts texts that a person dropped in and restores those that were cut short; deletes nothing."""
     with LOCK:
-        shelf.sweep_leftovers(ws)
-        books = [book for text in shelf.text_files(ws) if (book := adoption.book_or_none(ws, text))]
+        damaged = adoption.restore_lost(ws)
+        books = damaged + [book for text in shelf.text_files(ws) if (book := adoption.book_or_none(ws, text))]
     return sorted(books, key=lambda book: (book.name.casefold(), book.name))
 
 
 def get_book(ws: Workspace, name: str) -> BookInfo:
-    """Raises InvalidName, BookNotFound, and what adopting raises if the text was dropped in."""
+    """Return one book. Raises InvalidName, BookNotFound, BookDamaged, and what adopting raises if the text was dropped in."""
     with LOCK:
+        adoption.restore_lost(ws)
+        if shelf.has_lost_text(ws, name):
+            raise BookDamaged(name=safe_name(name))
         return adoption.book_of(ws, shelf.require_book(ws, name))
 
 
@@ -102,10 +112,10 @@ def reread_book(ws: Workspace, name: str, encoding: str) -> BookInfo:
     with shelf.temporaries(ws) as (original, text):
         try:
             stamp = adoption.stamp_of(source)
-            reading = plain_text.read(source, text, encoding, field="encoding")
+            reading = READERS[old.format].read(source, text, encoding, field="encoding")
             if not is_original:
                 shutil.copyfile(source, original)
-            info = shelf.describe(old.name, reading, old.added_at)
+            info = shelf.describe(old.name, reading, old.format, old)
             with LOCK:
                 if adoption.stamp_of(source) != stamp:  # deleted and brought again meanwhile
                     raise BookNotFound(name=old.name)
@@ -121,7 +131,7 @@ def preview_as(ws: Workspace, name: str, encoding: str) -> tuple[str, bool]:
     source, _ = shelf.source_of(ws, shelf.require_book(ws, name).stem)
     with source.open("rb") as file:
         head = file.read(_PREVIEW_BYTES)
-    shown = clean(head.decode(encoding, "replace"))[: plain_text.PREVIEW_CHARACTERS]
+    shown = clean(head.decode(encoding, "replace"))[:PREVIEW_CHARACTERS]
     try:
         codecs.getincrementaldecoder(encoding)().decode(head)  # a character cut at the end is no mistake
     except UnicodeError:
@@ -130,9 +140,72 @@ def preview_as(ws: Workspace, name: str, encoding: str) -> tuple[str, bool]:
 
 
 def delete_book(ws: Workspace, name: str) -> None:
-    """Raises InvalidName, BookNotFound and DiskFull."""
+    """Delete a book with its original. Raises InvalidName, BookNotFound, DiskFull and AccessDenied; the book stays then."""
     with LOCK:
         shelf.take_down(ws, name)
+
+
+def edit_book(
+    ws: Workspace, name: str, *, title: str | None = None, author: str | None = None, language: str | None = None
+) -> BookInfo:
+    """Write down what a person says about a book; None leaves a value as it is. An empty title becomes the name.
+
+    Raises InvalidName, BookNotFound, BookDamaged, DiskFull and AccessDenied.
+    """
+    with LOCK:
+        info = get_book(ws, name)
+        info = dataclasses.replace(
+            info,
+            title=info.title if title is None else _one_line(title) or info.name,
+            author=info.author if author is None else _one_line(author),
+            language=info.language if language is None else language,
+            is_edited=True,
+        )
+        shelf.write_record(ws, info)
+    return info
+
+
+def _one_line(text: str) -> str:
+    return " ".join(clean(text).split())
+
+
+@dataclass(frozen=True)
+class BookNotice:
+    """Something that a person should know about a book; its sentence stands in the catalogues under `book.notice.<code>`."""
+
+    code: str
+    parameters: dict[str, int]
+
+
+def book_notices(book: BookInfo) -> list[BookNotice]:
+    """Return what a person should know about a book before training on it."""
+    notices = []
+    if book.is_damaged:
+        notices.append(BookNotice("damaged", {}))
+    if book.wrong_characters:
+        notices.append(BookNotice("wrong_characters", {"count": book.wrong_characters, "line": book.wrong_line}))
+    if book.marks:
+        notices.append(BookNotice("marks", {"count": book.marks}))
+    return notices
+
+
+def sample_prompt(books: Sequence[BookInfo]) -> str | None:
+    """Return a prompt in the language of some books, or None where none of ours is in it."""
+    return languages.sample_prompt([book.language for book in books])
+
+
+def decode_name(name: bytes) -> str:
+    """Return the name of a file in whatever encoding it came."""
+    try:
+        return name.decode(detect(name))
+    except (NotText, UnicodeDecodeError):
+        return name.decode("latin-1")
+
+
+def sweep(ws: Workspace) -> None:
+    """Remove what crashes left of books. Only for the process that holds the lock of the workspace, when it starts."""
+    with LOCK:
+        shelf.sweep_leftovers(ws)
 
 
 def read_text(ws: Workspace, name: str) -> str:
@@ -153,14 +226,6 @@ def ensure_example(ws: Workspace, source: Path) -> None:
             write_atomic(ws.example_marker, "")
     except (AZRError, OSError) as error:
         _log.warning("the example book could not be copied: %s", error)
-
-
-def _require_supported(filename: str) -> None:
-    _, dot, letters = filename.rpartition(".")
-    ending = dot + letters.lower() if dot else ""
-    if ending not in SUPPORTED:
-        shown = "".join(c for c in ending[:16] if c.isprintable())
-        raise UnsupportedFormat(field="file", format=shown, supported=", ".join(SUPPORTED))
 
 
 def _receive(stream: BinaryIO, target: Path, limit_bytes: int) -> None:

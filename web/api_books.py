@@ -1,19 +1,21 @@
-"""Books over HTTP: upload, list, read as another encoding, delete."""
+"""Books over HTTP: upload, list, edit, read as another encoding, delete."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Response, UploadFile
 
 import workflows
+from i18n import Translator
 from web.answers import JSONAnswer, plain
 from web.bodies import ERROR_ANSWERS, FORM_BODY, JSON_BODY
-from web.schemas import ReadAs
-from web.services import ServicesDep, refuse_in_use
+from web.schemas import EditBook, ReadAs
+from web.services import ServicesDep, TranslatorDep, refuse_in_use
+from web.uploads import UploadRoute
 
-router = APIRouter(tags=["books"], responses=ERROR_ANSWERS)
+router = APIRouter(tags=["books"], responses=ERROR_ANSWERS, route_class=UploadRoute)
 
 
 @router.post(
@@ -26,26 +28,40 @@ router = APIRouter(tags=["books"], responses=ERROR_ANSWERS)
 def upload_book(
     file: UploadFile,
     services: ServicesDep,
+    translator: TranslatorDep,
     name: Annotated[str | None, Form()] = None,
     encoding: Annotated[str | None, Form()] = None,
 ) -> Response:
-    """Without `name` the book is called after its file; without `encoding` it is detected. `same_as` names a book of equal text."""
+    """Without `name` the book is called after its file; without `encoding` it is detected.
+
+    `same_as` names a book of equal text; `notices` say what the person should know about this one.
+    """
     limit_bytes = services.upload_limit_bytes
     book = workflows.add_book(
         services.workspace, file.filename or "", file.file, name=name, encoding=encoding, limit_bytes=limit_bytes
     )
-    answer = plain(book) | {"same_as": workflows.same_text(services.workspace, book)}
+    answer = described(book, translator) | {"same_as": workflows.same_text(services.workspace, book)}
     return JSONAnswer(answer, status_code=201, headers={"Location": f"/books/{quote(book.name)}"})
 
 
 @router.get("/books", summary="All books")
-def list_books(services: ServicesDep) -> Response:
-    return JSONAnswer({"books": workflows.list_books(services.workspace)})
+def list_books(services: ServicesDep, translator: TranslatorDep) -> Response:
+    return JSONAnswer({"books": [described(book, translator) for book in workflows.list_books(services.workspace)]})
 
 
 @router.get("/books/{name}", summary="One book")
-def get_book(name: str, services: ServicesDep) -> Response:
-    return JSONAnswer(workflows.get_book(services.workspace, name))
+def get_book(name: str, services: ServicesDep, translator: TranslatorDep) -> Response:
+    return JSONAnswer(described(workflows.get_book(services.workspace, name), translator))
+
+
+@router.patch("/books/{name}", dependencies=[JSON_BODY], summary="Edit what is known about a book")
+def edit_book(name: str, body: EditBook, services: ServicesDep, translator: TranslatorDep) -> Response:
+    """What is not given, or null, stays as it is. An empty title becomes the book's name."""
+    with services.changes:
+        book = workflows.edit_book(
+            services.workspace, name, title=body.title, author=body.author, language=body.language
+        )
+    return JSONAnswer(described(book, translator))
 
 
 @router.get("/books/{name}/preview", summary="How a book would begin in another encoding")
@@ -56,11 +72,12 @@ def preview_book(name: str, encoding: Annotated[str, Query(max_length=40)], serv
 
 
 @router.post("/books/{name}/encoding", dependencies=[JSON_BODY], summary="Read a book as another encoding")
-def reread_book(name: str, body: ReadAs, services: ServicesDep) -> Response:
+def reread_book(name: str, body: ReadAs, services: ServicesDep, translator: TranslatorDep) -> Response:
     """From the bytes as they were uploaded."""
     with services.changes:
         refuse_in_use(services, book=name)
-        return JSONAnswer(workflows.reread_book(services.workspace, name, body.encoding))
+        book = workflows.reread_book(services.workspace, name, body.encoding)
+    return JSONAnswer(described(book, translator))
 
 
 @router.delete("/books/{name}", status_code=204, summary="Delete a book")
@@ -69,3 +86,10 @@ def delete_book(name: str, services: ServicesDep) -> Response:
         refuse_in_use(services, book=name)
         workflows.delete_book(services.workspace, name)
     return Response(status_code=204)
+
+
+def described(book: workflows.BookInfo, translator: Translator) -> dict[str, Any]:
+    """Return a book as JSON, with a prompt in its language (or null) and what a person should know about it."""
+    notices = [translator.gettext(f"book.notice.{n.code}", **n.parameters) for n in workflows.book_notices(book)]
+    shown: dict[str, Any] = plain(book)
+    return shown | {"sample_prompt": workflows.sample_prompt([book]), "notices": notices}

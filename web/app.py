@@ -112,6 +112,7 @@ def _patience_seconds(status: TrainingStatus) -> float:
 
 def _prepare(services: Services, example_book: Path | None) -> None:
     services.workspace.prepare()
+    workflows.sweep_books(services.workspace)
     if example_book is not None:
         workflows.ensure_example(services.workspace, example_book)
     services.runner.restore(workflows.last_run(services.workspace))

@@ -68,6 +68,14 @@ class ReadAs(Config):
     encoding: Annotated[str, StringConstraints(max_length=40)]
 
 
+class EditBook(Config):
+    title: Annotated[str, StringConstraints(max_length=200)] | None = None
+    author: Annotated[str, StringConstraints(max_length=200)] | None = None
+    language: (
+        Annotated[str, StringConstraints(pattern=r"^([a-z]{2,3}(-[A-Za-z0-9]{2,8})*)?$", max_length=35)] | None
+    ) = None
+
+
 # ---- what errors look like, for the API document ---------------------------------------------------------------------
 
 

@@ -15,19 +15,22 @@ but Latin and Cyrillic letters, and telling apart readings that give the same te
 from __future__ import annotations
 
 import codecs
-import functools
 import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from encodings.aliases import aliases
 from typing import BinaryIO
 
+from corpus.readers.letters import inside_word, is_western, score, table
 from errors import BookUnreadable, InvalidInput, NotText
 
-# What "read it as ..." offers. Among equal scores the first of _SINGLE_BYTE wins.
-ENCODINGS = ("utf_8", "cp1251", "koi8_r", "cp866", "mac_cyrillic", "iso8859_5", "utf_16_le", "utf_16_be", "cp1252")
-_SINGLE_BYTE = ("cp1252", "cp1251", "koi8_r", "cp866", "mac_cyrillic", "iso8859_5")
+# What "read it as ..." offers. Among equal scores the first of SINGLE_BYTE wins.
+ENCODINGS = (
+    "utf_8", "cp1251", "koi8_r", "koi8_u", "cp866", "cp1125", "mac_cyrillic", "iso8859_5", "utf_16_le", "utf_16_be", "cp1252"
+)  # fmt: skip
+SINGLE_BYTE = ("cp1252", "cp1251", "koi8_r", "koi8_u", "cp866", "cp1125", "mac_cyrillic", "iso8859_5")
 _MARKS = ((codecs.BOM_UTF8, "utf_8"), (codecs.BOM_UTF16_LE, "utf_16_le"), (codecs.BOM_UTF16_BE, "utf_16_be"))
 
 _CHUNK_BYTES = 1 << 18  # decoding and cleaning hold some twenty times that much for a moment
@@ -38,17 +41,13 @@ _MAX_CONTROL_SHARE = 0.01
 _OTHER_FORMATS = (b"%PDF-", b"{\\rtf", b"PK\x03\x04")  # their head may look like text
 _MIN_UTF16_SHARE = 0.7
 _UTF16_LETTERS = re.compile("[\t\n\r -~\xa0-\u024f\u0400-\u052f\u2010-\u2026\u2116\u2190-\u25ff]")
-_MAX_BROKEN_SHARE = 0.05  # UTF-8 with that much wrong is damaged UTF-8; its reader is told the place
-_MIN_SCORE = 0.1  # for a pair of letters, one beyond ASCII; languages that we read have 0.4 to 0.7
-_DOUBT = 10  # what a text may score below it: a few words prove nothing
-
-_PAIRS = (  # the 100 most frequent pairs of letters in Russian prose, two thirds of all pairs
-    "тонастненоалгоонпококаланиовенворарооттьпрослоелолваорзалилеерресктетаомоганвидеетилчтрисеведаод"
-    "азатакбыинжеемитестидоегльасвсобчемоавсяоймекиныэтннсьиммуивтвмиылслевейоематреднуамаявыиесоаррушечахоее"
+_MAX_BROKEN_SHARE = 0.05  # UTF-8 with that much wrong is damaged UTF-8
+_FEW_BROKEN = 3  # so many are a damage even in a text with few characters beyond ASCII
+_MIN_WESTERN = (
+    0.2  # for a pair of letters, one beyond ASCII; Spanish has 0.33, French and German 0.5, Polish read so 0.14
 )
-_FREQUENT = frozenset(_PAIRS[i : i + 2] for i in range(0, len(_PAIRS), 2))
-_FOREIGN = re.compile("[^а-яё]")
-_USUAL_SIGNS = frozenset("\xa0«»„“”‘’…–—№§£€¥¢°©®™±×÷½¼¾•·†‡")
+_MIN_CYRILLIC = 0.3  # Russian has 0.56 to 0.7, Belarusian 0.4; Greek read so has 0.09, Hebrew 0.24
+_DOUBT = 10  # what a text may score below it: a few words prove nothing
 
 
 # ---- which encoding --------------------------------------------------------------------------------------------------
@@ -77,13 +76,17 @@ def sample_of(file: BinaryIO, around: int | None = None) -> bytes:
     return b"".join(_piece(file, place & ~1, _SAMPLE_BYTES, size) for place in places)
 
 
+def may_be_mixed(sample: bytes) -> bool:
+    """Return whether a sample may be text of 8-bit encodings, not another kind of file."""
+    return _looks_plain(sample) and not sample.startswith(tuple(mark for mark, _ in _MARKS[1:]))
+
+
 def detect(sample: bytes) -> str:
     """The name in ENCODINGS that makes text of the sample. Raises NotText."""
     for mark, encoding in _MARKS:
         if sample.startswith(mark):
             return encoding
-    controls = len(sample) - len(sample.translate(None, _CONTROLS))
-    looks_plain = controls <= _MAX_CONTROL_SHARE * len(sample) and not sample.startswith(_OTHER_FORMATS)
+    looks_plain = _looks_plain(sample)
     if looks_plain and _is_utf8(sample):
         return "utf_8"
     for encoding in ("utf_16_le", "utf_16_be"):
@@ -92,6 +95,11 @@ def detect(sample: bytes) -> str:
     if not looks_plain:
         raise NotText(field="file")
     return _best_single_byte(sample)
+
+
+def _looks_plain(sample: bytes) -> bool:
+    controls = len(sample) - len(sample.translate(None, _CONTROLS))
+    return controls <= _MAX_CONTROL_SHARE * len(sample) and not sample.startswith(_OTHER_FORMATS)
 
 
 def _piece(file: BinaryIO, start: int, length: int, size: int) -> bytes:
@@ -110,8 +118,8 @@ def _character_border(piece: bytes, places: range) -> int:
 def _is_utf8(sample: bytes) -> bool:
     """Strictly, or with a few wrong bytes among many right characters."""
     text = sample.decode("utf-8", "replace")
-    broken = text.count("\ufffd") - sample.count(b"\xef\xbf\xbd")
-    return not broken or broken <= _MAX_BROKEN_SHARE * sum(character > "\x7f" for character in text)
+    broken = _broken(text, sample)
+    return not broken or _is_small(broken, len(sample) - len(text))
 
 
 def _utf16_share(sample: bytes, encoding: str) -> float:
@@ -123,72 +131,36 @@ def _utf16_share(sample: bytes, encoding: str) -> float:
 def _best_single_byte(sample: bytes) -> str:
     counts = Counter(itertools.pairwise(sample))
     pairs = {pair: counts[pair] for pair in counts if max(pair) >= 0x80 and pair[0] != pair[1]}  # no rules of "═"
-    scores = {encoding: _score(pairs, encoding) for encoding in _SINGLE_BYTE}
-    best = max(_SINGLE_BYTE, key=lambda encoding: scores[encoding])
-    words = {pair: counts[pair] for pair in pairs if _inside_word(*(_table(best)[byte] for byte in pair))}
-    if _score(words, best) < _MIN_SCORE * sum(words.values()) - _DOUBT:
+    scores = {encoding: score(pairs, encoding) for encoding in SINGLE_BYTE}
+    best = max(SINGLE_BYTE, key=lambda encoding: scores[encoding])
+    words = {pair: counts[pair] for pair in pairs if inside_word(*(table(best)[byte] for byte in pair))}
+    least = _MIN_WESTERN if best == "cp1252" else _MIN_CYRILLIC
+    if score(words, best) < least * sum(words.values()) - _DOUBT or (best == "cp1252" and not is_western(sample)):
         raise NotText(field="file")
     return best
-
-
-def _inside_word(first: str, second: str) -> bool:
-    """Whether a pair tells anything of the language: quotes, dashes and other usual signs around a word do not."""
-    telling = all(character.isalpha() or not _usual(character) for character in (first, second))
-    return telling and (first.isalpha() or second.isalpha())
-
-
-def _score(pairs: dict[tuple[int, int], int], encoding: str) -> float:
-    table = _table(encoding)
-    return sum(count * _pair_score(table[first], table[second]) for (first, second), count in pairs.items())
-
-
-@functools.cache
-def _table(encoding: str) -> str:
-    return bytes(range(256)).decode(encoding, "replace")
-
-
-def _pair_score(first: str, second: str) -> float:
-    """How well two neighbours fit, one of them beyond ASCII.
-
-    >>> _pair_score("с", "т"), _pair_score("т", "С"), _pair_score("т", "s"), _pair_score("n", "é")
-    (1.0, -1.0, -1.0, 0.5)
-    """
-    if first.isalpha() and second.isalpha():
-        return _letters_score(first, second)
-    if first.isalpha() or second.isalpha():
-        letter, other = (first, second) if first.isalpha() else (second, first)
-        if other.isdigit():
-            return 0.0 if letter.isascii() else -0.5
-        return 0.0 if _usual(other) else -1.0
-    return _signs_score(first, second)
-
-
-def _letters_score(first: str, second: str) -> float:
-    cyrillic = ("\u0400" <= first <= "\u052f") + ("\u0400" <= second <= "\u052f")
-    if cyrillic == 1 or (first.islower() and second.isupper()):
-        return -1.0
-    if cyrillic == 2:
-        pair = (first + second).lower()
-        return 1.0 if pair in _FREQUENT else -0.2 if _FOREIGN.search(pair) else 0.0
-    return 0.5 if first.isascii() or second.isascii() else -0.5  # accented letters seldom stand side by side
-
-
-def _signs_score(first: str, second: str) -> float:
-    if (first in "–—" and second.isspace()) or (first.isspace() and second in "–—"):
-        return 0.3  # the byte is a capital letter in other encodings
-    return 0.0 if _usual(first) and _usual(second) else -0.3
-
-
-def _usual(character: str) -> bool:
-    """Whether a sign (no letter) may stand anywhere in a text."""
-    return character.isascii() or character in _USUAL_SIGNS
 
 
 # ---- decoding --------------------------------------------------------------------------------------------------------
 
 
-def decoded(file: BinaryIO, encoding: str, *, field: str) -> Iterator[str]:
-    """The text in chunks, from the file's beginning. Raises BookUnreadable with the place of the first wrong byte."""
+@dataclass
+class Damage:
+    """What was wrong in a text that was read all the same."""
+
+    characters: int = 0
+    line: int = 0  # of the first of them, counted from 1
+    position: int = 0  # its byte
+
+
+def decoded(file: BinaryIO, encoding: str, damage: Damage, *, field: str) -> Iterator[str]:
+    """Yield the text in chunks, from the file's beginning.
+
+    A few wrong bytes of UTF-8 become U+FFFD and are counted in `damage`. Raises BookUnreadable with the place of the first wrong byte
+    when there are more, or when the encoding is another one.
+    """
+    if encoding == "utf_8":
+        yield from _utf8(file, damage, field)
+        return
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     file.seek(0)
     end = 0
@@ -200,3 +172,34 @@ def decoded(file: BinaryIO, encoding: str, *, field: str) -> Iterator[str]:
     except UnicodeDecodeError as error:
         position = end - len(error.object) + error.start  # the decoder kept a few bytes of the chunk before
         raise BookUnreadable(field=field, encoding=encoding, position=position) from None
+
+
+def _utf8(file: BinaryIO, damage: Damage, field: str) -> Iterator[str]:
+    file.seek(0)
+    position, line, right = 0, 1, 0  # bytes and lines before `data`, bytes that continue a character
+    rest, ended = b"", False
+    while not ended:
+        chunk = file.read(_CHUNK_BYTES)
+        ended, data = not chunk, rest + chunk
+        try:
+            text, used = codecs.utf_8_decode(data, "strict", ended)
+        except UnicodeDecodeError as error:
+            text, used = codecs.utf_8_decode(data, "replace", ended)
+            if not damage.characters:
+                damage.position, damage.line = position + error.start, line + data.count(b"\n", 0, error.start)
+            damage.characters += _broken(text, data[:used])
+        right += used - len(text)
+        yield text
+        position, line, rest = position + used, line + data.count(b"\n", 0, used), data[used:]
+    if damage.characters and not _is_small(damage.characters, right):
+        raise BookUnreadable(field=field, encoding="utf_8", position=damage.position)
+
+
+def _broken(text: str, data: bytes) -> int:
+    """How many U+FFFD in a decoded text did not stand in its bytes."""
+    return text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
+
+
+def _is_small(broken: int, right: int) -> bool:
+    """Return whether so many wrong characters, beside `right` bytes that continue a character as they should, are damaged UTF-8."""
+    return broken <= max(_MAX_BROKEN_SHARE * right, min(_FEW_BROKEN, right // 3))

@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from corpus.library import add_book, delete_book, get_book, list_books, preview_as, read_text, reread_book
-from corpus.readers import plain_text
-from errors import BookNotFound, NotText
+from corpus.library import add_book, delete_book, get_book, list_books, preview_as, read_text, reread_book, sweep
+from corpus.readers.formats import READERS
+from corpus.readers.plain_text import Reading
+from errors import BookDamaged, BookNotFound, NotText
 from workspace import Workspace
 
 TEXT = "Повесть\n\nЖил старик со своею старухой у самого синего моря, и ловил он неводом рыбу.\n"
@@ -44,7 +45,7 @@ def test_a_clean_text_gets_a_record_and_is_not_touched(ws: Workspace) -> None:
     path = drop(ws, "Рыбка.txt", TEXT)
     before = path.stat()
     (info,) = list_books(ws)
-    assert (info.name, info.title, info.encoding, info.words) == ("Рыбка", "Повесть", "utf_8", 15)
+    assert (info.name, info.title, info.encoding, info.words) == ("Рыбка", "Рыбка", "utf_8", 15)
     assert files(ws) == {"Рыбка.txt", "Рыбка.json"}
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert list_books(ws) == [info]
@@ -80,8 +81,11 @@ def test_a_text_edited_by_hand_is_read_anew(ws: Workspace) -> None:
     add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
     drop(ws, "рыбка.txt", "Другая повесть\n")
     (info,) = list_books(ws)
-    assert (info.title, info.encoding, info.words) == ("Другая повесть", "utf_8", 2)
-    assert reread_book(ws, "рыбка", "utf_8").title == "Другая повесть"  # the old original does not come back
+    assert (info.preview, info.encoding, info.words) == ("Другая повесть", "utf_8", 2)
+    assert reread_book(ws, "рыбка", "utf_8").preview == "Другая повесть"  # the old original does not come back
+    assert (ws.books / "рыбка.original.1").read_bytes() == UNCLEAN.encode("cp1251")  # and is kept
+    delete_book(ws, "рыбка")
+    assert files(ws) == set()
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,7 @@ def test_files_renamed_together_are_one_book_under_the_new_name(ws: Workspace) -
 def test_a_file_gets_a_name_that_a_book_may_have(ws: Workspace, filename: str, name: str) -> None:
     drop(ws, filename, TEXT)
     assert [book.name for book in list_books(ws)] == [name]
-    assert get_book(ws, name).title == "Повесть"
+    assert get_book(ws, name).preview.startswith("Повесть")
     assert read_text(ws, name) == TEXT
     delete_book(ws, name)
     assert files(ws) == set()
@@ -130,7 +134,7 @@ def test_a_file_gets_a_name_that_a_book_may_have(ws: Workspace, filename: str, n
 def test_a_file_with_an_impossible_name_never_takes_the_place_of_another(ws: Workspace) -> None:
     drop(ws, "рыбка.txt", TEXT)
     drop(ws, "#рыбка#.txt", "Другая\n")
-    assert [(book.name, book.title) for book in list_books(ws)] == [("рыбка", "Повесть"), ("рыбка (2)", "Другая")]
+    assert [(book.name, book.preview[:6]) for book in list_books(ws)] == [("рыбка", "Повест"), ("рыбка (2)", "Другая")]
 
 
 def test_a_name_in_decomposed_letters_as_macos_writes_it_is_found(ws: Workspace) -> None:
@@ -163,13 +167,67 @@ def test_other_files_in_the_folder_are_not_books_and_stay(ws: Workspace) -> None
     assert files(ws) == names | {"folder.txt"}
 
 
-def test_what_is_left_of_a_book_whose_text_is_gone_is_swept(ws: Workspace) -> None:
+# ---- damage on disk --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("left", [0, 1, 40, 89], ids=["empty", "one-byte", "half", "in-a-letter"])
+@pytest.mark.parametrize("data", [UNCLEAN.encode("cp1251"), TEXT.encode()], ids=["unclean", "clean"])
+def test_a_text_that_was_cut_short_is_restored_from_its_original(ws: Workspace, data: bytes, left: int) -> None:
+    info = add_book(ws, "рыбка.txt", io.BytesIO(data))
+    os.truncate(ws.book_text("рыбка"), left)
+    assert list_books(ws) == [info]
+    assert read_text(ws, "рыбка") == TEXT
+    assert ws.book_original("рыбка").read_bytes() == data
+
+
+def test_a_text_full_of_zeroes_is_restored_from_its_original(ws: Workspace) -> None:
+    info = add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
+    drop(ws, "рыбка.txt", TEXT.encode()[:30] + bytes(4066))
+    assert get_book(ws, "рыбка") == info
+    assert read_text(ws, "рыбка") == TEXT
+
+
+def test_a_text_that_is_gone_is_restored_from_its_original(ws: Workspace) -> None:
+    info = add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
+    ws.book_text("рыбка").unlink()
+    assert add_book(ws, "рыбка.txt", io.BytesIO(b"another")).name == "рыбка (2)"
+    ws.book_text("рыбка").unlink()
+    assert get_book(ws, "рыбка") == info
+    assert [book.name for book in list_books(ws)] == ["рыбка", "рыбка (2)"]
+    assert read_text(ws, "рыбка") == TEXT
+
+
+@pytest.mark.parametrize("text_is_gone", [True, False])
+def test_a_book_that_cannot_be_restored_is_shown_as_damaged_and_can_be_deleted(
+    ws: Workspace, text_is_gone: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    info = add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
+    drop(ws, "рыбка.original", bytes(200))
+    drop(ws, "рыбка.txt", b"")
+    if text_is_gone:
+        ws.book_text("рыбка").unlink()
+    before = files(ws)
+    for _ in range(3):
+        assert list_books(ws) == [dataclasses.replace(info, is_damaged=True)]
+    with pytest.raises(BookDamaged) as damaged:
+        read_text(ws, "рыбка")
+    assert damaged.value.parameters == {"name": "рыбка"}
+    assert files(ws) == before
+    delete_book(ws, "рыбка")
+    assert (list_books(ws), files(ws)) == ([], set())
+
+
+def test_listing_deletes_nothing_and_the_sweep_removes_records_without_a_book(ws: Workspace) -> None:
     add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
     ws.book_text("рыбка").unlink()
+    ws.book_original("рыбка").unlink()
+    drop(ws, ".tmp-upload", "of another process")
     with pytest.raises(BookNotFound):
         get_book(ws, "рыбка")
     assert list_books(ws) == []
-    assert files(ws) == set()
+    assert files(ws) == {"рыбка.json", ".tmp-upload"}
+    sweep(ws)
+    assert files(ws) == {".tmp-upload"}
 
 
 def refuse_to_write(*_: object, **__: object) -> NoReturn:
@@ -180,7 +238,7 @@ def test_in_a_read_only_folder_a_clean_text_is_a_book(ws: Workspace, monkeypatch
     drop(ws, "рыбка.txt", TEXT)
     monkeypatch.setattr("workspace.os.replace", refuse_to_write)
     (info,) = list_books(ws)
-    assert (info.title, info.words) == ("Повесть", 15)
+    assert (info.title, info.words) == ("рыбка", 15)
     assert get_book(ws, "рыбка").sha256 == info.sha256
     assert read_text(ws, "рыбка") == TEXT
     assert files(ws) == {"рыбка.txt"}
@@ -202,16 +260,16 @@ def test_a_file_that_is_still_being_copied_is_not_cut_short(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = drop(ws, "рыбка.txt", UNCLEAN)
-    read = plain_text.read
+    read = READERS["txt"].read
 
-    def read_while_it_grows(*args: Any, **more: Any) -> plain_text.Reading:
+    def read_while_it_grows(*args: Any, **more: Any) -> Reading:
         reading = read(*args, **more)
         with path.open("ab") as file:
             file.write("Ещё строка.\r\n".encode())
         return reading
 
     with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
-        patched.setattr(plain_text, "read", read_while_it_grows)
+        patched.setitem(READERS, "txt", dataclasses.replace(READERS["txt"], read=read_while_it_grows))
         assert list_books(ws) == []
     assert path.read_bytes() == (UNCLEAN + "Ещё строка.\r\n" * 2).encode()
     list_books(ws)

@@ -41,13 +41,18 @@ GOLDEN = [
     (" \r\n\t\ufeff\xa0 \n", ""),
     ("слово", "слово\n"),
     ("слово\n\n\n", "слово\n"),
-    ("\n\n  слово", "слово\n"),
+    ("\n\n  слово", "  слово\n"),
+    (" \n\t\n\tслово", "\tслово\n"),
     ("\ufeffпервая", "первая\n"),
     ("а\r\nб\rв\nг\u2028д\u2029е\x85ж\fз\vи", "а\nб\nв\nг\nд\nе\nж\nз\nи\n"),
     ("а\n\nб\n\n\nв\n \n\t\n\nг", "а\n\nб\n\nв\n\nг\n"),
     ("а\r\n\r\nб", "а\n\nб\n"),
-    ("а  б\tв\xa0г \t\xa0 д\u3000е\u2009ж", "а б в г д е ж\n"),
-    ("а   \n   б", "а\nб\n"),
+    ("а  б\tв\xa0г \t\xa0 д\u3000е\u2009ж", "а б\tв г\tд е ж\n"),
+    ("а   \n   б", "а\n   б\n"),
+    ("а\n \t б\n\xa0\xa0в", "а\n \t б\n  в\n"),
+    ("а\t\tб \t \n\t \nв\t", "а\t\tб\t\n\nв\t\n"),
+    ("а\n" + "\t" * 900 + "б", "а\n" + "\t" * 200 + "б\n"),
+    ("а" + "\t" * 900 + "б", "а" + "\t" * 200 + "б\n"),
     ("сло\xadво и\u200bкра \u202eдом", "слово икра дом\n"),
     ("а\x00б\x07в\x1bг\x7fд", "абвгд\n"),
     ("а\ud83dб\udc00", "аб\n"),
@@ -97,9 +102,10 @@ def test_clean_text_is_well_formed(text: str) -> None:
     result = clean(text)
     assert unicodedata.is_normalized("NFC", result)
     assert not re.search(
-        r"[\x00-\x09\x0b-\x1f\x7f-\xa0\xad\u2028\u2029\ufeff\ud800-\udfff]| \n|\n |  |\n\n\n|\A\s", result
+        r"[\x00-\x08\x0b-\x1f\x7f-\xa0\xad\u2028\u2029\ufeff\ud800-\udfff]| \n|(?<=[^\n\t ])  |\n[\t ]*\n[\t ]*\n|\A\n",
+        result,
     )
-    assert result == "" or re.search(r"\S\n\Z", result)
+    assert result == "" or re.search(r"\S\t*\n\Z", result)
 
 
 @given(st.text(st.sampled_from("абвёйéß.,!?—«»… \n"), max_size=60))
@@ -136,3 +142,26 @@ def test_endless_white_space_is_not_collected() -> None:
     assert cleaner.feed("а" + " \n" * 500_000) == "а"
     assert len(cleaner._held + cleaner._space) < 10
     assert cleaner.feed("б") + cleaner.finish() == "\n\nб\n"
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("blank", [" ", "\t", " \t", "\n \t"])
+@pytest.mark.parametrize("before", ["", "а", "а\n"])
+def test_endless_blanks_take_no_quadratic_time_or_memory(before: str, blank: str) -> None:
+    cleaner = Cleaner()
+    for _ in range(4):
+        cleaner.feed(before + blank * 250_000)
+    assert len(cleaner._held + cleaner._space) < 500
+    assert len(cleaner.feed("б") + cleaner.finish()) < 500
+
+
+KEPT = {
+    "python_code": "def area(w, h):\n    if w < 0:\n        return None\n    x = w * h\n    return x\n\n" * 3,
+    "ladder_poem": "Он шёл\n      один\n            по мостовой,\nи ветер\n      бил\n            в лицо ему.\n\n" * 3,
+    "table_tabs": "имя\tвозраст\tгород\nАня\t31\tПермь\nБоря\t\tКазань\nВера\t27\t\n" * 3,
+}
+
+
+@pytest.mark.parametrize("text", KEPT.values(), ids=KEPT)
+def test_code_verse_and_tables_keep_their_blanks(text: str) -> None:
+    assert clean(text) == text.rstrip("\n") + "\n"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.readers.encoding import ENCODINGS, canonical, decoded, detect, sample_of
+from corpus.readers.encoding import ENCODINGS, Damage, canonical, decoded, detect, sample_of
 from errors import BookUnreadable, InvalidInput, NotText
 
 SHORT = (
@@ -203,15 +203,15 @@ def test_printable_utf8_is_utf8_whatever_it_says(text: str) -> None:
 def test_decoding_in_chunks_gives_the_text(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("corpus.readers.encoding._CHUNK_BYTES", 7)
     text = "café 🙂" if encoding.startswith("utf") else "café" if encoding == "cp1252" else STORY
-    assert "".join(decoded(io.BytesIO(text.encode(encoding)), encoding, field="file")) == text
+    assert "".join(decoded(io.BytesIO(text.encode(encoding)), encoding, Damage(), field="file")) == text
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 2, 3, 5, 1000])
 @pytest.mark.parametrize(
     ("data", "encoding", "position"),
     [
-        ("абв".encode() + b"\xff" + "гд".encode(), "utf_8", 6),
-        ("абв".encode() + b"\xd0", "utf_8", 6),  # the last character is cut off
+        ("абв".encode() + b"\xff\xfe" + "гд".encode(), "utf_8", 6),
+        ("а".encode() + b"\xd0", "utf_8", 2),  # the last character is cut off
         ("абв".encode("utf_16_le") + b"\x00\xdc", "utf_16_le", 6),
         ("абв".encode("utf_16_be") + b"\x04", "utf_16_be", 6),
         (b"abcdef\x98g", "cp1251", 6),
@@ -222,7 +222,7 @@ def test_the_first_wrong_byte_is_told(
 ) -> None:
     monkeypatch.setattr("corpus.readers.encoding._CHUNK_BYTES", chunk_bytes)
     with pytest.raises(BookUnreadable) as unreadable:
-        list(decoded(io.BytesIO(data), encoding, field="encoding"))
+        list(decoded(io.BytesIO(data), encoding, Damage(), field="encoding"))
     assert unreadable.value.parameters == {"encoding": encoding, "position": position}
     assert unreadable.value.field == "encoding"
 

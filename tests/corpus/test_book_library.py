@@ -21,13 +21,16 @@ from corpus.cleaning import clean
 from corpus.library import (
     BookInfo,
     add_book,
+    book_notices,
     delete_book,
+    edit_book,
     ensure_example,
     get_book,
     list_books,
     preview_as,
     read_text,
     reread_book,
+    sample_prompt,
 )
 from errors import (
     AZRError,
@@ -98,6 +101,7 @@ def test_a_book_is_described_in_full(ws: Workspace) -> None:
         sha256=hashlib.sha256(TEXT.encode()).hexdigest(),
         preview=TEXT.rstrip("\n"),
         added_at="",
+        language="ru",
     )
     assert datetime.now().astimezone() - datetime.fromisoformat(info.added_at) < timedelta(seconds=60)
     assert read_text(ws, "Сказка о звёздах") == TEXT
@@ -122,21 +126,69 @@ def test_an_encoding_given_by_the_person_is_obeyed(ws: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "title"),
+    ("text", "title", "author"),
     [
-        ("\n\n  Мцыри \n\nПоэма", "Мцыри"),
-        ("т" * 120 + "\nдалее", "т" * 120),
-        ("т" * 121 + "\nдалее", "сказка"),
-        ("т" * 5000, "сказка"),
+        ("Мцыри\n\nПоэма о послушнике.", "сказка", ""),
+        ("Title: The Sea\n\nAuthor: Ann Lee\n\nIt rained.", "The Sea", "Ann Lee"),
+        ("Название: Море\nАвтор: Анна Ли\n\nШёл дождь.", "Море", "Анна Ли"),
+        ("The Sea\n\nby Ann Lee\n\nIt rained.", "The Sea", "Ann Lee"),
+        ("Title: The Sea\n\nIt rained.", "сказка", ""),
+        ("Say it again.\nBy the way, it rained.\nThen it stopped.", "сказка", ""),
+        ("т" * 5000, "сказка", ""),
     ],
-    ids=["line", "longest", "paragraph", "no-newline"],
+    ids=["line", "labels", "russian-labels", "by", "title-alone", "sentence", "paragraph"],
 )
-def test_the_title_is_the_first_line_unless_it_is_a_paragraph(ws: Workspace, text: str, title: str) -> None:
-    assert add(ws, text).title == title
+def test_the_title_is_the_name_unless_the_text_states_title_and_author(
+    ws: Workspace, text: str, title: str, author: str
+) -> None:
+    book = add(ws, text)
+    assert (book.title, book.author) == (title, author)
+
+
+def test_an_edited_title_stays_when_the_book_is_read_again(ws: Workspace) -> None:
+    name = add(ws, TEXT.encode("koi8_r", "replace"), encoding="cp1251").name
+    edited = edit_book(ws, name, title="  О звёздах\n", author="Анна Ли", language="ru")
+    assert (edited.title, edited.author, edited.language) == ("О звёздах", "Анна Ли", "ru")
+    again = reread_book(ws, name, "koi8_r")
+    assert (again.title, again.author, list_books(ws)) == ("О звёздах", "Анна Ли", [again])
+    assert edit_book(ws, name, author="").author == ""
+    assert edit_book(ws, name, title=" ").title == name
+
+
+def test_the_record_tells_the_language_the_format_and_the_marks(ws: Workspace) -> None:
+    assert (add(ws, TEXT).language, add(ws, TEXT).format) == ("ru", "txt")
+    assert add(ws, "It was the best of times, it was the worst of times.").language == "en"
+    marked = add(ws, "<|startoftext|>Жил-был кот.<|endoftext|>\n" * 60)
+    assert marked.marks == 60
+    assert [(notice.code, notice.parameters) for notice in book_notices(marked)] == [("marks", {"count": 60})]
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 5, 13, 40])
+def test_marks_over_chunk_borders_are_counted_once(
+    ws: Workspace, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corpus.readers.encoding._CHUNK_BYTES", chunk_bytes)
+    assert add(ws, "кот<|endoftext|><|endoftext|>\n").marks == 2
+
+
+def test_a_prompt_is_offered_in_the_language_of_most_books(ws: Workspace) -> None:
+    russian, english = add(ws, TEXT), add(ws, "It was the best of times, it was the worst of times.")
+    assert sample_prompt([english]) == "Once upon a time"
+    assert sample_prompt([english, russian, russian]) == "Однажды"
+    assert sample_prompt([add(ws, "AGCT" * 20)]) is None
+
+
+def test_a_record_of_an_older_version_is_believed(ws: Workspace) -> None:
+    book = add(ws, TEXT)
+    record = json.loads(ws.book_record(book.name).read_text(encoding="utf-8"))
+    for added_since in ("author", "language", "wrong_characters", "wrong_line", "marks", "is_edited"):
+        del record[added_since]
+    ws.book_record(book.name).write_text(json.dumps(record), encoding="utf-8")
+    assert list_books(ws) == [dataclasses.replace(book, language="")]
 
 
 def test_the_preview_is_the_first_600_clean_characters(ws: Workspace) -> None:
-    assert add(ws, "  " + "слово " * 500).preview == ("слово " * 500)[:600]
+    assert add(ws, "\n" + "слово " * 500).preview == ("слово " * 500)[:600]
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 2, 3, 7, 64])
@@ -158,10 +210,8 @@ def test_the_few_bytes_that_decide_are_found_outside_the_sample(ws: Workspace) -
 
 def test_damaged_utf8_outside_the_sample_is_told_and_not_taken_for_something_else(ws: Workspace) -> None:
     line = "Была тихая звёздная ночь, и никто не спал.\n".encode()
-    with pytest.raises(BookUnreadable) as unreadable:
-        add(ws, line * 3000 + b"\xff" + line * 9000)
-    assert unreadable.value.parameters == {"encoding": "utf_8", "position": len(line) * 3000}
-    assert files(ws) == set()
+    book = add(ws, line * 3000 + b"\xff" + line * 9000)
+    assert (book.encoding, book.wrong_characters, book.wrong_line) == ("utf_8", 1, 3001)
 
 
 @pytest.mark.slow
@@ -360,7 +410,7 @@ def test_rereading_corrects_the_text_and_all_that_is_told_of_it(ws: Workspace) -
     ws.book_record(wrong.name).write_text(json.dumps(dataclasses.asdict(wrong)), encoding="utf-8")
     right = reread_book(ws, wrong.name, "koi8-r")
     assert read_text(ws, wrong.name) == plain
-    assert (right.encoding, right.title, right.added_at) == ("koi8_r", "Сказка о звёздах", wrong.added_at)
+    assert (right.encoding, right.title, right.added_at) == ("koi8_r", "сказка", wrong.added_at)
     assert right.sha256 == hashlib.sha256(plain.encode()).hexdigest()
     assert list_books(ws) == [right]
     assert reread_book(ws, wrong.name, "cp1251") == wrong  # and back

@@ -82,6 +82,73 @@ def test_file_names_never_become_paths(client: TestClient, workspace: Workspace,
     assert {path for path in workspace.root.parent.rglob("*") if workspace.books not in path.parents} == before
 
 
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        (b"filename*=UTF-8''%D0%BA%D0%BD%D0%B8%D0%B3%D0%B0.txt", "книга"),
+        (b"filename=\"kniga.txt\"; filename*=utf-8'ru'%D0%BA%D0%BD%D0%B8%D0%B3%D0%B0.txt", "книга"),
+        (b"filename*=windows-1251''%EA%ED%E8%E3%E0.txt", "книга"),
+        ('filename="Моя книга.txt"'.encode("cp1251"), "Моя книга"),
+        ('filename="Моя книга.txt"'.encode("koi8_r"), "Моя книга"),
+        ('filename="Моя книга.txt"'.encode("cp866"), "Моя книга"),
+        ('filename="моя \\"книга\\".txt"'.encode(), "моя книга"),
+        (b"filename*=klingon''book.txt", "book"),
+        (b"filename*=UTF-8''%FF%FE%00.txt; filename=spare.txt", "ÿþ"),
+        (b"filename*=''..%2F..%2Fevil.txt", "evil"),
+    ],
+)
+def test_names_of_uploaded_files_are_read_in_every_form(client: TestClient, disposition: bytes, name: str) -> None:
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; '.encode()
+    body = head + disposition + b"\r\n\r\n" + BOOK.encode() + f"\r\n--{BOUNDARY}--\r\n".encode()
+    assert expect(client.post("/upload_book", content=body, headers=FORM), 201)["name"] == name
+
+
+def test_book_is_edited_and_tells_a_prompt_in_its_language(client: TestClient, make_book: Callable[[str], Any]) -> None:
+    make_book("а")
+    body = {"title": "Анна Каренина", "author": "Лев Толстой", "language": "ru"}
+    edited = expect(client.patch("/books/а", json=body), 200)
+    assert body.items() <= edited.items()
+    assert edited["sample_prompt"] == "Однажды"
+    assert expect(client.get("/books"), 200)["books"] == [edited]
+    english = expect(client.patch("/books/а", json={"language": "en"}), 200)
+    assert (english["title"], english["sample_prompt"]) == ("Анна Каренина", "Once upon a time")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"title": "т" * 201}, "title"),
+        ({"author": 7}, "author"),
+        ({"language": "Russian, please"}, "language"),
+        ({"name": "б"}, "name"),
+    ],
+)
+def test_an_edit_of_a_book_that_does_not_fit_names_the_field(
+    client: TestClient, make_book: Callable[[str], Any], body: dict[str, Any], field: str
+) -> None:
+    make_book("а")
+    assert_error(client.patch("/books/а", json=body), 422, "invalid_input", field)
+    assert_error(client.patch("/books/нет", json={"title": "т"}), 404, "book_not_found")
+
+
+def test_upload_says_what_is_to_be_known_about_the_book(client: TestClient) -> None:
+    text = BOOK.encode() + b"\xff\n<|endoftext|>\n"
+    body = expect(client.post("/upload_book", files={"file": ("x.txt", text)}), 201)
+    assert (body["wrong_characters"], body["marks"]) == (1, 1)
+    assert len(body["notices"]) == 2
+    assert str(body["wrong_line"]) in body["notices"][0]
+    assert "<|endoftext|>" in body["notices"][1]
+    assert expect(client.post("/upload_book", files={"file": ("y.txt", BOOK.encode())}), 201)["notices"] == []
+
+
+def test_two_encodings_in_one_upload_are_refused_with_the_line(client: TestClient, workspace: Workspace) -> None:
+    line = "Утром бабушка вышла из дома и пошла к колодцу.\n"
+    data = line.encode() * 12 + line.encode("cp1251") * 12
+    error = assert_error(client.post("/upload_book", files={"file": ("x.txt", data)}), 422, "two_encodings", "file")
+    assert "13" in error["message"]
+    assert nothing_is_left(workspace)
+
+
 def test_upload_over_the_limit_is_answered_before_it_is_read(client: TestClient, workspace: Workspace) -> None:
     body = form(b"a" * (UPLOAD_LIMIT_BYTES + 200_000))
     answer = client.post("/upload_book", content=body, headers=FORM)
