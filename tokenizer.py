@@ -34,7 +34,16 @@ REMEMBERED = (
     1_000  # words whose tokens the library keeps; by itself 10,000, about 10 MB that fill in the course of hours
 )
 
-_SEAM = re.compile(r"\n(?=[^\W\d_])")
+REACH = 1_000  # characters; so far a cut looks for a place between two tokens. Only longer runs without one are cut elsewhere
+FITTED_PIECE = (
+    1_000  # characters of a text that the library is given at once while it fits; it takes a piece's length squared
+)
+_FITTED_REACH = 500
+
+# Where no token of the pattern reaches across: behind a line end and before a character that is no blank; behind a letter or a
+# digit and before a blank, a line end or a common mark. The pattern has no look-behind, and its only look-ahead is about blanks, so the text before
+# such a place and the text behind it are tokenized as the whole is.
+_SEAM = re.compile(r"(?<=\n)(?=\S)|(?<=[^\W_])(?=[ \n!-/:-@\[-^`{-~\u00ab\u00bb\u2013-\u2026\u3001\u3002\uff01\uff0c])")
 
 
 class Tokenizer:
@@ -51,7 +60,7 @@ class Tokenizer:
 
     @classmethod
     def fit(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
-        """Learn at most `vocab_size` tokens (256 bytes and one special token among them) from texts of any length."""
+        """Learn at most `vocab_size` tokens (256 bytes and one special token among them) from texts of any length, in linear time."""
         engine = tokenizers.Tokenizer(models.BPE())
         engine.pre_tokenizer = pre_tokenizers.Sequence(
             [
@@ -67,7 +76,9 @@ class Tokenizer:
             special_tokens=[END_OF_TEXT],
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         )
-        engine.train_from_iterator(texts, trainer)
+        engine.train_from_iterator(
+            (piece for text in texts for piece in cut(text, FITTED_PIECE, _FITTED_REACH)), trainer
+        )
         return cls(engine)
 
     @classmethod
@@ -78,8 +89,9 @@ class Tokenizer:
         return str(self._engine.to_str(pretty=False))
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text; what looks like a special token is read as ordinary text."""
-        return list(self._engine.encode(text, add_special_tokens=False).ids)
+        """Return the ids of a text; what looks like a special token is read as ordinary text."""
+        pieces = (self._engine.encode(piece, add_special_tokens=False) for piece in cut(text, PIECE))
+        return [token for piece in pieces for token in piece.ids]
 
     def encode_in_pieces(self, text: str, characters: int = PIECE) -> Iterator[tuple[str, list[int]]]:
         """The pieces of a long text and their ids, on all cores, so that progress can be shown; joined they are `encode(text)`."""
@@ -106,12 +118,18 @@ class Tokenizer:
         return bytes(_BYTE_OF[character] for character in piece)
 
 
-def cut(text: str, characters: int) -> Iterator[str]:
-    """A text in pieces of about so many characters, cut between a line end and a letter, where no token of the pattern can reach across."""
+def cut(text: str, characters: int, reach: int = REACH) -> Iterator[str]:
+    """Yield a text in pieces of about so many characters, cut where no token of the pattern can reach across.
+
+    A run of letters or signs in which there is no such place for `reach` characters is cut inside: its tokens depend on the pieces.
+    """
     start = 0
     while start < len(text):
-        seam = _SEAM.search(text, min(start + characters, len(text)))
-        end = seam.end() if seam else len(text)
+        wanted = start + characters
+        end = len(text)
+        if wanted < end:
+            seam = _SEAM.search(text, wanted, min(wanted + reach, end))
+            end = seam.start() if seam else min(wanted + reach, end)
         yield text[start:end]
         start = end
 

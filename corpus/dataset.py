@@ -1,8 +1,9 @@
 """Books as token ids: a training part and a held-out part, cut into sequences in a reproducible order.
 
-Each book gives its first characters to training and its last `val_fraction` to held-out text, which no weight and no token of
-the vocabulary is ever fitted on. The order of sequences is a pure function of (seed, number), so a resumed training sees
-exactly what an uninterrupted one would have seen, and nothing about the order needs saving.
+Each book is split into a training part and held-out text, which no weight and no token of the vocabulary is ever fitted on. A
+book that is long enough gives held-out text at several places, so that a licence, notes or an index at its end cannot decide alone
+which weights are best. The order of sequences is a pure function of (seed, number), so a resumed training sees exactly what an
+uninterrupted one would have seen, and nothing about the order needs saving.
 """
 
 from __future__ import annotations
@@ -24,22 +25,39 @@ MIN_VAL_TOKENS = 16
 MOST_FITTED = 10_000_000  # characters that a tokenizer is fitted on; more would hardly change which words are frequent
 FITTED_PIECE = 4_000  # characters; the library reads 256 pieces ahead
 MOST_CHARACTERS_PER_TOKEN = 8  # of prose; only text that repeats itself has longer tokens
+MOST_PLACES = 8  # of a book are held out
+CHARACTERS_A_PLACE = 150  # at least
 TELLING_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class SplitBook:
-    train: str
-    val: str
+    train: str  # in the book's order, what is held out is left out
+    val: str  # the held-out places, in the book's order
 
 
 def split(text: str, val_fraction: float) -> SplitBook:
-    """The last `val_fraction` of the characters is held out; the cut moves back to the line end before it, if one is near."""
-    cut = round(len(text) * (1 - val_fraction))
-    near = min(2000, (len(text) - cut) // 2)  # held-out text grows by half at most
-    line_end = text.rfind("\n", cut - near, cut)
-    cut = line_end + 1 if line_end > 0 else cut
-    return SplitBook(text[:cut], text[cut:])
+    """Hold out about `val_fraction` of the characters, in places that are spread evenly over the book.
+
+    A book too short for two places gives its end. Cuts move back to the line end before them, if one is near.
+    """
+    places = max(1, min(MOST_PLACES, int(len(text) * val_fraction) // CHARACTERS_A_PLACE))
+    train, val, end = [], [], 0
+    for place in range(places):
+        first, last = len(text) * place // places, len(text) * (place + 1) // places
+        held_out = round((last - first) * val_fraction)
+        wanted = last - held_out if places == 1 else first + (last - first - held_out) // 2
+        begin = _line_end_before(text, wanted, held_out)
+        train.append(text[end:begin])
+        end = last if places == 1 else _line_end_before(text, wanted + held_out, held_out)
+        val.append(text[begin:end])
+    return SplitBook("".join([*train, text[end:]]), "".join(val))
+
+
+def _line_end_before(text: str, cut: int, held_out: int) -> int:
+    """Return the nearest place before a cut where a line begins, by half the held-out text at most; else the cut."""
+    line_end = text.rfind("\n", cut - min(2000, held_out // 2), cut)
+    return line_end + 1 if line_end > 0 else cut
 
 
 @dataclass(frozen=True)

@@ -181,11 +181,13 @@ def book_notices(book: BookInfo) -> list[BookNotice]:
     """Return what a person should know about a book before training on it."""
     notices = []
     if book.is_damaged:
-        notices.append(BookNotice("damaged", {}))
+        notices.append(BookNotice(code="damaged", parameters={}))
     if book.wrong_characters:
-        notices.append(BookNotice("wrong_characters", {"count": book.wrong_characters, "line": book.wrong_line}))
+        notices.append(
+            BookNotice(code="wrong_characters", parameters={"count": book.wrong_characters, "line": book.wrong_line})
+        )
     if book.marks:
-        notices.append(BookNotice("marks", {"count": book.marks}))
+        notices.append(BookNotice(code="marks", parameters={"count": book.marks}))
     return notices
 
 

@@ -16,7 +16,7 @@ import tokenizer as tokenizer_module
 from benchmarks.endurance import in_use_bytes
 from config import ModelConfig
 from formats import huggingface
-from tokenizer import END_OF_TEXT, Tokenizer
+from tokenizer import END_OF_TEXT, Tokenizer, cut
 
 VOCAB_SIZE = 1500
 LETTERS = str.maketrans("0123456789", "абвгдежзий")
@@ -82,10 +82,9 @@ def test_every_byte_has_a_token() -> None:
 @example("а\nб", 1)
 @example("а \n \nб\n\n'll\n1\nx", 1)
 def test_pieces_join_to_the_whole(text: str, characters: int) -> None:
-    tokenizer = fitted()
-    pieces = list(tokenizer.encode_in_pieces(text, characters))
+    pieces = list(fitted().encode_in_pieces(text, characters))
     assert "".join(piece for piece, _ in pieces) == text
-    assert [token for _, ids in pieces for token in ids] == tokenizer.encode(text)
+    assert [token for _, ids in pieces for token in ids] == fitted().encode(text)
 
 
 def test_a_long_text_comes_in_several_pieces() -> None:
@@ -204,3 +203,56 @@ def test_new_words_do_not_fill_the_memory() -> None:
     before = in_use_bytes()
     tokenizer.encode(" ".join(words))
     assert in_use_bytes() - before < 1_000_000
+
+
+# ---- cutting -----------------------------------------------------------------------------------------------------------
+
+_PIECES_OF_TEXT = [
+    "слово",
+    "word",
+    "don't",
+    " ",
+    "  ",
+    "\n",
+    "\n\n",
+    "\t",
+    "12345",
+    "7",
+    ",",
+    ".",
+    "!»",
+    "—",
+    "'s",
+    "[",
+    "я",
+    "²",
+    "中文",
+    "。",
+    "😀",
+    "\n    ",
+]
+
+
+@given(st.lists(st.sampled_from(_PIECES_OF_TEXT), max_size=60).map("".join), st.integers(1, 30))
+def test_pieces_of_any_text_have_the_tokens_of_the_whole(text: str, characters: int) -> None:
+    pieces = list(fitted().encode_in_pieces(text, characters))
+    assert "".join(piece for piece, _ in pieces) == text
+    assert [token for _, ids in pieces for token in ids] == fitted().encode(text)
+
+
+@pytest.mark.parametrize("text", ["[12:30] Аня: привет!\n" * 3000, "привет, как дела? " * 4000, "0.12, 0.34; " * 6000])
+def test_every_ordinary_text_is_cut_in_pieces_of_the_wanted_size(text: str) -> None:
+    pieces = list(cut(text, 1000))
+    assert "".join(pieces) == text
+    assert max(map(len, pieces)) < 1100
+
+
+def test_a_run_without_a_place_to_cut_is_cut_all_the_same() -> None:
+    pieces = list(cut("A" * 700_000, 1000, reach=500))
+    assert "".join(pieces) == "A" * 700_000
+    assert max(map(len, pieces)) == 1500
+
+
+def test_fitting_in_pieces_learns_what_fitting_on_the_whole_learns() -> None:
+    text = (PROSE + "\n") * 40
+    assert Tokenizer.fit([text], 600).to_json() == Tokenizer.fit(cut(text, 50), 600).to_json()

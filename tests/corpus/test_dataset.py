@@ -24,7 +24,7 @@ def _order(sequences: Sequences, first: int, count: int) -> list[int]:
 # ---- the split -------------------------------------------------------------------------------------------------------
 
 
-def test_split_holds_out_the_last_share_of_the_characters() -> None:
+def test_split_of_a_short_book_holds_out_its_end() -> None:
     book = split("а" * 900 + "б" * 100, 0.1)
     assert (book.train, book.val) == ("а" * 900, "б" * 100)
 
@@ -39,10 +39,36 @@ def test_split_of_a_book_with_a_title_and_one_long_paragraph_trains_on_the_parag
     assert len(book.train) == 1800
 
 
-def test_split_loses_no_character() -> None:
-    book = split(TEXT, 0.1)
-    assert book.train + book.val == TEXT
-    assert 0.1 * len(TEXT) <= len(book.val) <= 0.15 * len(TEXT)
+def _book(lines: int) -> str:
+    return "".join(f"Строка {number} этой книги о море.\n" for number in range(lines))
+
+
+@pytest.mark.parametrize(("lines", "places"), [(60, 1), (120, 2), (220, 4), (2000, 8), (20_000, 8)])
+def test_split_holds_out_places_spread_over_a_long_book(lines: int, places: int) -> None:
+    text = _book(lines)
+    book = split(text, 0.1)
+    train, val = book.train.splitlines(), book.val.splitlines()
+    assert sorted(train + val) == sorted(text.splitlines())  # none lost, none in both
+    numbers = [int(line.split()[1]) for line in val]
+    assert numbers == sorted(numbers)
+    assert sum(b - a > 1 for a, b in itertools.pairwise(numbers)) + 1 == places
+    assert 0.07 * len(text) < len(book.val) < 0.15 * len(text)
+    if places > 1:
+        assert max(b - a for a, b in itertools.pairwise([0, *numbers, lines])) < 1.1 * lines / places
+
+
+def test_split_of_a_book_with_a_licence_at_its_end_holds_out_the_book_too() -> None:
+    """The last tenth is another text: it is a part of what is held out, not all of it."""
+    prose = "".join(f"Le vieux pêcheur numéro {number} sortit en mer.\n" for number in range(120))
+    licence = "".join(f"Section {number}. The terms of this licence apply.\n" for number in range(24))
+    val = split(prose + licence, 0.1).val.splitlines()
+    share = sum("licence" in line for line in val) / len(val)
+    assert 0 < share < 0.4
+
+
+def test_split_depends_on_the_text_and_the_fraction_alone() -> None:
+    assert split(_book(500), 0.1) == split(_book(500), 0.1)
+    assert len(split(_book(500), 0.3).val) > 2 * len(split(_book(500), 0.1).val)
 
 
 def test_split_keeps_held_out_text_out_of_training_and_tokenizer_alike(tokenizer: Tokenizer) -> None:
