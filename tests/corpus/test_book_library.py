@@ -334,7 +334,7 @@ def test_a_name_full_to_the_limit_can_still_be_numbered(ws: Workspace) -> None:
         assert len(second.name) <= 64
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", "con", "x" * 65, " a"])
+@pytest.mark.parametrize("name", ["", "..", "a/b", "con", "x" * 65])
 @pytest.mark.parametrize("call", [get_book, delete_book, read_text])
 def test_an_impossible_name_is_invalid_everywhere(ws: Workspace, call: Callable[..., object], name: str) -> None:
     with pytest.raises(InvalidName):
