@@ -298,11 +298,10 @@ class BookDamaged(Conflict):
     code = "book_damaged"
 
 
-class ModelDamaged(AZRError):
-    """A file of model `name` does not match what was written; `file` names it."""
+class ModelDamaged(Conflict):
+    """A file of model `name` does not match what was written; `file` names it. The person can mend it or delete the model."""
 
     code = "model_damaged"
-    status = 500
 
 
 class InternalError(AZRError):

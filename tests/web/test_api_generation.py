@@ -115,11 +115,11 @@ def test_damaged_weights_are_named_with_the_way_out_and_marked_in_the_list(
     if version == "last":
         assert expect(answer, 200)["tokens"] == 12, "the checkpoint is whole"
         return
-    error = assert_error(answer, 500, "model_damaged")
+    error = assert_error(answer, 409, "model_damaged")
     assert "model.safetensors" in error["message"] and "Train it again" in error["message"]
     (listed,) = expect(client.get("/models"), 200)["models"]
     assert (listed["name"], listed["damaged"]) == (trained, "model.safetensors")
-    assert_error(client.get("/download_model", params={"model": trained}), 500, "model_damaged")
+    assert_error(client.get("/download_model", params={"model": trained}), 409, "model_damaged")
     assert "Damaged: model.safetensors" in client.get("/library", headers={"Accept-Language": "en"}).text
 
 
