@@ -9,7 +9,7 @@ written after each step that succeeded and taken away while pip works. So a star
 nothing and asks no network; a changed requirements file differs from the note; and a set-up that was cut off leaves no
 note, and `.venv` is made anew, because pip may take a half-written package for an installed one.
 
-Written so that Python 3.6 can still read it, and tell in a sentence that it is too old. The port, the browser window
+Written so that Python 3.6 can still read it and say in a sentence that it is too old. The port, the browser window
 and the workspace are server.py's business.
 """
 # ruff: noqa: UP022 (capture_output came with Python 3.7)
@@ -176,7 +176,7 @@ SENTENCES: Dict[str, Tuple[str, str]] = {
 
 
 class SetupError(Exception):
-    """It cannot go on, for a reason that a person can act on: the key of a sentence and what to fill in."""
+    """The set-up cannot continue for a reason that a person can act on; holds the key of a sentence and its values."""
 
     def __init__(self, key: str, **values: object) -> None:
         super().__init__(key, values)
@@ -203,7 +203,7 @@ def say(key: str, **values: object) -> None:
 
 
 def show(key: str, values: Dict[str, object], stream: TextIO) -> None:
-    """Prints at once; in English where the stream has no Russian letters."""
+    """Print a sentence and flush it; in English where the stream cannot encode Russian letters."""
     encoding, text = stream.encoding or "ascii", sentence(key, **values)
     try:
         text.encode(encoding)
@@ -247,7 +247,7 @@ def version_text(version: Tuple[int, int]) -> str:
 
 
 def look_at(program: str) -> Optional[Python]:
-    """What this Python is; None when there is none or it does not start."""
+    """Return what this Python is; None when it does not exist or does not start."""
     try:
         command = [program, "-c", FACTS_SCRIPT]
         output = subprocess.check_output(command, stderr=subprocess.DEVNULL, env=child_environment())
@@ -258,7 +258,7 @@ def look_at(program: str) -> Optional[Python]:
 
 
 def objection(python: Python) -> Optional[SetupError]:
-    """Why this Python cannot run the product; None when it can."""
+    """Return why this Python cannot run the product; None when it can."""
     newest = version_text(NEWEST_PYTHON)
     if not OLDEST_PYTHON <= python.version <= NEWEST_PYTHON:
         oldest, found = version_text(OLDEST_PYTHON), version_text(python.version)
@@ -275,7 +275,7 @@ def objection(python: Python) -> Optional[SetupError]:
 
 
 def find_base_python() -> Python:
-    """The Python to make .venv with: the running one, else another suitable one that is installed."""
+    """Return the Python to make .venv with: the running one, else another suitable one that is installed."""
     own = look_at(sys.executable)
     if own is None:
         raise SetupError("venv_failed", venv=VENV, detail=sys.executable)
@@ -294,7 +294,7 @@ def find_base_python() -> Python:
 
 
 def other_pythons() -> List[str]:
-    """Programs that may be another Python. Windows' launcher is asked for a list: asked for one, it may download it."""
+    """Return programs that may be another Python. On Windows the launcher lists them: asked for one, it may download it."""
     if os.name != "nt":
         return [f"python3.{minor}" for minor in range(NEWEST_PYTHON[1], OLDEST_PYTHON[1] - 1, -1)]
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
@@ -328,7 +328,7 @@ OLD_CUDA = TorchBuild("CUDA", OLD_CUDA_INDEX, 2.7, 9)
 
 
 def choose_torch_index(system: str, machine: str, graphics: Graphics) -> Tuple[TorchBuild, TorchBuild]:
-    """The build to install, and the one to fall back on: what the default index has for this machine.
+    """Return the build to install and the one to fall back on, which is what the default index has for this machine.
 
     That is a build for CUDA on Linux and for the CPU on Windows. `system` and `machine` are the platform module's.
     """
@@ -343,7 +343,7 @@ def choose_torch_index(system: str, machine: str, graphics: Graphics) -> Tuple[T
 
 
 def read_nvidia_smi(answer: str) -> Graphics:
-    """'8.6, 591.86' -> NVIDIA; '6.1, 572.16' -> OLD_NVIDIA. Of several cards, one a line, the most capable counts.
+    """Classify nvidia-smi's answer: '8.6, 591.86' -> NVIDIA, '6.1, 572.16' -> OLD_NVIDIA. The best of several cards counts.
 
     CUDA 13 asks for compute capability 7.5 and driver 580 at least; CUDA 12.6 ends below capability 10.
     """
@@ -371,7 +371,7 @@ def torch_builds() -> Tuple[TorchBuild, TorchBuild]:
 
 
 def answers(url: str, seconds: float = PROBE_SECONDS) -> bool:
-    """Whether the host says anything in time. In a thread, because looking up its name knows no time limit."""
+    """Return whether the host answers in time. Asks in a thread, because looking up a name has no time limit."""
     answered = threading.Event()
 
     def ask() -> None:
@@ -396,7 +396,7 @@ class Step(NamedTuple):
 
 
 def run_shown(command: List[str], seconds: Optional[float] = None) -> Tuple[int, str]:
-    """Runs a command with its output on the terminal, progress bars too; gives its status and its error output.
+    """Run a command with its output on the terminal, progress bars too; return its status and its error output.
 
     The child inherits the open lock file: when start.py is killed, the next one waits for the pip that outlives it.
     """
@@ -457,8 +457,8 @@ print(json.dumps([platform.python_version(), torch.__version__, device, torch.ge
 """
 
 
-def tell_device() -> None:
-    """Says what it runs on, and finds out by that whether torch starts at all."""
+def show_device() -> None:
+    """Print the device that torch uses, which also shows whether torch starts at all."""
     command = [str(VENV_PYTHON), "-c", DEVICE_SCRIPT]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_environment())
     if done.returncode:
@@ -481,7 +481,7 @@ def set_up_steps(testing: bool) -> List[Step]:
     steps = [
         Step("torch", torch, lambda: install_torch(torch)),
         product,
-        Step("device", product.fingerprint, tell_device),
+        Step("device", product.fingerprint, show_device),
     ]
     return [*steps, tests] if testing else steps
 
@@ -490,7 +490,7 @@ def set_up_steps(testing: bool) -> List[Step]:
 
 
 def read_note() -> Optional[Dict[str, str]]:
-    """Step -> fingerprint, and "python" -> version; None when .venv cannot be trusted."""
+    """Read the note: step -> fingerprint, and "python" -> version; None when .venv cannot be trusted."""
     try:
         note = json.loads(NOTE.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -532,7 +532,7 @@ def make_venv() -> Dict[str, str]:
 
 
 def carry_out(step: Step, note: Dict[str, str]) -> None:
-    """Does one step with the note out of the way, and puts it back if pip failed before it touched anything."""
+    """Carry out one step while the note is away; restore the note if pip failed before it touched anything."""
     packages = next(VENV.glob("lib/python*/site-packages"), VENV / "Lib" / "site-packages")
     before = packages.stat().st_mtime_ns
     NOTE.unlink()
@@ -563,20 +563,20 @@ def lock(descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Keeps two impatient double clicks from running two pips in one .venv. A dead process holds no lock."""
-    told = False
+    """Hold the lock of .venv, so that two double clicks do not run two pips in it. A dead process holds no lock."""
+    announced = False
     with (ROOT / ".venv.lock").open("a") as file:
         os.set_inheritable(file.fileno(), True)
         while not lock(file.fileno()):
-            if not told:
+            if not announced:
                 say("waiting")
-            told = True
+            announced = True
             time.sleep(0.2)
         yield
 
 
 def set_up(testing: bool) -> None:
-    """Brings .venv to what the requirements say; leaves it alone when it is there already."""
+    """Bring .venv to what the requirements say; change nothing when it is there already."""
     steps = set_up_steps(testing)
 
     def pending(note: Dict[str, str]) -> List[Step]:
@@ -614,7 +614,7 @@ with sync_playwright() as playwright:
 
 
 def browser_starts(browser: str) -> bool:
-    """On Windows a browser opens a window at any call, so there it is enough that it exists."""
+    """Return whether a browser starts; on Windows, where any call opens a window, whether it exists."""
     if os.name == "nt":
         return Path(browser).is_file()
     with contextlib.suppress(OSError, subprocess.SubprocessError):
@@ -685,7 +685,7 @@ def run_checks() -> int:
 
 
 def hand_over(arguments: List[str]) -> int:
-    """Goes on as .venv's Python; on Windows, where no process can become another, as the parent of it."""
+    """Become .venv's Python; on Windows, where no process can become another, run it as a child."""
     command = [str(VENV_PYTHON), *arguments]
     environment = child_environment()
     if os.name != "nt":

@@ -1,4 +1,4 @@
-"""Work in a process of its own: nothing before it has warmed it up, and its peak of memory is its own."""
+"""Run work in a process of its own, so that nothing has warmed it up and its peak of memory is its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def alone(work: Callable[..., Result], *arguments: object) -> Result:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held so far; 0 where the system does not tell.
+    """Return the most memory that this process has held so far; 0 where the system does not say.
 
     Not by getrusage alone: on Linux a new process inherits the figure of the one that started it.
     """

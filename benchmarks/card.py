@@ -93,7 +93,7 @@ def data(book: Path, shape: ModelConfig) -> tuple[TokenDataset, Tokenizer]:
 
 
 def measured(iterations: Iterator[float]) -> Speed:
-    """Iterations tell their loss; the time between two of them is one iteration's."""
+    """Return the seconds of each iteration: the time between two reports of a loss."""
     began_at = time.perf_counter()
     for _ in itertools.islice(iterations, WARM):
         pass

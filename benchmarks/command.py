@@ -1,4 +1,4 @@
-"""Another peer, known by its command line only."""
+"""Run another peer that is known only by its command line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from corpus.dataset import SplitBook
 
 
 def run(command: str, parts: SplitBook, seconds: float) -> Iterator[tuple[float, float]]:
-    """Seconds and bits per byte that `command` prints. Its {train} and {val} become files of UTF-8 text, {seconds} a whole number.
+    """Yield the seconds and bits per byte that `command` prints. Its {train} and {val} become files of UTF-8 text, {seconds} a whole number.
 
-    Raises SystemExit where it fails or tells nothing.
+    Raises SystemExit when it fails or prints no such line.
     """
     with tempfile.TemporaryDirectory() as folder:
         files = {"train": Path(folder) / "train.txt", "val": Path(folder) / "val.txt"}
@@ -23,10 +23,10 @@ def run(command: str, parts: SplitBook, seconds: float) -> Iterator[tuple[float,
         files["val"].write_text(parts.val, encoding="utf-8", newline="")
         asked = [part.format(**files, seconds=round(seconds)) for part in shlex.split(command)]
         with subprocess.Popen(asked, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace") as process:
-            told = list(points(process.stdout or ()))
-    if process.returncode or not told:
-        raise SystemExit(f"{command}: exit status {process.returncode}, {len(told)} lines with two numbers")
-    yield from told
+            printed = list(points(process.stdout or ()))
+    if process.returncode or not printed:
+        raise SystemExit(f"{command}: exit status {process.returncode}, {len(printed)} lines with two numbers")
+    yield from printed
 
 
 def points(lines: Iterable[str]) -> Iterator[tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""What a training came to: its curve of bits per byte over seconds, and curves beside one another."""
+"""Curves of bits per byte over seconds, and their comparison."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Training:
         return min(self.bits_per_byte)
 
     def seconds_to(self, wanted: float) -> float:
-        """When the curve first reaches `wanted` bits per byte; in between, in a straight line."""
+        """Return the second at which the curve first reaches `wanted` bits per byte, interpolated linearly."""
         points = list(zip(self.seconds, self.bits_per_byte, strict=True))
         for (t0, b0), (t1, b1) in itertools.pairwise(points):
             if b1 <= wanted:
@@ -44,13 +44,13 @@ def compare(trainings: list[Training]) -> None:
 
 
 def best_of(peers: list[Training]) -> tuple[Training, float]:
-    """The peer with the least loss, and the seconds that it took to that."""
+    """Return the peer with the least loss and the seconds it took to reach it."""
     best = min(peers, key=lambda t: t.best)
     return best, best.seconds_to(best.best)
 
 
 def summarise(trainings: list[Training]) -> None:
-    """Each arm's last figure over its seeds."""
+    """Print each arm's last figure over its seeds."""
     print("\n| training | mean last bits/byte | of seeds |\n|---|---|---|")
     for name in dict.fromkeys(t.name for t in trainings):
         lasts = [t.bits_per_byte[-1] for t in trainings if t.name == name]

@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def encoded(text: str, size: int, pieces: int) -> Iterator[tuple[bytes, str]]:
-    """(bytes, the text they spell) of every piece in every encoding."""
+    """Yield the bytes and the text of every piece in every encoding."""
     for index in range(pieces):
         start = index * (len(text) - size) // pieces
         for encoding in SINGLE_BYTE:

@@ -1,9 +1,9 @@
-"""Does memory grow? An endless training in a thread as the server runs it, its memory told once a minute, and the slope of that.
+"""Does memory grow? An endless training in a thread as the server runs it, its memory printed once a minute, and the slope of that.
 
     PYTHONMALLOC=malloc python -m benchmarks.endurance --hours 1
 
 Small preset and the example book with the defaults, self-play on, but evaluations and checkpoints often, because those are what
-could leak. Of each minute the least and the most that the process held are told, which memory that breaks into pieces lifts, and the
+could leak. For each minute it prints the least and the most that the process held, which fragmentation raises, and the
 least and the most that was in use, by the C library's own count, which a leak lifts. That count knows Python's objects only with
 PYTHONMALLOC=malloc.
 The first fifth of the time warms up and does not count. The slopes of the rest are those of least squares, in MB an hour, with their
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def measure(workspace: Workspace, minutes: int) -> Iterator[tuple[float, float, float, float]]:
-    """The least and the most MB held in each minute, then the same of what was in use."""
+    """Yield the least and the most MB held in each minute, then the least and the most in use."""
     runner = endless(workspace)
     for minute in range(1, minutes + 1):
         forget_peak_bytes()
@@ -72,14 +72,14 @@ def measure(workspace: Workspace, minutes: int) -> Iterator[tuple[float, float, 
         most, status = (peak_bytes() or 0) / 1e6, runner.status()
         assert status.error is None, status.error
         sizes = min(held), most, min(used), max(used)
-        told = "{:.1f} to {:.1f} MB, in use {:.2f} to {:.1f} MB".format(*sizes)
-        print(f"{minute:4d} min, iteration {status.iteration}, {told}", flush=True)
+        line = "{:.1f} to {:.1f} MB, in use {:.2f} to {:.1f} MB".format(*sizes)
+        print(f"{minute:4d} min, iteration {status.iteration}, {line}", flush=True)
         yield sizes
     runner.close(timeout_seconds=600)
 
 
 def _slope(values: Sequence[float]) -> tuple[float, float]:
-    """Of least squares over the values' numbers, and its standard error."""
+    """Return the slope of the values by least squares, and its standard error."""
     slope, intercept = statistics.linear_regression(range(len(values)), values)
     rest = sum((value - intercept - slope * number) ** 2 for number, value in enumerate(values))
     spread = sum((number - (len(values) - 1) / 2) ** 2 for number in range(len(values)))
@@ -87,7 +87,7 @@ def _slope(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _seen_until(end: float) -> Iterator[tuple[float, float]]:
-    """MB that are resident, and in use, again and again; counting what is in use takes milliseconds."""
+    """Yield the resident MB and the MB in use until `end`; counting what is in use takes milliseconds."""
     while time.monotonic() < end:
         time.sleep(SAMPLE_SECONDS)
         yield _mb()
@@ -99,7 +99,7 @@ def _mb() -> tuple[float, float]:
 
 
 def in_use_bytes() -> int:
-    """What was asked of glibc and not given back: in its heaps (uordblks) and mapped piece by piece (hblkhd)."""
+    """Return the bytes that were requested from glibc and not freed: in its heaps (uordblks) and mapped piece by piece (hblkhd)."""
     count = _Count.of_libc()
     return count.uordblks + count.hblkhd
 

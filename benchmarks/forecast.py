@@ -31,17 +31,24 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     for case in chosen.case or ["small=1000", "medium=100"]:
         preset, _, iterations = case.partition("=")
-        seconds, told = alone(measure, preset, int(iterations))
-        time_ratio, memory_ratio = told.expected_seconds / told.seconds, told.expected_bytes / (told.peak_bytes or 1)
+        seconds, measured = alone(measure, preset, int(iterations))
+        time_ratio, memory_ratio = (
+            measured.expected_seconds / measured.seconds,
+            measured.expected_bytes / (measured.peak_bytes or 1),
+        )
         cells = [
             preset,
             iterations,
             f"{seconds:.1f}",
-            f"{told.expected_seconds:.0f}",
-            f"{told.seconds:.0f}",
+            f"{measured.expected_seconds:.0f}",
+            f"{measured.seconds:.0f}",
             f"{time_ratio:.2f}",
         ]
-        cells += [f"{told.expected_bytes / 1e6:.0f}", f"{(told.peak_bytes or 0) / 1e6:.0f}", f"{memory_ratio:.2f}"]
+        cells += [
+            f"{measured.expected_bytes / 1e6:.0f}",
+            f"{(measured.peak_bytes or 0) / 1e6:.0f}",
+            f"{memory_ratio:.2f}",
+        ]
         print("| " + " | ".join(cells) + " |", flush=True)
 
 
@@ -57,9 +64,9 @@ def measure(preset: str, iterations: int) -> tuple[float, RunMeasured]:
         started_at = time.perf_counter()
         promised = workflows.forecast(workspace, plan, workflows.pace(workspace, plan))
         seconds = time.perf_counter() - started_at
-        told = list(workflows.train(workspace, workflows.attach_forecast(plan, promised)))[-1]
-    assert isinstance(told, RunMeasured)
-    return seconds, told
+        measured = list(workflows.train(workspace, workflows.attach_forecast(plan, promised)))[-1]
+    assert isinstance(measured, RunMeasured)
+    return seconds, measured
 
 
 if __name__ == "__main__":

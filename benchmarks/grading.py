@@ -91,7 +91,7 @@ def write_sheet(chosen: argparse.Namespace) -> None:
 
 
 def held_out(workspace: Workspace, model: str) -> list[str]:
-    """Sentences of the model's first book that it never read."""
+    """Return sentences from the held-out part of the model's first book."""
     (book, *_) = workflows.get_model(workspace, model).books
     return sentences(split(library.read_text(workspace, book), TrainConfig().val_fraction).val)
 
@@ -108,7 +108,7 @@ def sentences(text: str) -> list[str]:
 
 
 def marks(path: Path) -> dict[int, bool]:
-    """The number of a sentence -> whether it was marked +."""
+    """Read a marked sheet: the number of each sentence -> whether it was marked +."""
     found = filter(None, map(MARKED.match, path.read_text(encoding="utf-8").splitlines()))
     return {int(match[2]): match[1] == "+" for match in found}
 

@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def operations(shape: ModelConfig) -> Iterator[tuple[str, Work, Work]]:
-    """(name, torch's, ours)"""
+    """Yield the name of each operation, torch's version and ours."""
     x, weight = leaf(BATCH_TOKENS, shape.d_model), torch.randn(shape.vocab_size, shape.d_model).requires_grad_()
     targets = torch.randint(shape.vocab_size, (BATCH_TOKENS,))
 
@@ -103,7 +103,7 @@ def leaf(*shape: int) -> Tensor:
 
 
 def matrices(shape: ModelConfig) -> list[torch.nn.Parameter]:
-    """Those inside the blocks, with gradients."""
+    """Return the matrices of all blocks, with gradients."""
     d, inner = shape.d_model, shape.d_ff
     sizes = ([(d, d)] * 4 + [(inner, d)] * 2 + [(d, inner)]) * shape.num_layers
     found = [torch.nn.Parameter(torch.randn(*size) * 0.05) for size in sizes]
@@ -113,14 +113,14 @@ def matrices(shape: ModelConfig) -> list[torch.nn.Parameter]:
 
 
 def groups(parameters: list[torch.nn.Parameter], shape: ModelConfig) -> list[dict[str, Any]]:
-    """`matrices` as the product groups them: queries, keys and values are cut into heads."""
+    """Group `matrices` as the product does: queries, keys and values are cut into heads."""
     of_heads = [parameter for number, parameter in enumerate(parameters) if number % PER_BLOCK < 3]
     rest = [parameter for number, parameter in enumerate(parameters) if number % PER_BLOCK >= 3]
     return [{"params": of_heads, "pieces": shape.num_heads, "lr": 1e-3}, {"params": rest, "lr": 1e-3}]
 
 
 def medians(*works: Work) -> list[float]:
-    """Milliseconds; the first three turns warm up."""
+    """Return the median milliseconds of each work; the first three turns warm up."""
     taken: list[list[float]] = [[] for _ in works]
     for _ in range(3 + TIMES):
         for seconds, work in zip(taken, works, strict=True):

@@ -49,11 +49,11 @@ def main() -> None:
 
 
 def measure(file: Path, preset: str, settings: dict[str, Any]) -> tuple[int, int]:
-    """Peak and estimate in bytes."""
+    """Return the peak and the estimate, in bytes."""
     use_one_heap()  # as the server does
-    told = {"iterations": 6, "eval_every": 3, "checkpoint_every": 3} | settings
-    told["self_play"] = {"every": 2} | told.get("self_play", {})
-    config = TrainConfig.model_validate(told)
+    chosen_settings = {"iterations": 6, "eval_every": 3, "checkpoint_every": 3} | settings
+    chosen_settings["self_play"] = {"every": 2} | chosen_settings.get("self_play", {})
+    config = TrainConfig.model_validate(chosen_settings)
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         workspace.prepare()

@@ -63,7 +63,7 @@ class Peer:
         self._optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.99), fused=True)
 
     def train(self, iterations: int) -> Iterator[float]:
-        """Seconds of each iteration."""
+        """Yield the seconds of each iteration."""
         self.model.train()
         for iteration in range(iterations):
             started_at = time.perf_counter()
@@ -92,7 +92,7 @@ class Peer:
 
     @torch.no_grad()
     def validate(self, batches: list[tuple[Tensor, Tensor]]) -> float:
-        """Mean loss, nats per token."""
+        """Return the mean loss in nats per token."""
         self.model.eval()  # type: ignore[no-untyped-call]
         total, count = 0.0, 0
         for inputs, targets in batches:

@@ -1,4 +1,4 @@
-"""Curves as a picture: one SVG, axes from zero or from the least value, a line and a name for each curve."""
+"""Draw curves as one SVG, axes from zero or from the least value, a line and a name for each curve."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def measure(preset: str, processes: int) -> tuple[float, float]:
-    told = {"iterations": ITERATIONS, "eval_every": 10**6, "devices": processes, "self_play": {"enabled": False}}
+    settings = {"iterations": ITERATIONS, "eval_every": 10**6, "devices": processes, "self_play": {"enabled": False}}
     speeds, peak = [], 0.0
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
@@ -46,7 +46,7 @@ def measure(preset: str, processes: int) -> tuple[float, float]:
         with EXAMPLE.open("rb") as stream:
             book = library.add_book(workspace, EXAMPLE.name, stream)
         workflows.create_model(workspace, "measured", PRESETS[preset])
-        plan = workflows.prepare_training(workspace, "measured", (book.name,), TrainConfig.model_validate(told))
+        plan = workflows.prepare_training(workspace, "measured", (book.name,), TrainConfig.model_validate(settings))
         for event in workflows.train(workspace, plan):
             if isinstance(event, IterationDone):
                 speeds.append(event.tokens_per_second)
@@ -55,7 +55,7 @@ def measure(preset: str, processes: int) -> tuple[float, float]:
 
 
 def _peaks(folder: str) -> Iterator[float]:
-    """Megabytes: the peak of this process, and of each that has the workspace `folder` on its command line."""
+    """Return in MB the peaks of this process and of each process that has the workspace `folder` on its command line."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if process.name == str(os.getpid()) or folder.encode() in (process / "cmdline").read_bytes():

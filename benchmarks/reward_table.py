@@ -30,7 +30,7 @@ Sampler = Callable[[], list[str]]
 
 @dataclass(frozen=True)
 class Row:
-    """Means over the samples of one kind of text."""
+    """The means over the samples of one kind of text."""
 
     kind: str
     raw: float  # mean of distinct-1 and length, nothing calibrated
@@ -51,7 +51,7 @@ def table(book: str, words_each: int, samples: int, seed: int) -> list[Row]:
 
 
 def texts(book: list[str], vocabulary: list[str], count: int, rng: random.Random) -> dict[str, Sampler]:
-    """The five kinds, `count` words each."""
+    """Return the five kinds of text, `count` words each."""
 
     def window(of: list[str], size: int = count) -> list[str]:
         start = rng.randrange(max(1, len(of) - size + 1))

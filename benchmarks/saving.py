@@ -48,8 +48,8 @@ def main() -> None:
 
 
 def measure(preset: str) -> tuple[float, float, float, float]:
-    """Megabytes of a checkpoint; medians of the seconds of a save, of publishing and of an iteration."""
-    told = {"iterations": 4 * TIMES, "eval_every": 4, "checkpoint_every": 2, "self_play": {"enabled": False}}
+    """Return the MB of a checkpoint and the median seconds of saving, publishing and an iteration."""
+    settings = {"iterations": 4 * TIMES, "eval_every": 4, "checkpoint_every": 2, "self_play": {"enabled": False}}
     saves, iterations, size, before = [], [], 0, 0.0
     published: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +58,7 @@ def measure(preset: str) -> tuple[float, float, float, float]:
         with EXAMPLE.open("rb") as stream:
             book = library.add_book(workspace, EXAMPLE.name, stream)
         workflows.create_model(workspace, "measured", PRESETS[preset])
-        plan = workflows.prepare_training(workspace, "measured", (book.name,), TrainConfig.model_validate(told))
+        plan = workflows.prepare_training(workspace, "measured", (book.name,), TrainConfig.model_validate(settings))
         for event in _timed(workflows.train(workspace, plan), published):
             if isinstance(event, IterationDone):
                 iterations.append(event.elapsed_seconds - before)
@@ -73,7 +73,7 @@ def measure(preset: str) -> tuple[float, float, float, float]:
 
 
 def _timed(events: Iterator[Event], published: list[float]) -> Iterator[Event]:
-    """The same events; `published` gets the seconds of each publishing."""
+    """Pass the events on; append the seconds of each publication to `published`."""
     publish = model_store.publish
 
     def timed(*given: Any) -> None:

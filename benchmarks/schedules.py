@@ -51,9 +51,9 @@ def falling_rate(length: int) -> Rate:
 
 
 def losses(bench: Bench, lengths: list[int], rate: Rate) -> dict[int, tuple[float, float]]:
-    """After each of `lengths` iterations: the loss of the average and of the weights themselves."""
-    told = {"iterations": max(lengths), "eval_every": max(lengths), "self_play": {"enabled": False}}
-    trainer, found = bench.trainer(told, seed=0), {}
+    """Return the loss of the averaged weights and of the weights themselves after each of `lengths` iterations."""
+    settings = {"iterations": max(lengths), "eval_every": max(lengths), "self_play": {"enabled": False}}
+    trainer, found = bench.trainer(settings, seed=0), {}
     with mock.patch.object(azr_trainer, "learning_rate_at", rate):
         for event in trainer.run():
             if isinstance(event, IterationDone) and event.iteration in lengths:

@@ -116,7 +116,7 @@ def take(page: Page) -> bytes:
 
 
 def pixels_of(canvas: Page, picture: bytes) -> Pixels:
-    """A browser decodes the picture: no image library is needed."""
+    """Decode a picture in the browser, so that no image library is needed."""
     flat = canvas.evaluate(
         """async (picture) => {
           const bytes = Uint8Array.from(atob(picture), (character) => character.charCodeAt(0));
@@ -134,7 +134,7 @@ def pixels_of(canvas: Page, picture: bytes) -> Pixels:
 
 
 def with_palette(pixels: Pixels) -> bytes:
-    """A PNG with the 256 most frequent colours; every other pixel takes the nearest of them."""
+    """Return a PNG of the 256 most frequent colours; every other pixel takes the nearest of them."""
     colours, where, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
     palette = colours[np.argsort(-counts)[:256]].astype(np.int32)  # (P, 3)
     distances = ((colours[:, None].astype(np.int32) - palette[None]) ** 2).sum(-1)  # (colours, P)

@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def measure(arms: list[str], preset: str, rows: int, rounds: int) -> tuple[dict[str, float], dict[str, int], float]:
-    """Each arm's median seconds of an iteration, and the megabytes of its process; the machine's GFLOP/s."""
+    """Return each arm's median seconds per iteration and the MB of its process, and the machine's GFLOP/s."""
     context = multiprocessing.get_context("spawn")
     pools = {arm: ProcessPoolExecutor(1, mp_context=context) for arm in arms}
     for arm, pool in pools.items():

@@ -101,7 +101,7 @@ def main() -> None:
 
 
 class Bench:
-    """One book, one preset, one machine."""
+    """A comparison on one book, one preset and one machine."""
 
     def __init__(self, book: Path, shape: ModelConfig) -> None:
         self.shape = shape
@@ -152,7 +152,7 @@ class Bench:
             yield alone(self.other, seed, chosen.minutes * 60, command)
 
     def read(self, chosen: argparse.Namespace) -> Iterator[Training]:
-        """Ours alone, by the amount of text."""
+        """Train only ours, on a given number of tokens."""
         for arm in chosen.arm or [""]:
             for seed in range(chosen.seeds):
                 yield alone(self.ours_of, f"ours {arm}".strip(), seed, chosen.tokens, arm)
@@ -160,19 +160,19 @@ class Bench:
     # ---- ours ----------------------------------------------------------------------------------------------------------
 
     def ours(self, name: str, seed: int, seconds: float, arm: str) -> Training:
-        told = _told(seed, arm) | {"iterations": WARM + TIMED}
+        settings = _settings(seed, arm) | {"iterations": WARM + TIMED}
         with memory_kept():  # as training_run does
-            speed = _median_seconds(self._iterations(told, seed))
-        return self.ours_of(name, seed, round(seconds / speed * self._tokens_per_iteration(told)), arm)
+            speed = _median_seconds(self._iterations(settings, seed))
+        return self.ours_of(name, seed, round(seconds / speed * self._tokens_per_iteration(settings)), arm)
 
     @memory_kept()
     def ours_of(self, name: str, seed: int, tokens: int, arm: str) -> Training:
-        told = _told(seed, arm)
-        of_iteration = self._tokens_per_iteration(told)
+        settings = _settings(seed, arm)
+        of_iteration = self._tokens_per_iteration(settings)
         iterations = max(POINTS, round(tokens / of_iteration))
-        told |= {"iterations": iterations, "eval_every": max(1, iterations // POINTS)}
+        settings |= {"iterations": iterations, "eval_every": max(1, iterations // POINTS)}
         training, seen, began_at = Training(name, seed), 0, time.perf_counter()
-        trainer = self.trainer(told, seed)
+        trainer = self.trainer(settings, seed)
         spent = starting = time.perf_counter() - began_at  # the start from bigrams counts
         for event in trainer.run():
             if isinstance(event, IterationDone):
@@ -182,17 +182,17 @@ class Bench:
                 training.bits_per_byte.append(event.bits_per_byte)
         return self._finish(training, seen / (spent - starting), gated=self.shape.architecture == "llama")
 
-    def _tokens_per_iteration(self, told: dict[str, object]) -> int:
-        config = TrainConfig.model_validate(told)
+    def _tokens_per_iteration(self, settings: dict[str, object]) -> int:
+        config = TrainConfig.model_validate(settings)
         return config.batch_size * config.grad_accum_steps * self.shape.max_seq_len
 
-    def _iterations(self, told: dict[str, object], seed: int) -> Iterator[float]:
-        for event in self.trainer(told, seed).run():
+    def _iterations(self, settings: dict[str, object], seed: int) -> Iterator[float]:
+        for event in self.trainer(settings, seed).run():
             if isinstance(event, IterationDone):
-                yield self._tokens_per_iteration(told) / event.tokens_per_second
+                yield self._tokens_per_iteration(settings) / event.tokens_per_second
 
-    def trainer(self, told: dict[str, object], seed: int) -> AZRTrainer:
-        config = TrainConfig.model_validate(told)
+    def trainer(self, settings: dict[str, object], seed: int) -> AZRTrainer:
+        config = TrainConfig.model_validate(settings)
         model = Transformer(self.shape)
         model.initialise(seed)
         if config.bigram_start:
@@ -231,14 +231,14 @@ class Bench:
 
 
 def read(book: Path) -> str:
-    """As the product reads it: decoded and cleaned."""
+    """Return a book's text as the product reads it: decoded and cleaned."""
     with tempfile.TemporaryDirectory() as folder, book.open("rb") as stream:
         workspace = Workspace(folder)
         workspace.prepare()
         return library.read_text(workspace, library.add_book(workspace, book.name, stream).name)
 
 
-def _told(seed: int, arm: str) -> dict[str, object]:
+def _settings(seed: int, arm: str) -> dict[str, object]:
     return {"self_play": {"enabled": False}, "seed": seed} | parse(arm)
 
 
