@@ -35,6 +35,7 @@ __all__ = [
     "delete_book",
     "edit_book",
     "ensure_example",
+    "example_in",
     "get_book",
     "list_books",
     "preview_as",
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 DEFAULT_LIMIT_BYTES = 4 << 30
+EXAMPLE_NAME = "example_book"
 _CHUNK_BYTES = 1 << 20
 _PREVIEW_BYTES = 8192
 
@@ -217,17 +219,28 @@ def read_text(ws: Workspace, name: str) -> str:
 
 
 def ensure_example(ws: Workspace, source: Path) -> None:
-    """Copy the example book into a library that has no book and never had one. Trouble with it is logged, not raised."""
+    """Copy the example book and its siblings in other languages into a library that has no book and never had one.
+
+    A sibling is called like the example with "_" and a language behind it. Trouble with them is logged, not raised.
+    """
     try:
         with LOCK:
             if ws.example_marker.exists():
                 return
-            if source.is_file() and not shelf.text_files(ws):
-                with source.open("rb") as stream:
-                    add_book(ws, source.name, stream)
+            if not shelf.text_files(ws):
+                for path in sorted(source.parent.glob(f"{source.stem}*{source.suffix}")):
+                    with path.open("rb") as stream:
+                        add_book(ws, path.name, stream)
             write_atomic(ws.example_marker, "")
     except (AZRError, OSError) as error:
         _log.warning("the example book could not be copied: %s", error)
+
+
+def example_in(books: Sequence[BookInfo], language: str) -> BookInfo | None:
+    """Return the example book in a language, else the first one; None in a library that holds any other book or none."""
+    if not books or not all(book.name.startswith(EXAMPLE_NAME) for book in books):
+        return None
+    return next((book for book in books if book.language == language), books[0])
 
 
 def _receive(stream: BinaryIO, target: Path, limit_bytes: int) -> None:

@@ -151,11 +151,15 @@ def test_no_module_is_called_like_a_data_folder() -> None:
     assert not DATA_FOLDERS & {path.stem for path in product_files() if len(path.parts) == 1}
 
 
-def test_git_keeps_only_the_example_book() -> None:
+def test_git_keeps_only_the_example_books() -> None:
     listed = subprocess.run(
         ["git", "ls-files", *DATA_FOLDERS], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False
     )
     if listed.returncode != 0:
         pytest.skip("not a git checkout")
-    allowed = {"books/example_book.txt", *(f"{folder}/.gitkeep" for folder in DATA_FOLDERS)}
+    allowed = {
+        "books/example_book.txt",
+        "books/example_book_en.txt",
+        *(f"{folder}/.gitkeep" for folder in DATA_FOLDERS),
+    }
     assert set(listed.stdout.split()) <= allowed

@@ -172,7 +172,7 @@ def training(request: Request, services: ServicesDep, model: str | None = None) 
         resumable={m.name: workflows.newest_iteration(services.workspace, m.name) for m in models},
         settings={model.name: workflows.last_config(services.workspace, model.name) for model in models},
         books=books,
-        checked=_checked(books, chosen, status),
+        checked=_checked(books, chosen, status, translator_of(request).language),
         encodings=_encodings(request),
         train=tuple(parameters(TrainConfig)),
         self_play=tuple(parameters(SelfPlayConfig)),
@@ -260,14 +260,15 @@ def _prompt(last: TrainConfig | None) -> str:
 
 
 def _checked(
-    books: tuple[workflows.BookInfo, ...], model: workflows.ModelInfo | None, status: TrainingStatus
+    books: tuple[workflows.BookInfo, ...], model: workflows.ModelInfo | None, status: TrainingStatus, language: str
 ) -> frozenset[str]:
-    """Return the books to tick: those of the model's last training, or the only book there is."""
+    """Return the books to tick: those of the model's last training, the only book there is, or the example in the person's language."""
     known = set(model.last_books) if model else set()
     if model and model.name == status.model:
         known |= set(status.books)
     checked = known & {book.name for book in books}
-    return frozenset(checked or ({books[0].name} if len(books) == 1 else ()))
+    alone = books[0] if len(books) == 1 else workflows.example_in(books, language)
+    return frozenset(checked or ({alone.name} if alone else ()))
 
 
 def _running_model(services: Services) -> str | None:

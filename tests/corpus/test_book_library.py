@@ -25,6 +25,7 @@ from corpus.library import (
     delete_book,
     edit_book,
     ensure_example,
+    example_in,
     get_book,
     list_books,
     preview_as,
@@ -482,6 +483,18 @@ def test_the_example_book_comes_once_and_stays_away_when_deleted(ws: Workspace, 
     delete_book(ws, "example_book")
     ensure_example(ws, example)
     assert list_books(ws) == []
+
+
+def test_examples_in_two_languages_come_together_and_each_person_is_offered_their_own(
+    ws: Workspace, example: Path
+) -> None:
+    example.with_name("example_book_en.txt").write_text("It was the best of times.\n" * 9, encoding="utf-8")
+    ensure_example(ws, example)
+    books = list_books(ws)
+    assert [(book.name, book.language) for book in books] == [("example_book", "ru"), ("example_book_en", "en")]
+    assert [example_in(books, language) for language in ("ru", "en", "fr")] == [*books, books[0]]
+    assert example_in([*books, add(ws)], "ru") is None
+    assert example_in([], "ru") is None
 
 
 def test_the_example_book_does_not_come_to_a_library_that_has_books(ws: Workspace, example: Path) -> None:
