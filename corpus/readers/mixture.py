@@ -20,7 +20,7 @@ from corpus.readers.letters import pair_score, table
 
 Scores = NDArray[np.float32]
 _CANDIDATES = ("utf_8", "cp1252", "cp1251", "koi8_r", "cp866", "mac_cyrillic", "iso8859_5")
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 17
 _PROOF = 25.0  # points; a line of 80 Russian letters gains 30 to 100 over the wrong encoding
 
 

@@ -156,7 +156,7 @@ def test_each_of_two_books_is_sampled_by_its_share(given: list[str], monkeypatch
 def test_twelve_million_characters_without_a_line_that_begins_with_a_letter_give_a_vocabulary(shape: str) -> None:
     text = SHAPES[shape] * 100
     found = finish(fit_tokenizer([split(text, 0.1)], 1000))
-    assert 600 < found.size <= 1000
+    assert 500 < found.size <= 1000  # all words and endings of the chat
     assert len(found.encode("Завтра купить хлеб")) < 12
 
 
