@@ -9,10 +9,10 @@ import re
 from collections.abc import Sequence
 
 SAMPLE_PROMPTS = {
-    "ru": "Однажды",
+    "ru": "Искусственный интеллект",  # the default of `sample_prompt`, and what the first experiment begins with
     "uk": "Одного разу",
     "en": "Once upon a time",
-}  # a beginning that any book can continue
+}  # beginnings that any book can continue
 
 _MIN_SHARE = 0.6  # of the letters
 _ENGLISH = re.compile(r"\b(?:the|and|of|to|in|that|was|he|it|you|is|my)\b", re.IGNORECASE)

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse
 
+import workflows
 from config import Config, Parameter, parameters
 from events import ACTIVE_STATES
 from i18n import Translator
@@ -84,6 +85,7 @@ def environment() -> Environment:
     )
     environment.globals["static"] = static_address
     environment.filters.update(plain=plain, anchor=anchor, shown=shown, config_parameters=_parameters_of)
+    environment.filters.update(book_notices=workflows.book_notices, book_prompt=_prompt_of)
     return environment
 
 
@@ -112,6 +114,10 @@ def anchor(name: str) -> str:
 
 def shown(value: Any, translator: Translator) -> str:
     return translator.number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _prompt_of(book: workflows.BookInfo) -> str:
+    return workflows.sample_prompt([book]) or ""
 
 
 def _parameters_of(config: Config) -> list[Parameter]:

@@ -1,6 +1,6 @@
 // The list of books: preview, choice of the encoding, editing, deletion, and books uploaded while the page is open.
 
-import { get, path, post, remove } from "./api.js";
+import { get, patch, path, post, remove } from "./api.js";
 import { confirmDeletion } from "./confirm.js";
 import { busy } from "./form.js";
 import { count, t } from "./text.js";
@@ -23,6 +23,13 @@ export function chosenBooks() {
   return [...list.querySelectorAll("[name=books]:checked")].map((box) => box.value);
 }
 
+// Return the prompts in the languages of the chosen books, the most frequent first; languages without one are left out.
+export function promptsOfBooks() {
+  const prompts = chosenBooks().map((name) => rowOf(name).dataset.prompt).filter(Boolean);
+  const times = (prompt) => prompts.filter((other) => other === prompt).length;
+  return prompts.sort((a, b) => times(b) - times(a));
+}
+
 // Return the beginnings of the chosen books, as the page shows them.
 export function previews() {
   return chosenBooks().map((name) => part(rowOf(name), "preview").textContent).join("\n");
@@ -43,10 +50,15 @@ function fill(row, book) {
   part(row, "title").textContent = book.title;
   part(row, "name").textContent = book.name === book.title ? "" : book.name;
   part(row, "preview").textContent = book.preview;
+  row.dataset.prompt = book.sample_prompt ?? "";
+  row.classList.toggle("is-damaged", book.is_damaged);
+  part(row, "notices").replaceChildren(...book.notices.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+  if (part(row, "edit")) [part(row, "edit-title").value, part(row, "edit-author").value] = [book.title, book.author];
   const select = part(row, "encoding");
   select.value = book.encoding;
   const name = select.selectedOptions[0]?.textContent ?? book.encoding;
-  part(row, "facts").textContent = [count("js.characters", book.characters), count("js.words", book.words), name].join(" · ");
+  const author = book.author ? [book.author] : [];
+  part(row, "facts").textContent = [...author, count("js.characters", book.characters), count("js.words", book.words), name].join(" · ");
 }
 
 // ---- choice of the encoding ------------------------------------------------------------------------------------------------
@@ -70,6 +82,17 @@ list.addEventListener("click", (event) => {
   const row = button.closest("[data-book]");
   if (button.dataset.bookAction === "reread") busy(button, () => reread(row, button));
   else confirmDeletion("book", part(row, "title").textContent, () => drop(row));
+});
+
+// Title and author as the person knows them: the guess from the text may be wrong.
+list.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const row = event.target.closest("[data-book]");
+  const [title, author] = [part(row, "edit-title").value, part(row, "edit-author").value];
+  busy(event.submitter ?? event.target.querySelector("button"), () => attempt(row, async () => {
+    fill(row, await patch(path`/books/${row.dataset.book}`, { title, author }));
+    part(row, "note").textContent = t("js.book_saved");
+  }));
 });
 
 function reread(row, button) {

@@ -2,7 +2,7 @@
 // a beginning for the sample text in the language of the books.
 
 import { post } from "./api.js";
-import { chosenBooks, previews } from "./books.js";
+import { chosenBooks, previews, promptsOfBooks } from "./books.js";
 import { setValue, valueOf } from "./form.js";
 import { number, t } from "./text.js";
 
@@ -55,7 +55,7 @@ export function suggesting(form) {
     async follow(shape, going) {
       const books = chosenBooks();
       const mine = ++turn;
-      if (books.length && !going) offer("sample_prompt", beginningFor(previews()) ?? form.elements.sample_prompt.value);
+      if (books.length && !going) offer("sample_prompt", promptsOfBooks()[0] ?? firstWords(previews()) ?? form.elements.sample_prompt.value);
       const answer = books.length ? await post("/estimate", { ...shape, books, train: batchOf(form) }).catch(() => null) : null;
       if (mine !== turn) return;
       suggested = going ? null : (answer?.suggested_iterations ?? null); // meant for a first training on these books
@@ -77,9 +77,7 @@ function batchOf(form) {
   return batch;
 }
 
-// Return a beginning in the language of a text; for languages other than Russian and English, the text's own first words.
-export function beginningFor(text) {
-  if (/[ыэёъ]/i.test(text) && !/[іїєґў]/i.test(text)) return t("js.beginning_ru");
-  if (/\bthe\b/i.test(text)) return t("js.beginning_en");
+// Return the first words of a text, a beginning in a language that the product has no prompt in.
+function firstWords(text) {
   return text.match(/[\p{L}\p{M}]+(?:\s+[\p{L}\p{M}]+){0,2}/u)?.[0].slice(0, 60) ?? null;
 }

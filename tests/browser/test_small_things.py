@@ -244,7 +244,7 @@ def test_minutes_and_iterations_follow_each_other(visit: Any) -> None:
     ("text", "beginning"),
     [
         ("Это был длинный вечер, и объяснять было нечего.", "Искусственный интеллект"),
-        ("The sea was grey, and the keeper of the light said nothing.", "Artificial intelligence"),
+        ("The sea was grey, and the keeper of the light said nothing.", "Once upon a time"),
         ("Der alte Mann saß am Fluss und schwieg.", "Der alte Mann"),
     ],
 )
@@ -253,6 +253,21 @@ def test_sample_text_begins_in_the_language_of_the_books(visit: Any, text: str, 
     book = {"name": "новая.txt", "mimeType": "text/plain", "buffer": f"{text}\n".encode() * 60}
     page.set_input_files("#upload-file", book)
     expect(page.locator("#f-sample_prompt")).to_have_value(beginning)
+
+
+@pytest.mark.usefixtures("furnished")
+def test_title_and_author_of_a_book_can_be_corrected(visit: Any, server: Any) -> None:
+    page = opened(visit, "/library")
+    row = page.locator(f'[data-book="{BOOK}"]')
+    row.locator("summary").click()
+    row.locator("[data-book-part=edit-title]").fill("Тихая река")
+    row.locator("[data-book-part=edit-author]").fill("И. Рыбаков")
+    row.locator("[data-book-part=edit] button").click()
+    expect(row.locator("[data-book-part=title]")).to_have_text("Тихая река")
+    expect(row.locator("[data-book-part=facts]")).to_contain_text("И. Рыбаков")
+    page.reload()
+    expect(row.locator("[data-book-part=title]")).to_have_text("Тихая река")
+    expect(row.locator("[data-book-part=facts]")).to_contain_text("И. Рыбаков")
 
 
 # ---- charts ----------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import workflows
 from i18n import LANGUAGES, translator
 from tests.web.page_tree import Node, parse
 from tests.web.web_client import train, wait_until_over
+from workspace import Workspace
 
 PAGES = {"create": "/", "training": "/training", "generation": "/generation", "library": "/library"}
 TABS = {
@@ -285,6 +286,19 @@ def test_training_offers_the_settings_of_the_last_run(client: TestClient, traine
     assert (model["name"], model["trained"], model["iteration"]) == (trained, True, 10)
     assert model["settings"]["iterations"] == 10
     assert model["settings"]["self_play"]["enabled"] is True
+
+
+def test_a_damaged_book_is_marked_with_what_can_be_done(
+    client: TestClient, workspace: Workspace, make_model: Callable[[str], Any], make_book: Callable[[str], Any]
+) -> None:
+    make_model("поэт")
+    make_book("злая")
+    (workspace.books / "злая.txt").unlink()
+    (workspace.books / "злая.original").write_bytes(b"\0")
+    for address in ("/training", "/library"):
+        book = load(client, address, "en").one("[data-book=злая]")
+        assert "is-damaged" in book["class"]
+        assert "Delete the book and add it again" in book.one(".book-notices").text
 
 
 def test_a_book_is_shown_as_text(
