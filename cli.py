@@ -22,7 +22,7 @@ from config import PRESETS, SEED_LIMIT, ModelConfig, SamplingConfig, SelfPlayCon
 from console import output
 from console.help import UsageError, translated, usage_error
 from console.options import SELF_PLAY_PREFIX, parameters_table, train_config, with_options
-from console.output import Failed, say, told_in_words, words
+from console.output import Failed, errors_as_sentences, say, words
 from console.progress import forecast_lines, show
 from errors import FileMissing, FolderUnusable, InvalidInput
 from workspace import Workspace, replace_atomic
@@ -114,7 +114,7 @@ def _require_seed(seed: int) -> None:
 def list_models(workspace: WorkspaceOption = ROOT) -> None:
     import workflows
 
-    with told_in_words(workspace):
+    with errors_as_sentences(workspace):
         found = workflows.list_models(_existing(workspace))
     columns = [words().gettext(f"cli.column.{key}") for key in ("model", "parameters", "iterations", "books")]
     output.show_table(columns, [_model_row(info) for info in found])
@@ -131,7 +131,7 @@ def delete_model(
 ) -> None:
     import workflows
 
-    with told_in_words(workspace), _open(workspace) as opened:
+    with errors_as_sentences(workspace), _open(workspace) as opened:
         workflows.delete_model(opened, name)
     say(words().gettext("cli.deleted", name=name.strip()))
 
@@ -148,7 +148,7 @@ def add_book(
 ) -> None:
     import workflows
 
-    with told_in_words(file):
+    with errors_as_sentences(file):
         if not file.is_file():
             raise FileMissing(path=str(file), reason="folder" if file.is_dir() else "missing")
         with file.open("rb") as stream, _open(workspace) as opened:
@@ -165,7 +165,7 @@ def add_book(
 def list_books(workspace: WorkspaceOption = ROOT) -> None:
     import workflows
 
-    with told_in_words(workspace):
+    with errors_as_sentences(workspace):
         found = workflows.list_books(_existing(workspace))
     columns = [words().gettext(f"cli.column.{key}") for key in ("book", "title", "encoding", "characters")]
     output.show_table(
@@ -179,7 +179,7 @@ def delete_book(
 ) -> None:
     import workflows
 
-    with told_in_words(workspace), _open(workspace) as opened:
+    with errors_as_sentences(workspace), _open(workspace) as opened:
         workflows.delete_book(opened, name)
     say(words().gettext("cli.deleted", name=name.strip()))
 
@@ -270,7 +270,7 @@ def export(
 ) -> None:
     import workflows
 
-    with told_in_words(wanted):
+    with errors_as_sentences(wanted):
         exported = workflows.export_model(_existing(workspace), model, format)
         target = wanted or Path(exported.filename)
         target = target / exported.filename if target.is_dir() else target

@@ -1,4 +1,4 @@
-"""The exceptions a person may see.
+"""Exceptions that a person may see.
 
 Each one is a class with a stable `code`, an HTTP `status` and named parameters; it holds no sentence. The sentence stands
 in the catalogues under `error.<code>` and is chosen at the edge (web pages, JSON, command line), in the person's language.
@@ -7,7 +7,7 @@ in the catalogues under `error.<code>` and is chosen at the edge (web pages, JSO
     >>> error.code, error.status, error.parameters
     ('model_not_found', 404, {'name': 'poet'})
 
-Not covered: mistakes only we can make. Those are assertions and stay tracebacks.
+Not covered: bugs. Those are assertions and stay tracebacks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Parameter = str | int | float
 
 
 class AZRError(ValueError):
-    """Something a person can cause or must know. `field` names the input it is about."""
+    """An error that a person can cause or must know about. `field` names the input it is about."""
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 400
@@ -58,7 +58,7 @@ class HeadsDoNotDivide(InvalidInput):
 
 
 class DoesNotFit(InvalidInput):
-    """The training would need `needed_bytes` of memory and `available_bytes` are there."""
+    """The training needs `needed_bytes` of memory, and `available_bytes` are available."""
 
     code = "does_not_fit"
 
@@ -80,7 +80,7 @@ class NoBooks(InvalidInput):
 
 
 class UnsupportedFormat(AZRError):
-    """A file or export format we do not know; `supported` lists those we do."""
+    """An unknown file or export format; `supported` lists the known ones."""
 
     code = "unsupported_format"
     status = 415
@@ -93,7 +93,7 @@ class BookUnreadable(InvalidInput):
 
 
 class NotText(InvalidInput):
-    """No encoding we know makes text of these bytes."""
+    """The bytes are not text in any known encoding."""
 
     code = "not_text"
 
@@ -141,13 +141,13 @@ class Conflict(AZRError):
 
 
 class NameTaken(Conflict):
-    """Something is already called `name` (compared without regard to case or Unicode form)."""
+    """The name `name` is taken, ignoring case and Unicode form."""
 
     code = "name_taken"
 
 
 class TrainingRuns(Conflict):
-    """One training at a time; `model` is the one that runs."""
+    """Another training is running: that of `model`."""
 
     code = "training_runs"
 
@@ -163,13 +163,13 @@ class InUse(Conflict):
 
 
 class NoTokenizer(Conflict):
-    """The model `name` was never trained, so it has no tokenizer and cannot speak yet."""
+    """The model `name` was never trained, so it has no tokenizer and cannot write yet."""
 
     code = "no_tokenizer"
 
 
 class WorkspaceLocked(Conflict):
-    """Another server (`holder`) works in this folder."""
+    """Another server or command (`holder`) uses this folder."""
 
     code = "workspace_locked"
 
@@ -196,14 +196,14 @@ class BodyTooSlow(AZRError):
 
 
 class HostRefused(AZRError):
-    """The Host header names no address this server is known by."""
+    """The Host header is not one of the server's own names."""
 
     code = "host_refused"
     status = 421
 
 
 class OriginRefused(AZRError):
-    """An unsafe call from a page of another origin."""
+    """A request that changes something, sent by a page of another origin."""
 
     code = "origin_refused"
     status = 403
@@ -254,7 +254,7 @@ class FolderUnusable(AZRError):
 
 
 class Diverged(AZRError):
-    """The loss ran away at `iteration`, `times` in a row, also after the learning rate was halved; nothing of it was saved."""
+    """The loss diverged at `iteration`, `times` in a row, even with a halved learning rate; nothing of it was saved."""
 
     code = "diverged"
     status = 500
@@ -274,7 +274,7 @@ class OutOfMemory(AZRError):
 
 
 class DeviceMissing(InvalidInput):
-    """The asked-for `device` is not on this machine."""
+    """This machine has no `device`."""
 
     code = "device_missing"
 
@@ -305,7 +305,7 @@ class ModelDamaged(Conflict):
 
 
 class InternalError(AZRError):
-    """A mistake of ours. The log holds the traceback under `reference`."""
+    """A bug. The log holds the traceback under `reference`."""
 
     code = "internal_error"
     status = 500
@@ -315,7 +315,7 @@ class InternalError(AZRError):
 
 
 def from_code(code: str, field: str | None, parameters: dict[str, Parameter]) -> AZRError:
-    """The error that another process told by its code.
+    """Return the error that another process reported by its code.
 
     >>> from_code("no_books", "books", {})
     NoBooks('no_books', {})

@@ -1,4 +1,4 @@
-"""What a person reads, in their language: catalogues from `locales/`, numbers, sizes and durations.
+"""Translations from the catalogues in `locales/`, and numbers, sizes and durations in a person's language.
 
 Code and templates name keys (`error.name_taken`, `field.dropout.help`), never sentences; the sentences stand in
 `locales/<language>/LC_MESSAGES/messages.po` and are compiled in memory, so no build step can be forgotten. A value in a
@@ -47,11 +47,11 @@ _NEVER_CUT = ("field", "path")
 
 
 class MissingTranslation(UserWarning, KeyError):
-    """A key, or a value in its sentence, that is not there."""
+    """A key without a sentence, or a sentence without one of its values."""
 
 
 def negotiate(cookie: str | None, accept_language: str | None) -> str:
-    """The language for a request: the remembered one, else the best of the browser's, else English.
+    """Choose the language of a request: the one in the cookie, else the browser's first choice, else English.
 
     >>> negotiate(None, "de;q=0.9, ru-RU;q=0.8, en;q=0.5")
     'ru'
@@ -64,7 +64,7 @@ def negotiate(cookie: str | None, accept_language: str | None) -> str:
 
 
 def console_language() -> str:
-    """The language for a console: AZR_LANGUAGE, else that of Windows' own windows, else the first locale variable that is set.
+    """Choose the language of the console: AZR_LANGUAGE, else the display language of Windows, else the locale variables.
 
     start.py, which imports nothing of ours, repeats this rule.
     """
@@ -88,7 +88,7 @@ def _wish(part: str) -> tuple[float, str]:
 
 @cache
 def translator(language: str) -> Translator:
-    """The translator of one of LANGUAGES; an unknown language gets the default one."""
+    """Return the translator for one of LANGUAGES, or the default one for any other language."""
     language = language if language in LANGUAGES else DEFAULT_LANGUAGE
     with (LOCALES / language / "LC_MESSAGES" / "messages.po").open("rb") as file:
         catalog = read_po(file, locale=language)
@@ -113,14 +113,14 @@ class Translator:
     # ---- sentences ---------------------------------------------------------------------------------------------------
 
     def gettext(self, key: str, /, **parameters: Any) -> str:
-        """The sentence under `key` with its values filled in."""
+        """Return the sentence under `key` with its values filled in."""
         if key not in self.sentences:
             warnings.warn(MissingTranslation(f"{key} ({self.language})"), stacklevel=2)
             return key
         return self._fill(self.translations.gettext(key), parameters)
 
     def ngettext(self, key: str, n: int, /, **parameters: Any) -> str:
-        """The form of `key` that fits the number n, which the sentence shows as {n}.
+        """Return the plural form of `key` for the number n, which the sentence shows as {n}.
 
         >>> translator("ru").ngettext("count.books", 2)
         '2 книги'
@@ -131,11 +131,11 @@ class Translator:
         return self._fill(self.translations.ngettext(key, key, n), {"n": n, **parameters})
 
     def messages(self, *prefixes: str) -> dict[str, str | tuple[str, ...]]:
-        """All sentences whose keys begin with one of the prefixes, for a page's scripts."""
+        """Return all sentences whose keys start with one of the prefixes, for the scripts of a page."""
         return {key: text for key, text in self.sentences.items() if key.startswith(prefixes)}
 
     def field(self, name: str, part: str = "label") -> str | None:
-        """Label or help of an input, `self_play.max_new_tokens` included; None when the catalogue has none."""
+        """Return the label or help of an input such as `self_play.max_new_tokens`; None if the catalogue has none."""
         group, _, rest = name.partition(".")
         own = rest.split(".")[0] if group in _GROUPS and rest else group
         candidates = (f"field.{_GROUPS.get(group, '')}{own}.{part}", f"field.{own}.{part}")
@@ -143,7 +143,7 @@ class Translator:
         return None if key is None else self.gettext(key)
 
     def error(self, error: AZRError | Mapping[str, Any]) -> str:
-        """What to tell a person about an error, given as an object or as its code, parameters and field."""
+        """Return the sentence for an error, given as an object or as its code, parameters and field."""
         if isinstance(error, AZRError):
             code, parameters, field = error.code, error.parameters, error.field
         else:
@@ -161,7 +161,7 @@ class Translator:
         return f"{label} ({field})" if label else field
 
     def _fill(self, sentence: str, parameters: Mapping[str, Any]) -> str:
-        """Only `{name}` is replaced; what the values contain is never interpreted."""
+        """Fill in each `{name}`; the content of the values is never interpreted."""
         parts = []
         for text, name, _, _ in string.Formatter().parse(sentence):
             parts.append(text)
@@ -184,20 +184,20 @@ class Translator:
     # ---- numbers -----------------------------------------------------------------------------------------------------
 
     def number(self, value: float | None) -> str:
-        """With separators and every digit that counts: 12,345,678 or 0.0005."""
+        """Format a number with separators and all its digits: 12,345,678 or 0.0005."""
         if value is None or not math.isfinite(value):
             return UNKNOWN
         return format_decimal(Decimal(repr(value)), locale=self.language, decimal_quantization=False)
 
     def decimal(self, value: float | None, digits: int = 2) -> str:
-        """With exactly so many digits after the point."""
+        """Format a number with a fixed number of decimals."""
         if value is None or not math.isfinite(value):
             return UNKNOWN
         pattern = "#,##0." + "0" * digits if digits else "#,##0"
         return format_decimal(value, format=pattern, locale=self.language)
 
     def bytes(self, value: float | None) -> str:
-        """A size in the unit that reads best: 850 B, 1.2 GB."""
+        """Format a size in the most readable unit: 850 B, 1.2 GB."""
         if value is None or not math.isfinite(value):
             return UNKNOWN
         power = min(int(math.log10(max(abs(value), 1)) // 3), len(_BYTE_UNITS) - 1)
@@ -206,7 +206,7 @@ class Translator:
         return f"{shown} {self.gettext('unit.' + _BYTE_UNITS[power])}"
 
     def duration(self, seconds: float | None) -> str:
-        """Two units at most: 42 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+        """Format a duration in at most two units: 42 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
         if seconds is None or not math.isfinite(seconds):
             return UNKNOWN
         whole = max(0, round(seconds))
@@ -220,7 +220,7 @@ class Translator:
         return " ".join(shown)
 
     def date(self, iso: str | None) -> str:
-        """An ISO 8601 instant as a date and time of this machine's zone."""
+        """Format an ISO 8601 instant as date and time in the time zone of this machine."""
         try:
             moment = datetime.fromisoformat(iso or "").astimezone()
         except (ValueError, OverflowError):

@@ -1,11 +1,11 @@
-"""`python server.py`: the server for one person, on this machine only.
+"""`python server.py`: start the server, for one person and this computer only.
 
     AZR Model Trainer: http://localhost:8000        the first line on standard output, once the server answers
 
-It listens on 127.0.0.1 and, where there is IPv6, on ::1, because `localhost` may mean either. A port that is taken is passed
-over and the one used is named. The workspace is locked for as long as the process lives; a second server on it is refused
-with code 2 and the address of the first. SIGTERM and Ctrl+C end the open streams, let the training save, and exit with 0.
-Every option can be given as an environment variable, too: AZR_PORT for --port and so on.
+It listens on 127.0.0.1 and, where there is IPv6, on ::1, because `localhost` may mean either. If the
+port is in use, the next free one is taken and printed. The workspace is locked for as long as the process lives; a second
+server on it ends with code 2 and prints the address of the first. SIGTERM and Ctrl+C close the open streams, let the
+training save, and exit with 0. Every option can also be an environment variable: AZR_PORT for --port and so on.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent
 EXAMPLE_BOOK = ROOT / "books" / "example_book.txt"
-PORTS_TRIED = 21  # the wished one and twenty more
+PORTS_TRIED = 21  # the requested one and twenty more
 CONNECTIONS = 4000  # streams stay open, so this is far above what a page needs
 DESCRIPTORS = 16_384
 OTHER_DESCRIPTORS = 112  # kept free for files, pipes and connections on their way
@@ -50,7 +50,7 @@ REFUSED = 2
 
 
 class NoFreePort(AZRError):
-    """Other programs have all the ports from `first` to `last`."""
+    """Every port from `first` to `last` is in use."""
 
     code = "no_free_port"
 
@@ -72,19 +72,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parse(arguments)
         serve(options, translator)
     except WorkspaceLocked as error:
-        _tell(translator.error(error))
+        _print_error(translator.error(error))
         holder = str(error.parameters["holder"])
         if options is not None and options.browser and holder.startswith("http://localhost:"):
             webbrowser.open(holder)
         return REFUSED
     except AZRError as error:
-        _tell(translator.error(error))
+        _print_error(translator.error(error))
         return REFUSED
     return 0
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
-    """Options from the command line, else from AZR_*. Raises NotLoopback; argparse itself exits with 2."""
+    """Read the options from the command line, else from AZR_*. Raises NotLoopback; argparse itself exits with 2."""
     parser = argparse.ArgumentParser(
         prog="server.py", description="AZR Model Trainer: books in, your own language model out."
     )
@@ -112,7 +112,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
 
 
 def serve(options: Options, translator: i18n.Translator) -> None:
-    """Serve until a signal comes. Raises NoFreePort, WorkspaceLocked, and what a workspace that cannot be used raises."""
+    """Serve until a signal arrives. Raises NoFreePort, WorkspaceLocked, AccessDenied, DiskFull and FolderUnusable."""
     workspace = Workspace(options.workspace)
     with contextlib.ExitStack() as held:
         sockets = listen(options.port)
@@ -122,7 +122,7 @@ def serve(options: Options, translator: i18n.Translator) -> None:
         address = f"http://localhost:{port}"
         held.enter_context(workspace.lock(address))
         if options.port not in (0, port):
-            _tell(translator.gettext("server.port_taken", port=str(options.port), address=address))
+            _print_error(translator.gettext("server.port_taken", port=str(options.port), address=address))
         _prepare_process(workspace)
         app = _make_app(workspace, options, Access(port=port))
         _run(app, sockets, lambda: _announce(address, options.browser))
@@ -132,19 +132,19 @@ def serve(options: Options, translator: i18n.Translator) -> None:
 
 
 def listen(port: int) -> list[socket.socket]:
-    """Listening sockets on 127.0.0.1 and ::1, with the wished port or the first free one after it; 0 is any port.
+    """Open listening sockets on 127.0.0.1 and ::1, on `port` or the first free one after it; 0 is any port.
 
     They listen at once: a socket that is merely bound keeps no other server from the port.
     """
-    wished = range(port, min(port + PORTS_TRIED, 65_536)) if port else range(1)
-    for candidate in wished:
+    candidates = range(port, min(port + PORTS_TRIED, 65_536)) if port else range(1)
+    for candidate in candidates:
         if sockets := _listen_on(candidate):
             return sockets
-    raise NoFreePort(first=str(wished[0]), last=str(wished[-1]))
+    raise NoFreePort(first=str(candidates[0]), last=str(candidates[-1]))
 
 
 def _listen_on(port: int) -> list[socket.socket]:
-    """Empty when the port is taken at either address: a browser might ask the other program at `localhost`."""
+    """Open both sockets on `port`; return none if it is in use on either address, as `localhost` may mean both."""
     try:
         ipv4 = _socket(socket.AF_INET, "127.0.0.1", port)
     except OSError:
@@ -179,7 +179,7 @@ def _socket(family: socket.AddressFamily, host: str, port: int) -> socket.socket
 
 
 class Server(uvicorn.Server):
-    """Says when it answers, cuts late clients, and ends the streams before uvicorn begins to wait for them."""
+    """uvicorn's server; it also reports when it is ready, closes late connections, and ends event streams on shutdown."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_closing: Callable[[], None]) -> None:
         super().__init__(config)
@@ -274,11 +274,11 @@ def _ending_signals() -> list[int]:
 
 
 def _leave(*_: object) -> None:
-    """Before uvicorn catches the signals, and again after it: it raises them anew once everything is closed."""
+    """Exit on a signal before uvicorn runs, and after it: it raises the signal again once everything is closed."""
     raise SystemExit(0)
 
 
-def _tell(sentence: str) -> None:
+def _print_error(sentence: str) -> None:
     sys.stderr.write(sentence + "\n")
 
 
@@ -301,8 +301,11 @@ def _positive(text: str) -> int:
 
 
 def _process() -> NoReturn:
-    """Everything is closed and saved when `main` is left. The interpreter is not taken apart: with torch that takes seconds,
-    and a training thread that did not end in time would crash in it."""
+    """Run `main` and end the process at once.
+
+    Everything is closed and saved by then. Shutting down the interpreter takes seconds with torch, and would crash a
+    training thread that has not ended in time.
+    """
     try:
         code = main()
     except SystemExit as left:

@@ -1,11 +1,11 @@
-"""Every path of the product, safe names, atomic writes and the lock. No other module joins paths.
+"""Paths of the workspace, safe names, atomic writes and the lock. No other module joins paths.
 
 What a person names never becomes a path by itself: `safe_name` refuses whatever any of our systems refuses (separators,
 control characters, Windows' reserved names, a trailing dot or space) and names are compared by casefold(NFKC), so two
 names that would be one folder on Windows or macOS are one name here.
 
 A file is written under a temporary name in the same folder, flushed to the disk, renamed over its target, and the folder is
-flushed as well: after a power cut one finds the old file or the new one. A folder is built under a temporary name and
+flushed as well: after a power cut either the old file or the new one is there. A folder is built under a temporary name and
 renamed. What a crash leaves behind starts with `.tmp-` and is swept at the next start.
 """
 
@@ -84,7 +84,7 @@ def name_key(name: str) -> str:
 
 
 def suggest_name(text: str) -> str:
-    """The nearest safe name to a text, for file names that people bring along.
+    """Return the nearest safe name to a text, such as the name of an uploaded file.
 
     >>> suggest_name("../Война и мир: том 1.txt")
     'Война и мир том 1'
@@ -137,13 +137,16 @@ def _access_denied(error: OSError, path: Path) -> AccessDenied:
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Replace `path` by `data` so that a reader, or a crash, sees the old content or the new. Raises DiskFull."""
+    """Replace the content of `path` atomically. Raises DiskFull and AccessDenied."""
     content = data.encode("utf-8") if isinstance(data, str) else data
     replace_atomic(path, lambda temporary: _write_and_sync(temporary, content))
 
 
 def replace_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it over `path` durably. Raises DiskFull."""
+    """Let `write` fill a temporary file beside `path`, then rename it over `path` durably.
+
+    Raises DiskFull and AccessDenied.
+    """
     temporary = temporary_beside(path)
     with disk_errors(path):
         try:
@@ -155,7 +158,7 @@ def replace_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def commit_file(temporary: Path, path: Path) -> None:
-    """Rename a finished temporary file over `path`, durably. Raises DiskFull."""
+    """Rename a finished temporary file over `path`, durably. Raises DiskFull and AccessDenied."""
     with disk_errors(path):
         sync(temporary)
         _retried(lambda: os.replace(temporary, path))
@@ -163,7 +166,7 @@ def commit_file(temporary: Path, path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Indented UTF-8 JSON, atomically. Raises DiskFull; NaN is refused by `json` itself."""
+    """Write indented UTF-8 JSON atomically. Raises DiskFull, AccessDenied, and ValueError for NaN."""
     write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
@@ -173,7 +176,10 @@ def read_json(path: Path) -> Any:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path` when the block ends well, and vanishes when it does not. Raises DiskFull."""
+    """Yield a temporary folder, renamed to `path` when the block succeeds and removed when it fails.
+
+    Raises DiskFull and AccessDenied.
+    """
     temporary = temporary_beside(path)
     with disk_errors(path):
         try:
@@ -190,7 +196,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder in one step as seen from outside: it is renamed away first."""
+    """Delete a file or a folder in one step for every reader: it is renamed first."""
     doomed = temporary_beside(path)
     _retried(lambda: os.rename(path, doomed))
     _sync_committed(path.parent)
@@ -217,7 +223,7 @@ def _sync_committed(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """fsync a file or (where the system can) a folder."""
+    """Flush a file to the disk, or a folder where the system supports it."""
     if path.is_dir() and sys.platform == "win32":
         return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -247,7 +253,7 @@ def _retried(action: Callable[[], object], attempts: int = 40, pause_seconds: fl
 
 
 class Workspace:
-    """The folder that holds a person's books, models and checkpoints. Creating the object touches nothing on disk."""
+    """The folder with a person's books, models and checkpoints. Creating the object does not touch the disk."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).resolve()
@@ -257,7 +263,7 @@ class Workspace:
         self.example_marker = self.books / ".example-given"  # there: the example book was offered once, or never needed
 
     def prepare(self) -> None:
-        """Make the three folders and sweep what crashes left behind. Raises DiskFull, AccessDenied, FolderUnusable."""
+        """Create the three folders and remove what crashes left behind. Raises DiskFull, AccessDenied, FolderUnusable."""
         with disk_errors(self.root):
             for folder in (self.books, self.models, self.checkpoints):
                 _make_folder(folder)
@@ -271,7 +277,7 @@ class Workspace:
         return self.book_text(name).with_suffix(".json")
 
     def book_original(self, name: str) -> Path:
-        """The bytes as the person brought them, so that "read it as ..." stays possible."""
+        """Return the path of the uploaded bytes, kept so that the book can be read in another encoding."""
         return self.book_text(name).with_suffix(".original")
 
     def model_folder(self, name: str) -> Path:
@@ -281,7 +287,7 @@ class Workspace:
         return self._entry(self.checkpoints, name)
 
     def _entry(self, folder: Path, name: str, suffix: str = "") -> Path:
-        """The path of `name`: that of an existing entry with the same key, else a new one. Raises InvalidName."""
+        """Return the path of `name`: the existing entry with the same key, else a new one. Raises InvalidName."""
         name = safe_name(name)
         exact = folder / f"{name}{suffix}"
         if exact.exists() or not folder.is_dir():
@@ -311,7 +317,7 @@ class Workspace:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder with its parents where it is missing. Raises FolderUnusable for a file or a dead link in its place."""
+    """Create a folder with its parents if it is missing. Raises FolderUnusable for a file or a dead link in its place."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -325,7 +331,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sweep(path: Path) -> None:
-    """Remove a leftover; one that cannot be removed now stays for the next start."""
+    """Remove a leftover; if that fails, the next start tries again."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

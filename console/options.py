@@ -13,7 +13,7 @@ import typer
 
 import i18n
 from config import Config, ModelConfig, Parameter, SamplingConfig, SelfPlayConfig, TrainConfig, parameters
-from console.output import told_in_words
+from console.output import errors_as_sentences
 
 SELF_PLAY_PREFIX = "self_play_"
 FIELD = "field:"  # before the name of a parameter whose help a text is
@@ -31,7 +31,7 @@ def with_options(*configs: tuple[type[Config], str]) -> Callable[[Callable[..., 
 
         def run(**values: Any) -> None:
             chosen = {name: value for name, value in values.items() if name in taken or value not in (None, [])}
-            with told_in_words():
+            with errors_as_sentences():
                 command(**chosen)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__

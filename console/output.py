@@ -81,8 +81,8 @@ def _quoted(part: str) -> str:
 
 
 @contextlib.contextmanager
-def told_in_words(path: Path | None = None) -> Iterator[None]:
-    """Print a person's mistake or a trouble with the disk as a sentence and raise Failed; our mistakes stay tracebacks."""
+def errors_as_sentences(path: Path | None = None) -> Iterator[None]:
+    """Print a wrong input or a disk error as a sentence and raise Failed; bugs stay tracebacks."""
     try:
         yield
     except AZRError as error:

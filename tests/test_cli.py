@@ -195,7 +195,7 @@ def test_export_into_no_folder_is_refused_before_anything_is_written(tmp_path, c
 
 @pytest.mark.parametrize("encoding", ["cp1252", "cp1251"])
 def test_console_that_lacks_a_character_prints_a_replacement(tmp_path, encoding):
-    book = tmp_path / "emoji_notes.txt"
+    book = tmp_path / "Кошка 😀.txt"
     book.write_text("Кошка 😀 сидела на окне 🐈 и ждала.\n" * 40, encoding="utf-8")
     console = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     added = run(tmp_path / "ws", "books", "add", str(book), **console)

@@ -1,4 +1,4 @@
-"""Values as JSON that every client can read: UTF-8, non-finite numbers as null, broken characters replaced.
+"""Write values as JSON that every client can read: UTF-8, non-finite numbers as null, broken characters replaced.
 
 Half of a surrogate pair can arrive in a request (`"\\\\ud800"` is legal JSON) and cannot leave as UTF-8; it becomes "?".
 """
@@ -18,7 +18,7 @@ LONGEST_SHOWN = 80  # characters of a value from outside
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, pydantic models, tuples and enums as dictionaries, lists, numbers and texts.
+    """Convert dataclasses, pydantic models, tuples and enums to dictionaries, lists, numbers and strings.
 
     >>> plain({"loss": float("nan"), "books": ("a",)})
     {'loss': None, 'books': ['a']}
@@ -37,13 +37,13 @@ def plain(value: Any) -> Any:
 
 
 def to_json(value: Any) -> str:
-    """One line of JSON; characters beyond ASCII stay themselves."""
+    """Return one line of JSON; non-ASCII characters are not escaped."""
     text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def shown(value: object) -> str:
-    """A value from outside as a short text that is always printable: containers are not opened, they may be deep."""
+    """Return a value from a request as a short printable text; containers may be deep and are not opened."""
     match value:
         case str():
             text = value

@@ -1,4 +1,4 @@
-"""`create_app(workspace)`: the whole HTTP side, put together. Nothing happens at import, nothing on disk before the start.
+"""`create_app(workspace)` builds the web application. Nothing happens at import, and nothing on disk before the start.
 
 Middlewares, outermost first: security headers (on every answer), our own mistakes, Host, Origin, body size. Then the routes.
 """
@@ -106,7 +106,7 @@ def begin_closing(app: FastAPI) -> None:
 
 
 def _patience_seconds(status: TrainingStatus) -> float:
-    """How long to wait for the training: before a run's first iteration there is nothing to save, however busy it is."""
+    """Return how long to wait for the training to end; before a run's first iteration there is nothing to save."""
     return SAVE_SECONDS if status.iteration > status.started_iteration else UNSAVED_SECONDS
 
 
@@ -121,12 +121,12 @@ def _prepare(services: Services, example_book: Path | None) -> None:
 
 
 def _first_event_id() -> int:
-    """Ids of an earlier server start are smaller than all of this one's; JavaScript counts exactly up to 2**53."""
+    """Return an id above those of every earlier server start; JavaScript counts exactly up to 2**53."""
     return int(time.time()) << 20
 
 
 class _Static(StaticFiles):
-    """Files whose address carries a version may be kept for ever, the others are asked for again."""
+    """Static files: cached for ever under an address with a version, revalidated under any other."""
 
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
@@ -138,6 +138,6 @@ class _Static(StaticFiles):
 
 
 def _name_file_types() -> None:
-    """Windows reads these from its registry, where other programs leave "text/plain" for scripts, which browsers refuse."""
+    """Set the media types of scripts and styles: the Windows registry may say "text/plain", which browsers refuse."""
     for suffix, media_type in ((".js", "text/javascript"), (".css", "text/css"), (".svg", "image/svg+xml")):
         mimetypes.add_type(media_type, suffix)

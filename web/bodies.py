@@ -1,4 +1,4 @@
-"""What a request with a body must look like before its fields are looked at.
+"""Check the media type and encoding of a request body before its fields are validated.
 
 A page of another origin can post a form without asking first, but not `application/json`. And JSON can carry texts that no
 tokenizer, file or log can: half of a surrogate pair.

@@ -1,8 +1,8 @@
 """Connections to the server: how many there may be, and how long a client may take over the head of a request.
 
-uvicorn waits for ever for a request that arrives slowly, and asyncio accepts until no descriptor is left. Here a head has a
-deadline, and the number of connections a limit: where it is reached, a new connection takes the place of the one that has
-kept the server waiting the longest. A request that is being answered is never cut, nor an upload that sends steadily.
+uvicorn waits for ever for a request that arrives slowly, and asyncio accepts connections until no descriptor is left. Here
+the head of a request has a deadline and the number of connections a limit: at the limit, a new connection replaces the one
+that has kept the server waiting longest. A request that is being answered is never cut, nor an upload that sends steadily.
 
 The deadline for a body is in `guards.BodyLimit`, where its answer can be in the person's language.
 """

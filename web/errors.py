@@ -1,4 +1,4 @@
-"""The one place where an exception becomes an answer: `{"error": {"code", "message", "field"?}}`, or a page for a browser.
+"""Turn exceptions into responses: `{"error": {"code", "message", "field"?}}`, or a page for a browser.
 
 Values that a client sent come back only as short texts inside the message: echoing them as JSON is how a 422 becomes a 500.
 When several inputs are wrong, the first one is the error and "details" lists the first twenty.
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def answer(connection: HTTPConnection, error: AZRError, *others: AZRError, status: int | None = None) -> Response:
-    """The answer to a request that failed with `error`, and with `others` after it."""
+    """Return the response to a request that failed with `error`, and with `others` after it."""
     translator = translator_of(connection)
     headers = {"Retry-After": str(error.parameters["seconds"])} if isinstance(error, Overloaded) else None
     status = status or error.status
@@ -43,7 +43,7 @@ def answer(connection: HTTPConnection, error: AZRError, *others: AZRError, statu
 
 
 def error_json(translator: Translator, error: AZRError, *others: AZRError) -> dict[str, Any]:
-    """The one shape of an error."""
+    """Return the JSON of an error."""
     body: dict[str, Any] = {"code": error.code, "message": translator.error(error)}
     if error.field is not None:
         body["field"] = error.field
@@ -53,7 +53,7 @@ def error_json(translator: Translator, error: AZRError, *others: AZRError) -> di
 
 
 def handlers() -> dict[Any, Any]:
-    """For FastAPI's `exception_handlers`; what they do not know is caught by UnexpectedErrors."""
+    """Return FastAPI's `exception_handlers`; UnexpectedErrors catches everything else."""
     return {
         AZRError: _azr_error,
         OSError: _system_error,
@@ -68,7 +68,7 @@ async def _azr_error(request: Request, error: Exception) -> Response:
 
 
 async def _system_error(request: Request, error: Exception) -> Response:
-    """A full disk or a missing right that no room below has named yet; any other system error is our mistake."""
+    """Answer a full disk or a missing permission; any other system error is a bug."""
     assert isinstance(error, OSError)
     explained = explain(error, Path(tempfile.gettempdir()))
     if explained is None:
@@ -91,7 +91,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 class UnexpectedErrors:
-    """Our own mistakes: the traceback goes to the log under a reference, the person gets the reference."""
+    """Catch bugs: log the traceback under a reference, and answer with the reference."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -118,7 +118,7 @@ class UnexpectedErrors:
 
 
 def unexpected(error: Exception, doing: str) -> InternalError:
-    """Log a mistake of ours with its traceback; what comes back is what the person is told."""
+    """Log a bug with its traceback and return the error to answer with."""
     reference = secrets.token_hex(4)
     logger.error("%r failed, reference %s", doing, reference, exc_info=error)
     return InternalError(reference=reference)
@@ -128,7 +128,7 @@ def unexpected(error: Exception, doing: str) -> InternalError:
 
 
 def from_pydantic(error: Mapping[str, Any]) -> AZRError:
-    """One entry of a pydantic error list as our error; one that we raised in a validator comes back as itself.
+    """Return an entry of a pydantic error list as an AZRError; one raised in a validator is returned as it is.
 
     >>> from_pydantic({"type": "missing", "loc": ("body", "name"), "input": {}}).parameters["reason"]
     'missing'
@@ -143,7 +143,7 @@ def from_pydantic(error: Mapping[str, Any]) -> AZRError:
 
 
 def field_of(location: Sequence[str | int]) -> str | None:
-    """The input that an error is about, as the API names it.
+    """Return the name of the input that an error is about, as in the API.
 
     >>> field_of(("body", "self_play", "prompts", 3))
     'self_play.prompts'
@@ -164,7 +164,7 @@ def _from_http(request: Request, error: HTTPException) -> AZRError:
 
 
 def _unparsed(request: Request, error: HTTPException) -> AZRError:
-    """FastAPI says "400" for every body that it could not take apart, a full disk behind an upload included."""
+    """Return the cause behind FastAPI's 400, which it gives for every unreadable body, even when the disk is full."""
     if isinstance(error.__cause__, OSError):
         explained = explain(error.__cause__, Path(tempfile.gettempdir()))
         if explained is not None:
@@ -174,7 +174,7 @@ def _unparsed(request: Request, error: HTTPException) -> AZRError:
 
 
 def _wants_page(connection: HTTPConnection) -> bool:
-    """A browser that follows a link; scripts and curl get JSON."""
+    """Tell a browser that follows a link from scripts and curl, which get JSON."""
     return connection.scope.get("method") == "GET" and "text/html" in connection.headers.get("accept", "")
 
 

@@ -1,4 +1,4 @@
-"""`GET /training_events`: the training as it happens, as server-sent events.
+"""`GET /training_events`: the running training as server-sent events.
 
 A stream begins with `status` (the same JSON as `/training_status`), sent again when it changed, at most twice a second. Then
 every event of the training under the name of its class, except that neighbouring IterationDone become one `iterations` event
@@ -55,7 +55,7 @@ async def training_events(
 
 
 class _Stream:
-    """One reader's place in the log."""
+    """The position of one reader in the event log."""
 
     def __init__(self, runner: JobRunner, translator: Translator, last_id: int | None) -> None:
         self.runner = runner

@@ -1,4 +1,4 @@
-"""What stands between the network and the routes; each guard is one plain ASGI middleware, outermost first in `app.py`.
+"""Guards between the network and the routes. Each is a plain ASGI middleware; `app.py` lists them, outermost first.
 
 The server is one person's, on their own machine, and every page they visit in the same browser can send requests to it.
 So a request must name us in `Host` exactly (a foreign domain that resolves to 127.0.0.1 does not), an unsafe one must not
@@ -41,7 +41,7 @@ SECURITY_HEADERS = {
 
 
 class SecurityHeaders:
-    """Adds SECURITY_HEADERS to every answer that does not set them itself."""
+    """Add SECURITY_HEADERS to every response that does not set them itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -58,7 +58,7 @@ class SecurityHeaders:
 
 
 class KnownHost:
-    """421 for a request that calls us by another name: the page behind a rebound domain believes to be of that domain."""
+    """Answer 421 to a request with a foreign Host, such as a page whose domain was rebound to 127.0.0.1."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app = app
@@ -74,7 +74,7 @@ class KnownHost:
 
 
 class SameOrigin:
-    """403 for an unsafe call that a page of another origin makes. Programs that send no Origin (curl) are welcome."""
+    """Answer 403 to a request that changes something and comes from a page of another origin; curl sends no Origin."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app = app
@@ -91,7 +91,7 @@ class SameOrigin:
 
 
 class _BodyCut(BaseException):
-    """Carries the answer to a body that is not taken any further.
+    """Stop reading a body and carry the error to answer with.
 
     Not an Exception: FastAPI makes a 400 of every Exception that it meets while it reads a body.
     """
@@ -101,7 +101,7 @@ class _BodyCut(BaseException):
 
 
 class BodyLimit:
-    """413 for a body over its limit, 408 for one that stops arriving; who is answered early sees the answer.
+    """Answer 413 to a body over its limit and 408 to one that stops arriving; let early answers reach the client.
 
     A body is refused at once when it says its length, else as soon as the limit is passed. `larger` gives the paths with a
     limit of their own, as (bytes that may come, what to answer beyond).
@@ -140,7 +140,7 @@ class _Body:
         self.received_bytes = 0
 
     async def receive(self) -> Message:
-        """The next piece. Raises _BodyCut beyond the limit, and after SILENCE_SECONDS while nothing is answered yet."""
+        """Return the next piece. Raises _BodyCut beyond the limit, and after SILENCE_SECONDS while nothing is answered yet."""
         try:
             async with asyncio.timeout(None if self.complete or self.answering else SILENCE_SECONDS):
                 message = await self.receive_next()
@@ -153,7 +153,7 @@ class _Body:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass the answer on; an early one closes the connection once the rest of the body is swallowed."""
+        """Pass the response on; if the body is incomplete, read the rest for a moment and close the connection."""
         if message["type"] == "http.response.start":
             self.answering = True
             if not self.complete:
@@ -167,7 +167,7 @@ class _Body:
 async def refuse(error: AZRError, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with an error and close the connection.
 
-    A client that is cut off while it sends sees "connection reset" instead of the answer, so the rest is swallowed first.
+    A client that is cut off while it sends sees "connection reset" instead of the response, so the rest is read first.
     """
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
@@ -179,7 +179,7 @@ async def refuse(error: AZRError, scope: Scope, receive: Receive, send: Send) ->
 
 
 async def _send_last(body: bytes | memoryview, receive: Receive, send: Send) -> None:
-    """Send the end of an answer to a client that may still be sending, and swallow what arrives for a moment."""
+    """Send the end of a response, but first read what the client is still sending, for a moment."""
     await send({"type": "http.response.body", "body": body, "more_body": True})
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):

@@ -1,4 +1,4 @@
-"""The JSON bodies that requests carry, built on the configurations: bounds and defaults stand in config.py alone."""
+"""The JSON bodies of requests, built on the configurations: bounds and defaults are defined in config.py alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Names = Annotated[tuple[Name, ...], Field(strict=False, max_length=1000)]
 
 
 def narrowed(body: Config, to: type[C]) -> C:
-    """The part of a request that is the configuration it was built on."""
+    """Return the part of a request that is the configuration it was built on."""
     return to.model_validate({name: getattr(body, name) for name in to.model_fields})
 
 

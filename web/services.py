@@ -1,4 +1,4 @@
-"""What the routes work with: one frozen object made by `create_app`, handed to each route as a dependency.
+"""The services that routes use: one frozen object made by `create_app`, passed to each route as a dependency.
 
 The dependencies are `async` on purpose: a plain `def` one would wait for a thread, and `/training_status` must never wait.
 """
@@ -41,13 +41,13 @@ async def _services(connection: HTTPConnection) -> Services:
 
 
 def translator_of(connection: HTTPConnection) -> i18n.Translator:
-    """The translator for the language that the cookie, else the browser, asks for."""
+    """Return the translator for the language in the cookie, else for the browser's."""
     cookie = connection.cookies.get(LANGUAGE_COOKIE)
     return i18n.translator(i18n.negotiate(cookie, connection.headers.get("accept-language")))
 
 
 def refuse_in_use(services: Services, *, model: str | None = None, book: str | None = None) -> None:
-    """Raises InUse when the running training works with this model or book."""
+    """Raise InUse if the running training uses this model or book."""
     status = services.runner.status()
     if status.state not in ACTIVE_STATES or status.model is None:
         return
