@@ -51,6 +51,7 @@ from runs import launcher
 from runs.reproducibility import circumstances, differences
 from runs.run_log import RunLog, truncate_after
 from runs.run_record import next_number, read_run, status_of, write_run
+from runs.vocabulary_fit import misfit
 from selfplay.factory import make_environment
 from store import checkpoint_store, model_store
 from store.checkpoint_store import Checkpoint
@@ -90,16 +91,16 @@ def train(workspace: Workspace, plan: TrainingPlan, ranks: Ranks = ALONE) -> Gen
     started_at, number = _now(), next_number(workspace)
 
     def record(state: State, error: AZRError | None = None) -> None:
-        told = None if error is None else {"code": error.code, "parameters": error.parameters, "field": error.field}
-        values = _record(dataclasses.replace(status, state=state, error=told), started_at)
+        shown = None if error is None else {"code": error.code, "parameters": error.parameters, "field": error.field}
+        values = _record(dataclasses.replace(status, state=state, error=shown), started_at)
         write_run(workspace, plan.model, values | {"number": number})
 
     record(State.RUNNING)
     forget_peak_bytes()
     with RunLog(workspace, plan.model) as log:
         try:
-            with contextlib.closing(_events(workspace, plan, ranks)) as told:  # else its last save fails unseen
-                for event in told:
+            with contextlib.closing(_events(workspace, plan, ranks)) as events:  # else its last save fails unseen
+                for event in events:
                     status = advance(status, event)
                     log.append(event)
                     if isinstance(event, Evaluated | CheckpointSaved | RunStarted):
@@ -232,6 +233,9 @@ class _Run:
         trainer = self._trainer(loaded, tokenizer, dataset, books, checkpoint, notices)
         trainer.state.starts_untrained |= new
         self._slow_down(trainer.state, checkpoint, notices)
+        if loaded.lineage and not trainer.resumed:
+            unfit = misfit(self.workspace, tokenizer, loaded.lineage[0].books, [book.train for book in books])
+            notices += [Notice(trainer.state.iteration, "vocab_hardly_fits", unfit)] if unfit else []
         if tokenizer.size < loaded.config.vocab_size:
             values: dict[str, str | int | float] = {"tokens": tokenizer.size, "vocab_size": loaded.config.vocab_size}
             notices.append(Notice(trainer.state.iteration, "vocab_smaller", values))
@@ -276,7 +280,7 @@ class _Run:
             if same_books:
                 model.load_state_dict(checkpoint.weights)
                 optimizer = checkpoint.optimizer
-                exact = self._told_exactness(loaded.config, checkpoint, notices)
+                exact = self._is_exact(loaded.config, checkpoint, notices)
                 then = TrainConfig.model_construct(**checkpoint.state["config"])  # perhaps of another version
                 if _is_finished(state, then) or _is_finished(state, self.config):
                     state = state.longer()
@@ -304,7 +308,8 @@ class _Run:
             values: dict[str, str | int | float] = {"learning_rate": self.config.learning_rate * state.rate_factor}
             notices.append(Notice(state.iteration, "went_back", values))
 
-    def _told_exactness(self, model: ModelConfig, checkpoint: Checkpoint, notices: list[Event]) -> bool:
+    def _is_exact(self, model: ModelConfig, checkpoint: Checkpoint, notices: list[Event]) -> bool:
+        """Whether the run goes on bit for bit from `checkpoint`; adds a notice that says so, or what has changed."""
         now = circumstances(model, self.config, self.ranks)
         changed = differences(now, checkpoint.state["circumstances"])
         values: dict[str, str | int | float] = {"iteration": checkpoint.iteration, "reason": changed}

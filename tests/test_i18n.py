@@ -46,6 +46,7 @@ NOTICES = {  # code -> the values that come with it
     "record_unreadable": {"model", "fields"},
     "weights_restored": {"iteration"},
     "early_stopped": {"best_iteration", "evaluations"},
+    "vocab_hardly_fits": {"bytes_per_token", "first"},
     "vocab_smaller": {"tokens", "vocab_size"},
 }
 PYDANTIC_TYPES = [

@@ -85,6 +85,23 @@ def test_rate_that_is_far_too_high_is_caught_in_another_language_too(tmp_path: P
     assert {"spike_skipped", "went_back"} <= _codes(told)
 
 
+def test_vocabulary_that_hardly_fits_the_next_book_is_said_once_before_its_first_iteration(tmp_path: Path) -> None:
+    workspace = _workspace(tmp_path, "llama")
+    _train(workspace, RUSSIAN, iterations=10, eval_every=5)
+    half = (BOOKS / f"{RUSSIAN}.txt").read_text(encoding="utf-8")[:6000]
+    library.add_book(workspace, "half.txt", io.BytesIO(half.encode()))
+    first, same, other = (_train(workspace, book, iterations=2, eval_every=5) for book in (RUSSIAN, "half", ENGLISH))
+    assert "vocab_hardly_fits" not in _codes(first) | _codes(same)
+    names = [event.code if isinstance(event, Notice) else type(event).__name__ for event in other]
+    assert names.index("vocab_hardly_fits") < names.index("IterationDone")
+    (notice,) = (event for event in other if isinstance(event, Notice) and event.code == "vocab_hardly_fits")
+    assert 1 <= notice.parameters["bytes_per_token"] < 0.5 * notice.parameters["first"]
+    run = workflows.train(workspace, workflows.prepare_training(workspace, MODEL, (ENGLISH,), SETTINGS))
+    early = [next(run) for _ in range(20)]
+    run.close()
+    assert "vocab_hardly_fits" not in _codes(early)  # it goes on with the same book
+
+
 @pytest.mark.slow
 def test_run_that_takes_no_step_publishes_nothing_and_names_no_book(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
