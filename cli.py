@@ -155,6 +155,8 @@ def add_book(
             book = workflows.add_book(opened, file.name, stream, name=name, encoding=encoding, limit_bytes=sys.maxsize)
             found = workflows.list_models(opened)
     say(words().gettext("cli.book_added", name=book.name, characters=book.characters, encoding=book.encoding))
+    for notice in workflows.book_notices(book):
+        say(words().gettext(f"book.notice.{notice.code}", **notice.parameters))
     if found:
         _next("cli.next.train", "train", found[-1].name, "--book", book.name, workspace=workspace)
     else:

@@ -307,3 +307,12 @@ def test_parameters_table_has_a_row_with_meaning_for_every_field(language):
     rows = cli.parameters_table(language).splitlines()[2:]
     assert len(rows) == sum(len(parameters(c)) for c in (ModelConfig, TrainConfig, SelfPlayConfig, SamplingConfig))
     assert all(len(row.split(" | ")[-1].strip(" |")) > 20 for row in rows)
+
+
+@pytest.mark.slow
+def test_adding_a_book_says_what_is_to_be_known_about_it(tmp_path: Path) -> None:
+    book = tmp_path / "marks.txt"
+    book.write_bytes("Жил-был кот.<|endoftext|>\n".encode() * 60 + b"\xff\n")
+    added = run(tmp_path / "ws", "books", "add", str(book))
+    assert added.returncode == 0
+    assert "<|endoftext|>" in added.stdout and "61" in added.stdout
