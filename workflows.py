@@ -49,10 +49,11 @@ from runs.forecast import Estimate, Forecast, checkpoint_bytes, estimate, foreca
 from runs.forecast_cache import ForecastCache
 from runs.history import history
 from runs.jobs import JobRunner
+from runs.plan import TrainingPlan, can_resume
 from runs.rehearsal import Pace
 from runs.run_log import rollouts
 from runs.run_record import known_config, last_run_name, read_run, status_of
-from runs.training_run import TrainingPlan, can_resume, train, work
+from runs.training_run import train, work
 from runs.worker import follow
 from store import checkpoint_store, model_store
 from store.model_cache import ModelCache

@@ -12,7 +12,7 @@ What it brings is measured in docs/en/defaults.md. The same text gives the same 
 The rank is low so that the model keeps what many tokens have in common and does not begin with rare pairs learned by heart. A high
 rank is a little better at first, and worse for good once a small book has been read four times.
 
-Not here: when a training begins this way (runs/training_run.py).
+Not here: when a training begins this way (runs/preparation.py).
 Shapes: V vocab_size, C d_model, N tokens, P pairs, R rank.
 """
 

@@ -25,9 +25,9 @@ from learning.policy_gradient import ROWS_AT_ONCE as SELF_PLAY_ROWS
 from machine.devices import choose_device, choose_precision
 from machine.memory import available_bytes, give_back_unused, held_bytes
 from model import count_parameters
+from runs.plan import TrainingPlan
 from runs.rehearsal import Pace, Sample, rehearse
 from runs.suggestion import suggested_iterations, tokens_per_iteration
-from runs.training_run import TrainingPlan
 from store import checkpoint_store
 from store.model_list import read_config
 from store.model_store import LoadedModel

@@ -18,8 +18,8 @@ from events import ACTIVE_STATES, Event
 from runs import forecast
 from runs.forecast import Forecast
 from runs.jobs import JobRunner
+from runs.plan import TrainingPlan
 from runs.rehearsal import Pace
-from runs.training_run import TrainingPlan
 from store.model_list import get_model
 from workspace import Workspace
 

@@ -18,7 +18,8 @@ from events import Event, IterationDone, to_json
 from machine.memory import use_one_heap
 from machine.processes import ending_at_once, joined
 from runs.launcher import STOP_FILE
-from runs.training_run import TrainingPlan, work
+from runs.plan import TrainingPlan
+from runs.training_run import work
 from workspace import Workspace
 
 

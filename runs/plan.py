@@ -1,0 +1,30 @@
+"""What a training is asked for, once it has been checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from config import TrainConfig
+from events import State
+from runs.run_record import read_run, status_of
+from store import checkpoint_store
+from workspace import Workspace
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A checked request: the model and every book exist, and the training fits into memory."""
+
+    model: str
+    books: tuple[str, ...]
+    config: TrainConfig
+    resumed: bool = False  # an unfinished run on the same books goes on
+    expected_seconds: float | None = None  # what a forecast promised, to be compared with what comes
+    expected_bytes: int | None = None
+
+
+def can_resume(workspace: Workspace, model: str, books: tuple[str, ...]) -> bool:
+    """Return whether the last run of a model was on these books, ended early and left a checkpoint."""
+    last = status_of(model, read_run(workspace, model))
+    unfinished = last.state is not State.DONE and last.books == books
+    return unfinished and bool(checkpoint_store.iterations(workspace, model))

@@ -1,0 +1,179 @@
+"""Prepare a training: load the model, split and tokenize the books, fit a tokenizer, continue from a checkpoint.
+
+Training again on the same books continues from the newest checkpoint; a run that was finished gets as many iterations again. Other
+books start from the published model.
+
+Not here: running (training_run.py), saving (saving.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from azr_trainer import AZRTrainer, TrainerState
+from config import ModelConfig, TrainConfig
+from corpus import library
+from corpus.dataset import SplitBook, TokenDataset, fit_tokenizer, require_size, split, tokenize
+from events import Event, Notice, Stage, StageBegun
+from learning.bigram_start import is_untrained, start_from_bigrams
+from learning.policy_gradient import SelfPlay
+from machine.memory import give_back_unused
+from machine.processes import Ranks
+from model import Transformer
+from runs.plan import TrainingPlan
+from runs.reproducibility import circumstances, differences
+from runs.run_log import truncate_after
+from runs.vocabulary_fit import misfit
+from selfplay.factory import make_environment
+from store import checkpoint_store, model_store
+from store.checkpoint_store import Checkpoint
+from store.model_store import LoadedModel
+from store.restore import load_restored
+from tokenizer import Tokenizer
+from workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A trainer that is ready to run, what the person should know, and the key of the books for its checkpoints."""
+
+    trainer: AZRTrainer
+    notices: list[Event]
+    books_key: str
+
+
+class Preparation:
+    """Prepares one attempt at a plan; `times_back` is how often the run went back because it diverged."""
+
+    def __init__(self, workspace: Workspace, plan: TrainingPlan, ranks: Ranks, times_back: int) -> None:
+        self.workspace, self.plan, self.config, self.ranks = workspace, plan, plan.config, ranks
+        self.times_back = times_back
+        self.books_key = ""
+
+    def prepare(self) -> Generator[Event, None, Prepared]:
+        """Load model, books and checkpoint and return the trainer, reporting each stage. Raises BookTooSmall and what the stores raise."""
+        if not self.ranks.is_main:
+            self.ranks.wait()  # until the tokenizer stands
+        notices: list[Event] = []
+        loaded = self._loaded(notices)
+        books = [split(library.read_text(self.workspace, book), self.config.val_fraction) for book in self.plan.books]
+        tokenizer, new_tokenizer = yield from self._tokenizer(loaded, books)
+        give_back_unused()
+        dataset: TokenDataset = yield from tokenize(books, tokenizer)
+        give_back_unused()
+        require_size(dataset, loaded.config.max_seq_len)
+        if new_tokenizer:
+            model_store.set_tokenizer(self.workspace, self.plan.model, tokenizer)
+        if self.ranks.is_main:
+            self.ranks.wait()
+        self.books_key = hashlib.sha256(f"{dataset.fingerprint}/{self.config.optimizer}".encode()).hexdigest()
+        checkpoint = self._newest_checkpoint(notices)
+        new = checkpoint is None and is_untrained(loaded.model)
+        if self.config.bigram_start and new:
+            yield StageBegun(Stage.COUNTING_PAIRS)
+            start_from_bigrams(loaded.model, dataset.train)
+        if self.config.self_play.enabled:
+            yield StageBegun(Stage.MEASURING_BOOKS)
+        trainer = self._trainer(loaded, tokenizer, dataset, books, checkpoint, notices)
+        trainer.state.starts_untrained |= new
+        self._slow_down(trainer.state, checkpoint, notices)
+        if loaded.lineage and not trainer.resumed:
+            unfit = misfit(self.workspace, tokenizer, loaded.lineage[0].books, [book.train for book in books])
+            notices += [Notice(trainer.state.iteration, "vocab_hardly_fits", unfit)] if unfit else []
+        if tokenizer.size < loaded.config.vocab_size:
+            values: dict[str, str | int | float] = {"tokens": tokenizer.size, "vocab_size": loaded.config.vocab_size}
+            notices.append(Notice(trainer.state.iteration, "vocab_smaller", values))
+        if self.ranks.is_main:
+            truncate_after(self.workspace, self.plan.model, trainer.state.iteration)
+        return Prepared(trainer, notices, self.books_key)
+
+    def _loaded(self, notices: list[Event]) -> LoadedModel:
+        """Load the published model; damaged weights are replaced by the newest checkpoint's, with a notice."""
+        if not self.ranks.is_main:
+            return model_store.load(self.workspace, self.plan.model)
+        loaded, restored = load_restored(self.workspace, self.plan.model)
+        if restored is not None:
+            notices.append(Notice(restored, "weights_restored", {"iteration": restored}))
+        return loaded
+
+    def _tokenizer(self, loaded: LoadedModel, books: list[SplitBook]) -> Generator[Event, None, tuple[Tokenizer, bool]]:
+        """The model's own, or one fitted on the training part of its first books."""
+        if loaded.tokenizer is not None:
+            return loaded.tokenizer, False
+        return (yield from fit_tokenizer(books, loaded.config.vocab_size)), True
+
+    def _newest_checkpoint(self, notices: list[Event]) -> Checkpoint | None:
+        checkpoint, damaged = checkpoint_store.latest(self.workspace, self.plan.model)
+        used = checkpoint.iteration if checkpoint else 0
+        notices += [Notice(used, "checkpoint_corrupt", {"iteration": iteration}) for iteration in damaged]
+        return checkpoint
+
+    def _trainer(
+        self,
+        loaded: LoadedModel,
+        tokenizer: Tokenizer,
+        dataset: TokenDataset,
+        books: list[SplitBook],
+        checkpoint: Checkpoint | None,
+        notices: list[Event],
+    ) -> AZRTrainer:
+        model, state, optimizer, exact = loaded.model, TrainerState(), None, True
+        if checkpoint is not None:
+            state = TrainerState.from_json(checkpoint.state["trainer"])
+            same_books = checkpoint.state["books_key"] == self.books_key
+            if same_books:
+                model.load_state_dict(checkpoint.weights)
+                optimizer = checkpoint.optimizer
+                exact = self._is_exact(loaded.config, checkpoint, notices)
+                then = TrainConfig.model_construct(**checkpoint.state["config"])  # perhaps of another version
+                if _is_finished(state, then) or _is_finished(state, self.config):
+                    state = state.longer()
+            else:
+                state = state.next_run()
+        return AZRTrainer(
+            model,
+            tokenizer,
+            dataset,
+            self.config,
+            name=self.plan.model,
+            self_play=self._self_play(model, tokenizer, books),
+            state=state,
+            optimizer_state=optimizer,
+            exact=exact,
+            ranks=self.ranks,
+        )
+
+    def _slow_down(self, state: TrainerState, checkpoint: Checkpoint | None, notices: list[Event]) -> None:
+        """Half the learning rate for each time that this run went back; a rate that the person chose anew is taken as it is."""
+        if checkpoint is not None and checkpoint.state["config"]["learning_rate"] != self.config.learning_rate:
+            state.rate_factor = 1.0
+        if self.times_back:
+            state.rate_factor = min(state.rate_factor, 0.5**self.times_back)
+            values: dict[str, str | int | float] = {"learning_rate": self.config.learning_rate * state.rate_factor}
+            notices.append(Notice(state.iteration, "went_back", values))
+
+    def _is_exact(self, model: ModelConfig, checkpoint: Checkpoint, notices: list[Event]) -> bool:
+        """Whether the run goes on bit for bit from `checkpoint`; adds a notice that says so, or what has changed."""
+        now = circumstances(model, self.config, self.ranks)
+        changed = differences(now, checkpoint.state["circumstances"])
+        values: dict[str, str | int | float] = {"iteration": checkpoint.iteration, "reason": changed}
+        notices.append(Notice(checkpoint.iteration, "resumed_not_exact" if changed else "resumed", values))
+        return not changed
+
+    def _self_play(self, model: Transformer, tokenizer: Tokenizer, books: list[SplitBook]) -> SelfPlay | None:
+        config = self.config.self_play
+        if not config.enabled:
+            return None
+        texts = [book.train for book in books]
+        environment = make_environment(
+            config, model.config, texts, tokenizer.encode, tokenizer.decode, self.config.seed
+        )
+        return SelfPlay(environment, config, tokenizer, model.config, self.config.seed, self.ranks)
+
+
+def _is_finished(state: TrainerState, config: TrainConfig) -> bool:
+    if config.patience is not None and state.evaluations_since_best >= config.patience:
+        return True
+    return config.iterations is not None and state.iteration >= state.run_start + config.iterations
