@@ -36,16 +36,16 @@ class SplitBook:
     val: str  # the held-out places, in the book's order
 
 
-def split(text: str, val_fraction: float) -> SplitBook:
-    """Hold out about `val_fraction` of the characters, in places that are spread evenly over the book.
+def split(text: str, val_fraction: float, most_places: int = MOST_PLACES) -> SplitBook:
+    """Hold out about `val_fraction` of the characters, in at most `most_places` places that are spread evenly over the book.
 
     A book too short for two places gives its end. Cuts move back to the line end before them, if one is near.
     """
-    places = max(1, min(MOST_PLACES, int(len(text) * val_fraction) // CHARACTERS_A_PLACE))
+    places = max(1, min(most_places, int(len(text) * val_fraction) // CHARACTERS_A_PLACE))
     train, val, end = [], [], 0
     for place in range(places):
         first, last = len(text) * place // places, len(text) * (place + 1) // places
-        held_out = round((last - first) * val_fraction)
+        held_out = last - first - round((last - first) * (1 - val_fraction))
         wanted = last - held_out if places == 1 else first + (last - first - held_out) // 2
         begin = _line_end_before(text, wanted, held_out)
         train.append(text[end:begin])

@@ -12,6 +12,14 @@ from workspace import Workspace
 
 
 @dataclass(frozen=True)
+class BooksRead:
+    """What a checkpoint remembers of the books it was trained on, so that only the same text continues from it."""
+
+    key: str  # changes with the tokens, their split and the optimizer
+    held_out_places: int  # of a book, at most
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
     """A checked request: the model and every book exist, and the training fits into memory."""
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from azr_trainer import AZRTrainer, TrainerState
 from config import ModelConfig, TrainConfig
 from corpus import library
-from corpus.dataset import SplitBook, TokenDataset, fit_tokenizer, require_size, split, tokenize
+from corpus.dataset import MOST_PLACES, SplitBook, TokenDataset, fit_tokenizer, require_size, split, tokenize
 from events import Event, Notice, Stage, StageBegun
 from learning.bigram_start import is_untrained, start_from_bigrams
 from learning.policy_gradient import SelfPlay
 from machine.memory import give_back_unused
 from machine.processes import Ranks
 from model import Transformer
-from runs.plan import TrainingPlan
+from runs.plan import BooksRead, TrainingPlan
 from runs.reproducibility import circumstances, differences
 from runs.run_log import truncate_after
 from runs.vocabulary_fit import misfit
@@ -37,11 +37,11 @@ from workspace import Workspace
 
 @dataclass(frozen=True)
 class Prepared:
-    """A trainer that is ready to run, what the person should know, and the key of the books for its checkpoints."""
+    """A trainer that is ready to run, what the person should know, and what its checkpoints remember of the books."""
 
     trainer: AZRTrainer
     notices: list[Event]
-    books_key: str
+    books: BooksRead
 
 
 class Preparation:
@@ -50,7 +50,7 @@ class Preparation:
     def __init__(self, workspace: Workspace, plan: TrainingPlan, ranks: Ranks, times_back: int) -> None:
         self.workspace, self.plan, self.config, self.ranks = workspace, plan, plan.config, ranks
         self.times_back = times_back
-        self.books_key = ""
+        self.books_read = BooksRead("", MOST_PLACES)
 
     def prepare(self) -> Generator[Event, None, Prepared]:
         """Load model, books and checkpoint and return the trainer, reporting each stage. Raises BookTooSmall and what the stores raise."""
@@ -58,7 +58,10 @@ class Preparation:
             self.ranks.wait()  # until the tokenizer stands
         notices: list[Event] = []
         loaded = self._loaded(notices)
-        books = [split(library.read_text(self.workspace, book), self.config.val_fraction) for book in self.plan.books]
+        checkpoint = self._newest_checkpoint(notices)
+        places = self._held_out_places(checkpoint)
+        texts = (library.read_text(self.workspace, book) for book in self.plan.books)
+        books = [split(text, self.config.val_fraction, places) for text in texts]
         tokenizer, new_tokenizer = yield from self._tokenizer(loaded, books)
         give_back_unused()
         dataset: TokenDataset = yield from tokenize(books, tokenizer)
@@ -68,8 +71,8 @@ class Preparation:
             model_store.set_tokenizer(self.workspace, self.plan.model, tokenizer)
         if self.ranks.is_main:
             self.ranks.wait()
-        self.books_key = hashlib.sha256(f"{dataset.fingerprint}/{self.config.optimizer}".encode()).hexdigest()
-        checkpoint = self._newest_checkpoint(notices)
+        key = hashlib.sha256(f"{dataset.fingerprint}/{self.config.optimizer}".encode()).hexdigest()
+        self.books_read = BooksRead(key, places)
         new = checkpoint is None and is_untrained(loaded.model)
         if self.config.bigram_start and new:
             yield StageBegun(Stage.COUNTING_PAIRS)
@@ -87,7 +90,7 @@ class Preparation:
             notices.append(Notice(trainer.state.iteration, "vocab_smaller", values))
         if self.ranks.is_main:
             truncate_after(self.workspace, self.plan.model, trainer.state.iteration)
-        return Prepared(trainer, notices, self.books_key)
+        return Prepared(trainer, notices, self.books_read)
 
     def _loaded(self, notices: list[Event]) -> LoadedModel:
         """Load the published model; damaged weights are replaced by the newest checkpoint's, with a notice."""
@@ -110,6 +113,12 @@ class Preparation:
         notices += [Notice(used, "checkpoint_corrupt", {"iteration": iteration}) for iteration in damaged]
         return checkpoint
 
+    def _held_out_places(self, checkpoint: Checkpoint | None) -> int:
+        """Return the places that the checkpoint's run held out of these books: what it read must not become held-out text."""
+        if checkpoint is None or tuple(checkpoint.state["books"]) != self.plan.books:
+            return MOST_PLACES
+        return int(checkpoint.state.get("held_out_places", 1))  # the first version held out the end of a book
+
     def _trainer(
         self,
         loaded: LoadedModel,
@@ -122,7 +131,7 @@ class Preparation:
         model, state, optimizer, exact = loaded.model, TrainerState(), None, True
         if checkpoint is not None:
             state = TrainerState.from_json(checkpoint.state["trainer"])
-            same_books = checkpoint.state["books_key"] == self.books_key
+            same_books = checkpoint.state["books_key"] == self.books_read.key
             if same_books:
                 model.load_state_dict(checkpoint.weights)
                 optimizer = checkpoint.optimizer

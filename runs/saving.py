@@ -18,7 +18,7 @@ from events import CheckpointSaved, Evaluated, Event, ModelPublished, Stage, Sta
 from formats.lineage import TrainingSummary
 from machine.memory import give_back_unused
 from machine.processes import Ranks
-from runs.plan import TrainingPlan
+from runs.plan import BooksRead, TrainingPlan
 from runs.reproducibility import circumstances
 from store import checkpoint_store, model_store
 from store.checkpoint_store import Checkpoint
@@ -26,11 +26,11 @@ from workspace import Workspace
 
 
 class Saver:
-    """Saves and publishes one run. `books_key` is stored with each checkpoint, so that only the same books continue from it."""
+    """Saves and publishes one run. What was read is stored with each checkpoint, so that only the same books continue from it."""
 
-    def __init__(self, workspace: Workspace, plan: TrainingPlan, ranks: Ranks, books_key: str) -> None:
+    def __init__(self, workspace: Workspace, plan: TrainingPlan, ranks: Ranks, books: BooksRead) -> None:
         self.workspace, self.plan, self.config, self.ranks = workspace, plan, plan.config, ranks
-        self.books_key = books_key
+        self.books = books
         self.saved_at = time.monotonic()
         self.saved_state: dict[str, Any] | None = None
 
@@ -53,7 +53,8 @@ class Saver:
         state = {
             "trainer": snapshot.state,
             "books": list(self.plan.books),
-            "books_key": self.books_key,
+            "books_key": self.books.key,
+            "held_out_places": self.books.held_out_places,
             "circumstances": circumstances(trainer.model.config, self.config, self.ranks),
             "config": self.config.model_dump(mode="json"),
         }

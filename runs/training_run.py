@@ -136,7 +136,7 @@ class _Run:
 
     def _attempt(self) -> Generator[Event, None, None]:
         prepared = yield from Preparation(self.workspace, self.plan, self.ranks, self.times_back).prepare()
-        saver = Saver(self.workspace, self.plan, self.ranks, prepared.books_key)
+        saver = Saver(self.workspace, self.plan, self.ranks, prepared.books)
         give_back_unused()
         with memory_kept():
             yield from _training(prepared.trainer, saver, prepared.notices)

@@ -9,7 +9,7 @@ import pytest
 
 import workflows
 from config import SamplingConfig
-from events import CheckpointSaved, Evaluated, IterationDone, RunStarted, State
+from events import CheckpointSaved, Evaluated, IterationDone, Notice, RunStarted, State
 from tests.training_kit import SELF_PLAY, TRAINING, changed
 from workspace import Workspace
 
@@ -49,12 +49,10 @@ def test_its_training_goes_on_from_the_checkpoint(old: Workspace) -> None:
     config = changed(TRAINING, iterations=3, self_play=SELF_PLAY)
     events = list(workflows.train(old, workflows.prepare_training(old, "poet", ("river",), config)))
     (started,) = (event for event in events if isinstance(event, RunStarted))
-    assert (started.iteration, started.resumed) == (
-        12,
-        False,
-    )  # it held out other places of its book: a new run on its weights
+    assert (started.iteration, started.resumed) == (12, True)
+    (resumed,) = (event for event in events if isinstance(event, Notice) and event.code.startswith("resumed"))
+    assert resumed.code == "resumed_not_exact"  # other code computes now
     assert [event.iteration for event in events if isinstance(event, IterationDone)] == [13, 14, 15]
-    assert all(
-        event.val_loss < 5.7 for event in events if isinstance(event, Evaluated)
-    )  # ln(300): better than guessing
+    first = next(event for event in events if isinstance(event, Evaluated))
+    assert first.val_loss < 2.2  # the same held-out text: it was 2.165 at iteration 12
     assert any(isinstance(event, CheckpointSaved) and event.iteration == 15 for event in events)
