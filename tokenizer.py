@@ -1,14 +1,14 @@
 """Byte-level BPE, fitted on the person's books: text <-> token ids.
 
 Particular: the text is first split by the Llama-3 pattern and then mapped to bytes, so every text has tokens and no character
-is ever unknown; other programs know this pair by name and tokenize alike (a GPT-2 pattern is silently replaced by some of
-them on Russian text). id 0 is `<|endoftext|>`. A small book may yield fewer tokens than asked for.
+is ever unknown. Other programs know this combination by name and give the same tokens; some of them silently replace a GPT-2
+pattern. Id 0 is `<|endoftext|>`. A small book may yield fewer tokens than `vocab_size`.
 
     >>> tokenizer = Tokenizer.fit(["мама мыла раму"], vocab_size=300)
     >>> tokenizer.decode(tokenizer.encode("мама"))
     'мама'
 
-Not here: files. `to_json` and `from_json` are the only door, and `workspace` writes.
+Not here: files. A tokenizer is stored by `to_json` and `from_json`; `workspace` writes.
 """
 
 from __future__ import annotations
@@ -30,19 +30,17 @@ SPLIT_PATTERN = (
 
 PIECE = 50_000  # characters
 PIECES_AT_ONCE = 16  # for all cores
-REMEMBERED = (
-    1_000  # words whose tokens the library keeps; by itself 10,000, about 10 MB that fill in the course of hours
-)
+REMEMBERED = 1_000  # words in the library's cache; its default of 10,000 grows to 10 MB over some hours
 
-REACH = 1_000  # characters; so far a cut looks for a place between two tokens. Only longer runs without one are cut elsewhere
-FITTED_PIECE = (
-    1_000  # characters of a text that the library is given at once while it fits; it takes a piece's length squared
+REACH = (
+    1_000  # characters in which a cut looks for a place between two tokens; a longer run without one is cut anywhere
 )
+FITTED_PIECE = 1_000  # characters handed to the library at a time while fitting; its time grows with their square
 _FITTED_REACH = 500
 
-# Where no token of the pattern reaches across: behind a line end and before a character that is no blank; behind a letter or a
-# digit and before a blank, a line end or a common mark. The pattern has no look-behind, and its only look-ahead is about blanks, so the text before
-# such a place and the text behind it are tokenized as the whole is.
+# Places that no token of the pattern spans: between a line end and a character that is not white space; between a letter or digit
+# and a space, a line end or a common punctuation mark. The pattern has no look-behind, and its only look-ahead is for white space,
+# so the text before such a place and the text after it get the same tokens as in the whole.
 _SEAM = re.compile(r"(?<=\n)(?=\S)|(?<=[^\W_])(?=[ \n!-/:-@\[-^`{-~\u00ab\u00bb\u2013-\u2026\u3001\u3002\uff01\uff0c])")
 
 
@@ -83,9 +81,11 @@ class Tokenizer:
 
     @classmethod
     def from_json(cls, text: str) -> Tokenizer:
+        """Return the tokenizer that `to_json` wrote."""
         return cls(tokenizers.Tokenizer.from_str(text))
 
     def to_json(self) -> str:
+        """Return the tokenizer as the content of a tokenizer.json."""
         return str(self._engine.to_str(pretty=False))
 
     def encode(self, text: str) -> list[int]:
@@ -94,7 +94,7 @@ class Tokenizer:
         return [token for piece in pieces for token in piece.ids]
 
     def encode_in_pieces(self, text: str, characters: int = PIECE) -> Iterator[tuple[str, list[int]]]:
-        """The pieces of a long text and their ids, on all cores, so that progress can be shown; joined they are `encode(text)`."""
+        """Yield the pieces of a long text with their ids, computed on all cores; the ids joined equal `encode(text)`."""
         pieces = cut(text, characters)
         while some := list(islice(pieces, PIECES_AT_ONCE)):
             for piece, encoding in zip(
@@ -103,11 +103,11 @@ class Tokenizer:
                 yield piece, list(encoding.ids)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of ids; bytes that are no UTF-8 become U+FFFD, special tokens vanish."""
+        """Return the text of ids; bytes that are not UTF-8 become U+FFFD, special tokens are left out."""
         return str(self._engine.decode(list(ids), skip_special_tokens=True))
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes of one id (b"" for special tokens), for text that grows token by token.
+        """Return the bytes of one id (b"" for special tokens), for text that grows token by token.
 
         >>> b"".join(tokenizer.token_bytes(i) for i in tokenizer.encode("мама")).decode()
         'мама'
@@ -119,9 +119,9 @@ class Tokenizer:
 
 
 def cut(text: str, characters: int, reach: int = REACH) -> Iterator[str]:
-    """Yield a text in pieces of about so many characters, cut where no token of the pattern can reach across.
+    """Yield a text in pieces of about `characters` characters, cut between two tokens.
 
-    A run of letters or signs in which there is no such place for `reach` characters is cut inside: its tokens depend on the pieces.
+    A run without such a place within `reach` characters is cut anywhere, so its tokens depend on the pieces.
     """
     start = 0
     while start < len(text):
@@ -135,7 +135,7 @@ def cut(text: str, characters: int, reach: int = REACH) -> Iterator[str]:
 
 
 def _byte_of() -> dict[str, int]:
-    """GPT-2's printable stand-ins for the 256 bytes: printable Latin-1 stands for itself, the rest for U+0100 upwards."""
+    """Return the byte of each of GPT-2's stand-in characters: printable Latin-1 stands for itself, the rest from U+0100 on."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in set(printable)]
     return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(others)}

@@ -1,9 +1,9 @@
-"""Texts in the books folder whose record cannot be believed, made books again.
+"""Turn texts in the books folder that have no valid record into books.
 
-There are four kinds. A person dropped a file in, or edited one: its bytes become the original and its clean form the text; an
-original that was there before is kept beside it. A crash cut a re-reading off: it is finished from the original. Or the text was
-cut short or lost: it is restored from the original. A text that is clean already stays untouched and only gets a record; if the
-folder is read-only it is a book without one. Nothing here deletes a file of a person's.
+There are four cases. A person dropped a file in, or edited one: its bytes become the original and its clean form the text; an
+earlier original is kept beside it. A crash interrupted a re-reading: it is finished from the original. Or the text was cut short
+or lost: it is restored from the original. A text that is already clean stays untouched and only gets a record; in a read-only
+folder it is a book without one. No file of the person is ever deleted here.
 
 Not covered: files in a read-only folder that need cleaning. They are left out, and the log says so.
 """
@@ -26,20 +26,20 @@ from errors import AZRError, BookDamaged, BookUnreadable, EmptyBook, NotText, Tw
 from workspace import Workspace, commit_file, safe_name, suggest_name
 
 _log = logging.getLogger(__name__)
-_refused: dict[Path, tuple[int, int]] = {}  # files that could not be read and were logged once: path -> size, mtime
+_refused: dict[Path, tuple[int, int]] = {}  # unreadable files that were logged already: path -> size, mtime
 _NO_BOOK = (NotText, BookUnreadable, EmptyBook, TwoEncodings)
 
 
 def book_of(ws: Workspace, text: Path) -> BookInfo:
-    """Return the book of a text file, adopted if need be.
+    """Return the book of a text file; adopt it first if it has no valid record.
 
-    Raises NotText, TwoEncodings, BookUnreadable and EmptyBook, BookDamaged where it was a book before, DiskFull and AccessDenied.
+    Raises NotText, TwoEncodings, BookUnreadable, EmptyBook, DiskFull and AccessDenied, and BookDamaged for a former book.
     """
     return shelf.recorded(ws, text) or _adopt(ws, text)
 
 
 def book_or_none(ws: Workspace, text: Path) -> BookInfo | None:
-    """Return the book of a text file (marked where it is damaged), or None where it cannot become one: the log says why."""
+    """Return the book of a text file, marked if it is damaged; None if the file cannot become a book, which is logged."""
     stamp = stamp_of(text)
     if _refused.get(text) == stamp:
         return _damaged(ws, text.stem)
@@ -66,7 +66,7 @@ def restore_lost(ws: Workspace) -> list[BookInfo]:
 
 
 def stamp_of(path: Path) -> tuple[int, int]:
-    """Return what changes when a file does: its size and its time."""
+    """Return the size and the modification time of a file, by which a change is noticed."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
@@ -77,7 +77,7 @@ def _damaged(ws: Workspace, name: str) -> BookInfo | None:
 
 
 def _with_safe_name(ws: Workspace, text: Path) -> Path:
-    """A file whose name no book may have is renamed to the nearest one that a book may have."""
+    """Rename a file whose name is not allowed for a book to the nearest allowed name; return its path."""
     if shelf.is_safe(text.stem):
         return text
     target = ws.book_text(shelf.free_name(ws, suggest_name(text.name)))
@@ -135,7 +135,7 @@ def _finish_rereading(ws: Workspace, info: BookInfo) -> BookInfo:
 
 
 def _restored(ws: Workspace, info: BookInfo, text: Path) -> bool:
-    """Restore a text that was cut short or lost from its original; an edited one is left as it is."""
+    """Restore a text that was cut short or lost from its original; leave an edited one alone. Return whether it was restored."""
     with contextlib.suppress(AZRError, OSError), shelf.temporaries(ws) as (_, clean):
         reading = _read_original(ws, info, clean)
         if reading.sha256 != info.sha256 or (text.exists() and not _is_damaged_copy(text, clean)):
@@ -151,7 +151,7 @@ def _read_original(ws: Workspace, info: BookInfo, clean: Path) -> Reading:
 
 
 def _is_damaged_copy(text: Path, right: Path) -> bool:
-    """Return whether a text is the right one cut short, or holds zeroes as after a power cut, or is empty."""
+    """Return whether a text is the beginning of the right one, empty, or holds zero bytes as after a power cut."""
     with text.open("rb") as copy, right.open("rb") as whole:
         while chunk := copy.read(1 << 20):
             if chunk != whole.read(len(chunk)):

@@ -1,17 +1,17 @@
-"""Decoded text -> the clean text that a model learns from, in one pass over chunks of any size.
+"""Clean decoded text for training, in one pass over chunks of any size.
 
     >>> clean("\\ufeffГлава I\\r\\n\\r\\n\\r\\n\\r\\nВсе\\u00a0 счастливые  семьи \\r\\n    if x:\\t\\t1")
     'Глава I\\n\\nВсе счастливые семьи\\n    if x:\\t\\t1\\n'
 
-Kept: the blanks and tabs that a line begins with (code, verse) and tabs inside and behind a line (empty columns of a table). Other
-runs of blanks become one, blanks behind a line vanish, and there is at most one empty line in a row.
+Kept: the spaces and tabs at the start of a line (code, verse), and tabs inside and at the end of a line (empty columns of a table).
+Other runs of spaces become one, spaces at the end of a line are removed, and there is at most one empty line in a row.
 
-What is particular: feeding chunks gives the same as feeding the whole (properties in the tests), although NFC, "\\r\\n" and
-runs of white space reach over chunk borders. So each `feed` holds back the last character with the marks behind it and
-keeps a run of white space in its shortest form: memory stays constant whatever the text is.
-Cleaning is idempotent: clean text comes back as it is.
+Particular: feeding chunks gives the same result as feeding the whole text (tested as a property), although NFC, "\\r\\n" and
+runs of white space cross chunk borders. So each `feed` holds back the last character with the marks after it, and
+keeps a run of white space in its shortest form: memory is constant for any text.
+Cleaning is idempotent: clean text is returned unchanged.
 
-Not covered: words broken by hyphens at line ends, headers and page numbers. A reader sees those; a program guesses.
+Not covered: words hyphenated at line ends, page headers and page numbers, which a program could only guess at.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-_MARKS_READ = 64  # marks in a row that are looked at; normalising an endless run of them would take quadratic time
-_MARKS_KEPT = 30  # marks in a row that are kept, as in Unicode's stream-safe text (UAX 15, section 13)
+_MARKS_READ = 64  # in a row, before normalising, which takes quadratic time in a run of marks
+_MARKS_KEPT = 30  # in a row, as in Unicode's stream-safe text (UAX 15, section 13)
 
-# Latin and Cyrillic letters and the punctuation of books: in NFC as they are, and one search through them costs a tenth of
-# all the other steps. Only text with anything else in it takes those steps.
+# Anything but Latin and Cyrillic letters and the punctuation of books. Text without it is in NFC already and skips the other
+# steps, which take ten times as long as this search.
 _UNUSUAL = re.compile("[^\t\n\r -~\xa0-\xac\xae-\u02ff\u0400-\u0482\u048a-\u052f\u2010-\u2027\u2030-\u205e\u2116]")
 
-# Control characters but tab and line ends, soft hyphen, zero-width space, direction marks, invisible operators, BOM,
+# Control characters except tab and line ends, soft hyphen, zero-width space, direction marks, invisible operators, BOM,
 # non-characters, lone surrogates. The joiners U+200C and U+200D stay: Persian, Indic scripts and emoji need them.
 _REMOVED = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069"
     "\ufeff\ufffe\uffff\ud800-\udfff]+"
 )
-_NEWLINE = re.compile("[\x0b\x0c\x85\u2028\u2029]")  # vertical tab and form feed end a line, too
+_NEWLINE = re.compile("[\x0b\x0c\x85\u2028\u2029]")  # vertical tab and form feed end a line as well
 _SPACE = re.compile("[\u1680\u2000-\u200a\u202f\u205f\u3000]")
 
-_MOST_BLANKS = 200  # in a row: a deeper indent is no text
-_TABS = re.compile(r"(?<=[^\n\t ]) *\t[\t ]*")  # inside or behind a line
+_MOST_BLANKS = 200  # in a row; nothing is indented deeper
+_TABS = re.compile(r"(?<=[^\n\t ]) *\t[\t ]*")  # inside or at the end of a line
 _SPACES = re.compile(r"(?<=[^\n\t ])  +")
 _LINE_END = re.compile(r"(?<! ) +\n")
 _EMPTY_LINE = re.compile(r"\n[\t ]+(?=\n)")
@@ -46,14 +46,15 @@ _INDENT = re.compile(rf"\n([\t ]{{{_MOST_BLANKS}}})[\t ]+")
 
 
 class Cleaner:
-    """`feed` texts, then `finish` once; what they return, joined, is the clean text."""
+    """Cleans one text in chunks: call `feed` for each, then `finish` once, and join what they return."""
 
     def __init__(self) -> None:
-        self._held = ""  # the last character (or "\r\n") and its marks: the next chunk may combine with it
-        self._space = ""  # white space seen but not given out, in its shortest form
+        self._held = ""  # the last character (or "\r\n") with its marks, which the next chunk may change
+        self._space = ""  # white space that was not returned yet, in its shortest form
         self._started = False
 
     def feed(self, text: str) -> str:
+        """Add a chunk; return the clean text that no later chunk can change."""
         text = self._held + text
         if _UNUSUAL.search(text):
             text = _SPACE.sub(" ", _NEWLINE.sub("\n", _REMOVED.sub("", text)))
@@ -63,13 +64,13 @@ class Cleaner:
         return self._settle(text[:end])
 
     def finish(self) -> str:
-        """Return the rest; text that is not empty ends with exactly one newline."""
+        """Return the rest of the clean text, which ends with exactly one newline unless it is empty."""
         rest = self._settle(self._held)
-        tabs = self._space.partition("\n")[0].strip(" ")  # empty columns behind the last line
+        tabs = self._space.partition("\n")[0].strip(" ")  # empty columns at the end of the last line
         return f"{rest}{tabs}\n" if self._started else ""
 
     def _settle(self, text: str) -> str:
-        before = "." if self._started else "\n"  # the text's beginning is the beginning of a line
+        before = "." if self._started else "\n"  # the text starts at the start of a line
         text = _collapse(before + self._space + text)[1:]
         if not self._started:
             text = text.lstrip("\n")
@@ -82,13 +83,13 @@ class Cleaner:
 
 
 def clean(text: str) -> str:
-    """The clean form of a whole text."""
+    """Return the clean form of a whole text."""
     cleaner = Cleaner()
     return cleaner.feed(text) + cleaner.finish()
 
 
 def _collapse(text: str) -> str:
-    r"""Each run of white space in its shortest form.
+    r"""Shorten each run of white space as far as the rules above allow.
 
     >>> _collapse("a  b \r\n  c\t \td\t\n \t\n\n d")
     'a b\n  c\t\td\t\n\n d'
@@ -107,9 +108,9 @@ def _collapse(text: str) -> str:
 
 
 def _settled_length(text: str) -> int:
-    r"""How much of the text no later character can change: all before the last character that is not a mark.
+    r"""Return the length of the text that no later character can change: all before the last character that is not a mark.
 
-    A line end is one character here. Parted, "\r" and "\n" would become two of them.
+    "\r\n" counts as one character; if it were split, it would become two line ends.
 
     >>> _settled_length("aи\u0306"), _settled_length("a\r"), _settled_length("a\r\n")
     (1, 1, 1)
@@ -130,7 +131,7 @@ def _limit_marks(text: str, limit: int) -> str:
 
 @functools.cache
 def _mark_runs(limit: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """The runs to cut, and before it a search ten times as fast that takes all characters beyond U+FFFF for marks."""
+    """Return two patterns: a fast one that takes every character beyond U+FFFF for a mark, and an exact one, ten times as slow."""
     spans = _spans(sorted(map(ord, _marks())))
     basic = "".join(f"{chr(first)}-{chr(last)}" for first, last in spans if last <= 0xFFFF)
     marks = "".join(f"{chr(first)}-{chr(last)}" for first, last in spans)
@@ -140,14 +141,14 @@ def _mark_runs(limit: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 @functools.cache
 def _marks() -> frozenset[str]:
-    """The characters that normalisation may join to the one before: marks, Hangul vowels and finals, Kirat Rai vowels."""
+    """Return the characters that NFC may join to the one before: marks, Hangul vowels and finals, Kirat Rai vowels."""
     planes = [*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)]
     marks = {chr(code) for code in planes if unicodedata.category(chr(code)).startswith("M")}
     return frozenset(marks | {chr(code) for code in (*range(0x1160, 0x1200), *range(0x16D63, 0x16D6B))})
 
 
 def _spans(codes: Iterable[int]) -> list[tuple[int, int]]:
-    """Neighbouring numbers as spans: [1, 2, 3, 7] -> [(1, 3), (7, 7)]."""
+    """Join neighbouring numbers to spans: [1, 2, 3, 7] -> [(1, 3), (7, 7)]."""
     spans: list[tuple[int, int]] = []
     for code in codes:
         if spans and spans[-1][1] == code - 1:

@@ -22,24 +22,24 @@ from events import Stage, StageBegun
 from tokenizer import Tokenizer, cut
 
 MIN_VAL_TOKENS = 16
-MOST_FITTED = 10_000_000  # characters that a tokenizer is fitted on; more would hardly change which words are frequent
+MOST_FITTED = 10_000_000  # characters that a tokenizer is fitted on; more hardly changes which words are frequent
 FITTED_PIECE = 4_000  # characters; the library reads 256 pieces ahead
-MOST_CHARACTERS_PER_TOKEN = 8  # of prose; only text that repeats itself has longer tokens
-MOST_PLACES = 8  # of a book are held out
-CHARACTERS_A_PLACE = 150  # at least
+MOST_CHARACTERS_PER_TOKEN = 8  # in prose; only repetitive text has longer tokens
+MOST_PLACES = 8  # held out of one book
+CHARACTERS_A_PLACE = 150  # the least in one held-out place
 TELLING_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class SplitBook:
-    train: str  # in the book's order, what is held out is left out
+    train: str  # the rest of the book, in its order
     val: str  # the held-out places, in the book's order
 
 
 def split(text: str, val_fraction: float, most_places: int = MOST_PLACES) -> SplitBook:
     """Hold out about `val_fraction` of the characters, in at most `most_places` places that are spread evenly over the book.
 
-    A book too short for two places gives its end. Cuts move back to the line end before them, if one is near.
+    In a book too short for two places the end is held out. A cut moves back to the nearest line end, if one is near.
     """
     places = max(1, min(most_places, int(len(text) * val_fraction) // CHARACTERS_A_PLACE))
     train, val, end = [], [], 0
@@ -55,7 +55,7 @@ def split(text: str, val_fraction: float, most_places: int = MOST_PLACES) -> Spl
 
 
 def _line_end_before(text: str, cut: int, held_out: int) -> int:
-    """Return the nearest place before a cut where a line begins, by half the held-out text at most; else the cut."""
+    """Return the last line start before a cut, at most half the held-out text away; the cut itself if there is none."""
     line_end = text.rfind("\n", cut - min(2000, held_out // 2), cut)
     return line_end + 1 if line_end > 0 else cut
 
@@ -64,7 +64,7 @@ def _line_end_before(text: str, cut: int, held_out: int) -> int:
 class TokenDataset:
     train: Tensor  # (N,) int32
     val: Tensor  # (M,) int32
-    val_bytes: int  # UTF-8 bytes that the held-out tokens spell
+    val_bytes: int  # UTF-8 bytes of the held-out text
     fingerprint: str  # of both parts: equal data, equal fingerprint
 
     @property
@@ -73,10 +73,10 @@ class TokenDataset:
 
 
 def fit_tokenizer(books: Iterable[SplitBook], vocab_size: int) -> Generator[StageBegun, None, Tokenizer]:
-    """Fit a tokenizer on the training parts, reporting how many characters have been read; 0 of 0 while it merges them.
+    """Fit a tokenizer on the training parts, reporting the number of characters read; 0 of 0 during merging.
 
-    Of long books pieces that are spread evenly are read, MOST_FITTED characters together. Closed early, it reads no further and
-    returns at once: the merging cannot be interrupted, but nobody waits for it.
+    Long books are sampled in evenly spread pieces, MOST_FITTED characters in all. When closed early, it stops reading and
+    returns at once; merging cannot be interrupted and ends in its own thread.
     """
     texts = [book.train for book in books]
     sample = _Sample(texts, MOST_FITTED)
@@ -92,7 +92,7 @@ def fit_tokenizer(books: Iterable[SplitBook], vocab_size: int) -> Generator[Stag
 
 
 def _fit(fitting: Future[Tokenizer], sample: Iterable[str], vocab_size: int) -> None:
-    """Fulfil `fitting`. An executor would do the same, but a process that ends waits for an executor's threads."""
+    """Fit, and put the result into `fitting`. Not in an executor: Python waits for an executor's threads when it exits."""
     try:
         fitting.set_result(Tokenizer.fit(sample, vocab_size))
     except BaseException as error:
@@ -100,7 +100,7 @@ def _fit(fitting: Future[Tokenizer], sample: Iterable[str], vocab_size: int) -> 
 
 
 class _Sample:
-    """An iterator over pieces of texts that counts what it gave out."""
+    """Evenly spread pieces of texts, with a count of the characters yielded so far."""
 
     def __init__(self, texts: list[str], most_characters: int) -> None:
         characters = sum(map(len, texts))
@@ -109,7 +109,7 @@ class _Sample:
         self.closed = False
 
     def progress(self) -> tuple[int, int]:
-        """Characters that have been given out, and of how many; 0 and 0 after the last."""
+        """Return the characters yielded so far and their total; (0, 0) after the last."""
         return (0, 0) if self._ended else (self._done, self._total)
 
     def __iter__(self) -> Iterator[str]:
@@ -125,7 +125,7 @@ class _Sample:
 
 
 def tokenize(books: Iterable[SplitBook], tokenizer: Tokenizer) -> Generator[StageBegun, None, TokenDataset]:
-    """Encode all books, telling how far it is in characters; returns the dataset."""
+    """Encode all books, reporting progress in characters; return the dataset."""
     books = list(books)
     total = sum(len(book.train) + len(book.val) for book in books)
     done = 0
@@ -144,7 +144,7 @@ def tokenize(books: Iterable[SplitBook], tokenizer: Tokenizer) -> Generator[Stag
 
 
 def tokenized(books: Iterable[SplitBook], tokenizer: Tokenizer) -> TokenDataset:
-    """What `tokenize` returns, for whoever needs no progress."""
+    """Encode all books without reporting progress; return the dataset."""
     steps = tokenize(books, tokenizer)
     while True:
         try:
@@ -173,7 +173,7 @@ def may_be_too_small(characters: int, max_seq_len: int, val_fraction: float) -> 
 
 
 class Sequences:
-    """All training sequences of `length` + 1 tokens in an endless, reproducible order.
+    """The training sequences of `length` + 1 tokens in an endless, reproducible order.
 
     An epoch shifts the cut by a random offset and visits every sequence once in random order.
     """
@@ -185,7 +185,7 @@ class Sequences:
         self._starts = torch.empty(0, dtype=torch.long)
 
     def batch(self, first: int, count: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets (count, length) of the sequences numbered `first` onwards."""
+        """Return inputs and targets (count, length) of `count` sequences from number `first` on."""
         rows = torch.stack([self._sequence(number) for number in range(first, first + count)]).long()
         return rows[:, :-1], rows[:, 1:]
 
@@ -205,9 +205,9 @@ class Sequences:
 
 
 def evaluation_batches(tokens: Tensor, length: int, batch_size: int, most_tokens: int) -> list[tuple[Tensor, Tensor]]:
-    """Held-out text as (inputs, targets) batches; the same ones each time, spread evenly where `most_tokens` is less than all.
+    """Cut held-out tokens into (inputs, targets) batches, each (rows, length), always the same ones.
 
-    Targets are -100 where a row is shorter than the others.
+    If there are more than `most_tokens`, evenly spread rows are taken. Targets are -100 beyond the end of a shorter row.
     """
     starts = list(range(0, len(tokens) - 1, length))
     wanted = max(1, most_tokens // length)

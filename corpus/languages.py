@@ -1,6 +1,6 @@
-"""What the beginning of a text says about itself: its language, and its title where it states one together with an author.
+"""Find the language of a text from its beginning, and its title and author where it states both.
 
-Not covered: languages but Russian, Ukrainian and English; their code is "".
+Not covered: languages other than Russian, Ukrainian and English; their code is "".
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def language_of(text: str) -> str:
 
 
 def stated_title(text: str) -> tuple[str, str]:
-    """Return the title and the author that a text clearly states at its beginning, else two empty texts.
+    """Return title and author if a text clearly states both at its beginning, else two empty texts.
 
     >>> stated_title("Title: War and Peace\\nAuthor: Leo Tolstoy\\n"), stated_title("Chapter I\\nIt rained.\\n")
     (('War and Peace', 'Leo Tolstoy'), ('', ''))
@@ -57,6 +57,6 @@ def stated_title(text: str) -> tuple[str, str]:
 
 
 def sample_prompt(languages: Sequence[str]) -> str | None:
-    """Return a prompt in the language that most of some books share, or None where no prompt of ours is in it."""
+    """Return a sample prompt in the most frequent of the books' languages, or None if there is none in any of them."""
     known = [language for language in languages if language in SAMPLE_PROMPTS]
     return SAMPLE_PROMPTS[max(known, key=known.count)] if known else None

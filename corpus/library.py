@@ -1,8 +1,8 @@
-"""The library of books: taking one in, listing, reading it in another encoding, deleting.
+"""The library of books: add, list, edit, re-read in another encoding, delete.
 
-An upload is streamed in chunks through temporary files, so memory is constant and the limit cuts while receiving; only then,
-under a lock, does it get its name and its place. How the files of a book belong together is written in `shelf`; texts that a
-person drops into the folder become books when they are listed (`adoption`). Which files can be read is told by `readers.formats`.
+An upload is streamed in chunks through temporary files, so memory is constant and the size limit applies while receiving; it gets
+its name and place afterwards, under a lock. `shelf` explains how the files of a book belong together; texts that a person drops
+into the folder become books when they are listed (`adoption`). `readers.formats` knows which files can be read.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def add_book(
     encoding: str | None = None,
     limit_bytes: int = DEFAULT_LIMIT_BYTES,
 ) -> BookInfo:
-    """Take a book in. Without a name it is called after its file, with " (2)" behind it if need be.
+    """Add a book. Without a name it is called after its file, with " (2)" added if that name is taken.
 
     Raises UnsupportedFormat, InvalidName, NameTaken, InvalidInput (encoding), BookTooLarge, NotText, TwoEncodings,
     BookUnreadable, EmptyBook, DiskFull and AccessDenied; after an error nothing of the book is left.
@@ -84,7 +84,7 @@ def add_book(
 
 
 def same_text(ws: Workspace, book: BookInfo) -> str | None:
-    """The name of another book with exactly this text, if there is one."""
+    """Return the name of another book with exactly this text, or None."""
     twins = (other.name for other in list_books(ws) if other.sha256 == book.sha256 and other.name != book.name)
     return next(twins, None)
 
@@ -119,7 +119,7 @@ def reread_book(ws: Workspace, name: str, encoding: str) -> BookInfo:
                 shutil.copyfile(source, original)
             info = shelf.describe(old.name, reading, old.format, old)
             with LOCK:
-                if adoption.stamp_of(source) != stamp:  # deleted and brought again meanwhile
+                if adoption.stamp_of(source) != stamp:  # deleted and uploaded again meanwhile
                     raise BookNotFound(name=old.name)
                 shelf.replace(ws, info, None if is_original else original, text)
         except FileNotFoundError:  # deleted meanwhile
@@ -128,7 +128,10 @@ def reread_book(ws: Workspace, name: str, encoding: str) -> BookInfo:
 
 
 def preview_as(ws: Workspace, name: str, encoding: str) -> tuple[str, bool]:
-    """How the book would begin in this encoding, wrong bytes as U+FFFD, and whether there were none. Changes nothing."""
+    """Return the beginning of a book read in this encoding, wrong bytes as U+FFFD, and whether there were none. Changes nothing.
+
+    Raises InvalidInput, InvalidName and BookNotFound.
+    """
     encoding = canonical(encoding)
     source, _ = shelf.source_of(ws, shelf.require_book(ws, name).stem)
     with source.open("rb") as file:
@@ -150,7 +153,7 @@ def delete_book(ws: Workspace, name: str) -> None:
 def edit_book(
     ws: Workspace, name: str, *, title: str | None = None, author: str | None = None, language: str | None = None
 ) -> BookInfo:
-    """Write down what a person says about a book; None leaves a value as it is. An empty title becomes the name.
+    """Set title, author and language of a book; None leaves a value unchanged. An empty title becomes the name.
 
     Raises InvalidName, BookNotFound, BookDamaged, DiskFull and AccessDenied.
     """
@@ -194,12 +197,12 @@ def book_notices(book: BookInfo) -> list[BookNotice]:
 
 
 def sample_prompt(books: Sequence[BookInfo]) -> str | None:
-    """Return a prompt in the language of some books, or None where none of ours is in it."""
+    """Return a sample prompt in the language of these books, or None if there is none."""
     return languages.sample_prompt([book.language for book in books])
 
 
 def decode_name(name: bytes) -> str:
-    """Return the name of a file in whatever encoding it came."""
+    """Decode the name of an uploaded file, whose encoding is unknown."""
     try:
         return name.decode(detect(name))
     except (NotText, UnicodeDecodeError):
@@ -207,13 +210,13 @@ def decode_name(name: bytes) -> str:
 
 
 def sweep(ws: Workspace) -> None:
-    """Remove what crashes left of books. Only for the process that holds the lock of the workspace, when it starts."""
+    """Remove the remains of interrupted operations. Only for the process that holds the workspace's lock, when it starts."""
     with LOCK:
         shelf.sweep_leftovers(ws)
 
 
 def read_text(ws: Workspace, name: str) -> str:
-    """The whole clean text. Raises what get_book raises."""
+    """Return the whole clean text of a book. Raises the same errors as get_book."""
     get_book(ws, name)
     return shelf.require_book(ws, name).read_text(encoding="utf-8")
 
@@ -221,7 +224,7 @@ def read_text(ws: Workspace, name: str) -> str:
 def ensure_example(ws: Workspace, source: Path) -> None:
     """Copy the example book and its siblings in other languages into a library that has no book and never had one.
 
-    A sibling is called like the example with "_" and a language behind it. Trouble with them is logged, not raised.
+    A sibling has the name of the example followed by "_" and a language. Failures are logged, not raised.
     """
     try:
         with LOCK:
@@ -237,7 +240,7 @@ def ensure_example(ws: Workspace, source: Path) -> None:
 
 
 def example_in(books: Sequence[BookInfo], language: str) -> BookInfo | None:
-    """Return the example book in a language, else the first one; None in a library that holds any other book or none."""
+    """Return the example book in a language, else the first one; None for an empty library or one with other books."""
     if not books or not all(book.name.startswith(EXAMPLE_NAME) for book in books):
         return None
     return next((book for book in books if book.language == language), books[0])

@@ -1,17 +1,17 @@
-"""What lies in the books folder: which names are taken, how a book's files get there together, which record is believed.
+"""The books folder: which names are taken, how the files of a book are added together, which record is valid.
 
 A book is three files: `<name>.txt`, the clean text; `<name>.json`, its record; `<name>.original`, the bytes as they came, so
 that "read it as ..." stays possible (missing where the text was clean from the start). Two rules hold them together:
 
-- The text's presence is the book's presence. Putting up a book writes the record, renames the text into place and the original last;
-  taking one down puts the original aside and then renames the text away. So a record alone is what a crash left, and a record
-  with its original but without a text is a book that lost its text: it is read again from the original (`adoption`).
-- A record is believed when it is whole, the text has the size it tells, and it is not `pending`. A pending record means that
-  re-reading was cut off after the point of no return.
+- A book exists if its text exists. `put_up` writes the record, renames the text into place and then the original; `take_down`
+  renames the original aside and then removes the text. So a record alone is left over from a crash, and a record with an original
+  but without a text is a book that lost its text, which is read again from the original (`adoption`).
+- A record is valid if it is whole, the text has the size it states, and it is not `pending`. A pending record means that
+  a re-reading was interrupted after the point of no return.
 
-So a new book needs one rename to be there and one to be gone; what fails after it is no failure of the call. Callers hold `LOCK`
-while they choose names and rename; it guards this process. Reading and listing delete nothing: leftovers are swept by the process
-that holds the workspace's own lock, when it starts.
+So one rename adds a book and one removes it; a failure after it is not a failure of the call. Callers hold `LOCK` while they choose
+names and rename; it guards this process. Reading and listing delete nothing: leftovers are removed by the process that holds the
+workspace's own lock, when it starts.
 
 Not covered: an edit by hand that keeps the size of the text goes unnoticed.
 """
@@ -52,17 +52,17 @@ class BookInfo:
     added_at: str  # ISO 8601, UTC
     author: str = ""
     language: str = ""  # as `languages.language_of` names it, or as the person did
-    wrong_characters: int = 0  # of the original that were no text; U+FFFD stands in their place
-    wrong_line: int = 0  # of the original, where the first of them stood
+    wrong_characters: int = 0  # undecodable places in the original, which became U+FFFD
+    wrong_line: int = 0  # of the original, where the first of them is
     marks: int = 0  # how often the text spells the special token <|endoftext|>, which is learned as ordinary characters
     is_edited: bool = False  # a person wrote title, author and language
-    is_damaged: bool = False  # the text on disk is not the one of the record, and nothing is there to restore it from
+    is_damaged: bool = False  # the text on disk does not match the record and cannot be restored
 
 
 def describe(name: str, reading: Reading, format: str, before: BookInfo | None = None) -> BookInfo:
-    """Return the book called `name` that was read; its title is its name unless the text states title and author.
+    """Return the record of a book that was just read; its title is its name unless the text states title and author.
 
-    `before` is the same book as it was: when it was added, and what a person wrote about it, stays.
+    `before` is the earlier record of the same book: its date and what a person edited are kept.
     """
     info = BookInfo(
         name=name,
@@ -90,7 +90,7 @@ def describe(name: str, reading: Reading, format: str, before: BookInfo | None =
 
 
 def require_free(ws: Workspace, name: str) -> str:
-    """The name in its safe form. Raises InvalidName and NameTaken."""
+    """Return a name in its safe form, if no book has it. Raises InvalidName and NameTaken."""
     path = ws.book_text(name)
     if path.exists():
         raise NameTaken(field="name", name=path.stem)
@@ -98,7 +98,7 @@ def require_free(ws: Workspace, name: str) -> str:
 
 
 def require_book(ws: Workspace, name: str) -> Path:
-    """The text of a book. Raises InvalidName and BookNotFound."""
+    """Return the path of a book's text. Raises InvalidName and BookNotFound."""
     path = ws.book_text(name)
     if not path.is_file():
         raise BookNotFound(name=safe_name(name))
@@ -106,11 +106,12 @@ def require_book(ws: Workspace, name: str) -> Path:
 
 
 def free_name(ws: Workspace, wanted: str) -> str:
-    """The wanted name, or the first of "wanted (2)", "wanted (3)" ... that no book has."""
+    """Return the wanted name, or the first of "wanted (2)", "wanted (3)" ... that no book has."""
     return next(name for name in _numbered(wanted) if not ws.book_text(name).exists())
 
 
 def is_safe(name: str) -> bool:
+    """Return whether a book may have this name."""
     try:
         return bool(safe_name(name))
     except InvalidName:
@@ -130,7 +131,7 @@ def _numbered(name: str) -> Iterator[str]:
 
 
 def text_files(ws: Workspace) -> list[Path]:
-    """The files of the folder that are books or may become some."""
+    """Return the text files of the books folder, sorted: books and files that may become books."""
     found = sorted(ws.books.iterdir()) if ws.books.is_dir() else []
     return [
         path for path in found if path.suffix.lower() == ".txt" and not path.name.startswith(".") and path.is_file()
@@ -138,14 +139,14 @@ def text_files(ws: Workspace) -> list[Path]:
 
 
 def source_of(ws: Workspace, name: str) -> tuple[Path, bool]:
-    """The bytes to read a book from, and whether they are its original (else they are its text)."""
+    """Return the file to read a book from, and whether it is the original; without an original it is the text."""
     original = ws.book_original(name)
     return (original, True) if original.is_file() else (ws.book_text(name), False)
 
 
 @contextlib.contextmanager
 def temporaries(ws: Workspace) -> Iterator[tuple[Path, Path]]:
-    """Two names in the books folder, for an original and a text that are still being made. Raises DiskFull."""
+    """Yield two temporary paths in the books folder, for an original and a text; remove both at the end. Raises DiskFull."""
     paths = temporary_beside(ws.book_text("book")), temporary_beside(ws.book_text("book"))
     try:
         with disk_errors(ws.books):
@@ -156,7 +157,7 @@ def temporaries(ws: Workspace) -> Iterator[tuple[Path, Path]]:
 
 
 def put_up(ws: Workspace, info: BookInfo, original: Path, text: Path) -> None:
-    """Make a new book of two finished temporary files; after an error it is not there. Raises DiskFull and AccessDenied."""
+    """Add a new book from two finished temporary files; after an error nothing is left. Raises DiskFull and AccessDenied."""
     paths = ws.book_text(info.name), ws.book_original(info.name), ws.book_record(info.name)
     try:
         write_record(ws, info)
@@ -180,12 +181,12 @@ def replace(ws: Workspace, info: BookInfo, original: Path | None, text: Path) ->
         with contextlib.suppress(AZRError, OSError):
             write_json(ws.book_record(info.name), before)
         raise
-    with contextlib.suppress(AZRError, OSError):  # the pending record of a finished text is believed as well
+    with contextlib.suppress(AZRError, OSError):  # a pending record of a finished text leads to the same book
         write_record(ws, info)
 
 
 def take_down(ws: Workspace, name: str) -> None:
-    """Remove a book from the shelf. Raises BookNotFound, DiskFull and AccessDenied; the book stays then."""
+    """Remove a book and its files. Raises BookNotFound, DiskFull and AccessDenied; the book stays then."""
     text, original, record = ws.book_text(name), ws.book_original(name), ws.book_record(name)
     if not has_lost_text(ws, name):
         require_book(ws, name)
@@ -204,18 +205,19 @@ def take_down(ws: Workspace, name: str) -> None:
 
 
 def put_aside_original(ws: Workspace, name: str) -> None:
-    """Make room for the bytes of a text that was edited by hand: the original before it is kept beside it."""
+    """Rename the original of a text that was edited by hand, so that it is kept beside the new one."""
     _keep_aside(ws.book_original(name))
 
 
 def discard(*paths: Path) -> None:
+    """Remove files as far as possible; errors are ignored."""
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
 
 def has_lost_text(ws: Workspace, name: str) -> bool:
-    """Return whether record and original of a book are there, and its text is not."""
+    """Return whether a book has a record and an original but no text."""
     return (
         not ws.book_text(name).exists()
         and ws.book_original(name).is_file()
@@ -224,7 +226,7 @@ def has_lost_text(ws: Workspace, name: str) -> bool:
 
 
 def sweep_leftovers(ws: Workspace) -> None:
-    """Remove records of books that never came or are gone. Only for the process that holds the lock of the workspace."""
+    """Remove records without a book. Only for the process that holds the lock of the workspace."""
     for name in recorded_names(ws):
         gone = not ws.book_text(name).exists() and not ws.book_original(name).exists()
         if gone and info_of(record_of(ws, name)):
@@ -232,12 +234,12 @@ def sweep_leftovers(ws: Workspace) -> None:
 
 
 def recorded_names(ws: Workspace) -> list[str]:
-    """The names that have a record, in order."""
+    """Return the names that have a record, sorted."""
     return sorted(path.stem for path in ws.books.glob("*.json") if is_safe(path.stem))
 
 
 def _commit(temporary: Path, path: Path) -> None:
-    """Rename a finished file into place. What fails after the rename is logged: the file is there."""
+    """Rename a finished file into place. A failure after the rename is only logged, because the file is in place."""
     try:
         commit_file(temporary, path)
     except (AZRError, OSError) as error:
@@ -247,7 +249,7 @@ def _commit(temporary: Path, path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file. What fails after it is out of sight is logged."""
+    """Remove a file. A failure after the removal is only logged."""
     try:
         remove(path)
     except OSError as error:
@@ -271,13 +273,14 @@ def _kept_aside(original: Path) -> list[Path]:
 
 
 def write_record(ws: Workspace, info: BookInfo, *, pending: bool = False) -> None:
+    """Write the record of a book. Raises DiskFull and AccessDenied."""
     record = dataclasses.asdict(info) | ({"pending": True} if pending else {})
-    del record["is_damaged"]  # is seen on disk
+    del record["is_damaged"]  # follows from the files
     write_json(ws.book_record(info.name), record)
 
 
 def recorded(ws: Workspace, text: Path) -> BookInfo | None:
-    """What the record of a text tells, if it can be believed."""
+    """Return the book of a text from its record, or None if the record is not valid."""
     record = record_of(ws, text.stem)
     info = info_of(record)
     if info is None or record.get("pending") or text.stat().st_size != info.bytes:
@@ -286,7 +289,7 @@ def recorded(ws: Workspace, text: Path) -> BookInfo | None:
 
 
 def record_of(ws: Workspace, name: str) -> dict[str, Any]:
-    """The record as it stands, {} if there is none that can be read."""
+    """Return the record as it is on disk; {} if it is missing or unreadable."""
     try:
         record = read_json(ws.book_record(name))
     except (OSError, ValueError, RecursionError):
@@ -295,7 +298,7 @@ def record_of(ws: Workspace, name: str) -> dict[str, Any]:
 
 
 def info_of(record: dict[str, Any]) -> BookInfo | None:
-    """Return the book of a record whose fields are each of its type; those that older versions did not write have their default."""
+    """Return the book of a record, or None if a field has a wrong type; fields missing in older records take their default."""
     values = {
         field.name: record.get(field.name, field.default)
         for field in dataclasses.fields(BookInfo)

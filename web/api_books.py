@@ -23,7 +23,7 @@ router = APIRouter(tags=["books"], responses=ERROR_ANSWERS, route_class=UploadRo
     status_code=201,
     dependencies=[FORM_BODY],
     form_limits={"max_files": 1, "max_fields": 8, "max_part_size": 10_000},
-    summary="Put a book in",
+    summary="Add a book",
 )
 def upload_book(
     file: UploadFile,
@@ -32,9 +32,9 @@ def upload_book(
     name: Annotated[str | None, Form()] = None,
     encoding: Annotated[str | None, Form()] = None,
 ) -> Response:
-    """Without `name` the book is called after its file; without `encoding` it is detected.
+    """Store a book. Without `name` it is called after its file; without `encoding` the encoding is detected.
 
-    `same_as` names a book of equal text; `notices` say what the person should know about this one.
+    `same_as` names a book with the same text; `notices` are sentences about problems of this one.
     """
     limit_bytes = services.upload_limit_bytes
     book = workflows.add_book(
@@ -54,9 +54,9 @@ def get_book(name: str, services: ServicesDep, translator: TranslatorDep) -> Res
     return JSONAnswer(described(workflows.get_book(services.workspace, name), translator))
 
 
-@router.patch("/books/{name}", dependencies=[JSON_BODY], summary="Edit what is known about a book")
+@router.patch("/books/{name}", dependencies=[JSON_BODY], summary="Edit title, author or language of a book")
 def edit_book(name: str, body: EditBook, services: ServicesDep, translator: TranslatorDep) -> Response:
-    """What is not given, or null, stays as it is. An empty title becomes the book's name."""
+    """Change title, author or language. A field that is missing or null stays as it is; an empty title becomes the book's name."""
     with services.changes:
         book = workflows.edit_book(
             services.workspace, name, title=body.title, author=body.author, language=body.language
@@ -66,14 +66,14 @@ def edit_book(name: str, body: EditBook, services: ServicesDep, translator: Tran
 
 @router.get("/books/{name}/preview", summary="How a book would begin in another encoding")
 def preview_book(name: str, encoding: Annotated[str, Query(max_length=40)], services: ServicesDep) -> Response:
-    """`readable` is false where already the first bytes are no text in this encoding."""
+    """Return the beginning of a book. `readable` is false if its first bytes are not text in this encoding."""
     preview, readable = workflows.preview_as(services.workspace, name, encoding)
     return JSONAnswer({"preview": preview, "encoding": encoding, "readable": readable})
 
 
 @router.post("/books/{name}/encoding", dependencies=[JSON_BODY], summary="Read a book as another encoding")
 def reread_book(name: str, body: ReadAs, services: ServicesDep, translator: TranslatorDep) -> Response:
-    """From the bytes as they were uploaded."""
+    """Read the uploaded bytes again and replace the text."""
     with services.changes:
         refuse_in_use(services, book=name)
         book = workflows.reread_book(services.workspace, name, body.encoding)
@@ -89,7 +89,7 @@ def delete_book(name: str, services: ServicesDep) -> Response:
 
 
 def described(book: workflows.BookInfo, translator: Translator) -> dict[str, Any]:
-    """Return a book as JSON, with a prompt in its language (or null) and what a person should know about it."""
+    """Return a book as JSON, with a sample prompt in its language (or null) and notices about its problems."""
     notices = [translator.gettext(f"book.notice.{n.code}", **n.parameters) for n in workflows.book_notices(book)]
     shown: dict[str, Any] = plain(book)
     return shown | {"sample_prompt": workflows.sample_prompt([book]), "notices": notices}

@@ -1,15 +1,15 @@
-"""Bytes -> text: which encoding a book is in, found from a sample, and decoding in chunks with the place of the first wrong byte.
+"""Detect the encoding of a book from a sample, and decode it in chunks, naming the position of the first wrong byte.
 
-The order: a byte order mark, strict UTF-8, UTF-16 without a mark, and last the single-byte encodings. These accept almost any
+In order: a byte order mark, strict UTF-8, UTF-16 without a mark, and last the single-byte encodings. These accept almost any
 bytes, so each reading gets a score by its pairs of neighbouring letters: frequent Russian pairs and single accented letters
-among Latin ones speak for it; a capital behind a small letter, two alphabets, a digit or a drawing sign inside a word speak against it.
+among Latin ones raise it; a capital after a small letter, two alphabets, a digit or a drawing sign inside a word lower it.
 
 Measured against charset-normalizer 3.5.2 with cp_isolation, on 200 pieces of a Russian novel in each of five encodings
 (python -m benchmarks.encodings): right on 999 of 1,000 pieces of 300 characters against 994, of 100 characters on 992
 against 933, of 40 characters on 984 against 766. So that library is not needed here.
 
 Not covered: other alphabets outside UTF-8 and UTF-16 (Greek, Polish, Chinese code pages), UTF-16 without a mark in anything
-but Latin and Cyrillic letters, and telling apart readings that give the same text.
+but Latin and Cyrillic letters, and encodings in which the bytes read as the same text.
 """
 
 from __future__ import annotations
@@ -33,28 +33,26 @@ ENCODINGS = (
 SINGLE_BYTE = ("cp1252", "cp1251", "koi8_r", "koi8_u", "cp866", "cp1125", "mac_cyrillic", "iso8859_5")
 _MARKS = ((codecs.BOM_UTF8, "utf_8"), (codecs.BOM_UTF16_LE, "utf_16_le"), (codecs.BOM_UTF16_BE, "utf_16_be"))
 
-_CHUNK_BYTES = 1 << 18  # decoding and cleaning hold some twenty times that much for a moment
-_SAMPLE_BYTES = 1 << 16  # of each of the pieces at the head, in the middle and at the end
+_CHUNK_BYTES = 1 << 18  # decoding and cleaning take about twenty times as much memory
+_SAMPLE_BYTES = 1 << 16  # in each of three pieces: at the head, in the middle, at the end
 
 _CONTROLS = bytes({*range(0x20), 0x7F} - {*b"\t\n\v\f\r\x1a\x1b"})  # DOS ends a text with 0x1a
 _MAX_CONTROL_SHARE = 0.01
-_OTHER_FORMATS = (b"%PDF-", b"{\\rtf", b"PK\x03\x04")  # their head may look like text
+_OTHER_FORMATS = (b"%PDF-", b"{\\rtf", b"PK\x03\x04")  # begin like text
 _MIN_UTF16_SHARE = 0.7
 _UTF16_LETTERS = re.compile("[\t\n\r -~\xa0-\u024f\u0400-\u052f\u2010-\u2026\u2116\u2190-\u25ff]")
-_MAX_BROKEN_SHARE = 0.05  # UTF-8 with that much wrong is damaged UTF-8
-_FEW_BROKEN = 3  # so many are a damage even in a text with few characters beyond ASCII
-_MIN_WESTERN = (
-    0.2  # for a pair of letters, one beyond ASCII; Spanish has 0.33, French and German 0.5, Polish read so 0.14
-)
-_MIN_CYRILLIC = 0.3  # Russian has 0.56 to 0.7, Belarusian 0.4; Greek read so has 0.09, Hebrew 0.24
-_DOUBT = 10  # what a text may score below it: a few words prove nothing
+_MAX_BROKEN_SHARE = 0.05  # of the bytes; with fewer wrong ones it is still UTF-8, damaged
+_FEW_BROKEN = 3  # as many are tolerated even in a text with few characters beyond ASCII
+_MIN_WESTERN = 0.2  # score of a pair of letters, one beyond ASCII; Spanish has 0.33, French and German 0.5, Polish read as cp1252 0.14
+_MIN_CYRILLIC = 0.3  # Russian has 0.56 to 0.7, Belarusian 0.4; Greek read as Cyrillic 0.09, Hebrew 0.24
+_DOUBT = 10  # points below the least score that are tolerated, because a few words prove nothing
 
 
 # ---- which encoding --------------------------------------------------------------------------------------------------
 
 
 def canonical(encoding: str) -> str:
-    """The name in ENCODINGS that a person may have written otherwise. Raises InvalidInput.
+    """Return the name in ENCODINGS of an encoding, which may be spelled in other ways. Raises InvalidInput.
 
     >>> canonical("Windows-1251"), canonical("KOI8-R")
     ('cp1251', 'koi8_r')
@@ -68,7 +66,7 @@ def canonical(encoding: str) -> str:
 
 
 def sample_of(file: BinaryIO, around: int | None = None) -> bytes:
-    """Up to 192 KiB from head, middle and end, or 64 KiB around a place, cut between characters (all but seldom)."""
+    """Return up to 192 KiB from head, middle and end, or 64 KiB around a position; nearly always cut between characters."""
     size = file.seek(0, 2)
     if size <= 3 * _SAMPLE_BYTES and around is None:
         return _piece(file, 0, size, size)
@@ -82,7 +80,7 @@ def may_be_mixed(sample: bytes) -> bool:
 
 
 def detect(sample: bytes) -> str:
-    """The name in ENCODINGS that makes text of the sample. Raises NotText."""
+    """Return the name in ENCODINGS that decodes the sample to plausible text. Raises NotText."""
     for mark, encoding in _MARKS:
         if sample.startswith(mark):
             return encoding
@@ -111,26 +109,28 @@ def _piece(file: BinaryIO, start: int, length: int, size: int) -> bytes:
 
 
 def _character_border(piece: bytes, places: range) -> int:
-    """The first of the even places where a character may begin, in UTF-8 as in UTF-16."""
+    """Return the first of the even positions where a character may begin, in UTF-8 as well as in UTF-16."""
     return next((place for place in places if not 0x80 <= piece[place] < 0xC0), places.start)
 
 
 def _is_utf8(sample: bytes) -> bool:
-    """Strictly, or with a few wrong bytes among many right characters."""
+    """Return whether the sample is UTF-8, perhaps with a few wrong bytes among many valid characters."""
     text = sample.decode("utf-8", "replace")
     broken = _broken(text, sample)
     return not broken or _is_small(broken, len(sample) - len(text))
 
 
 def _utf16_share(sample: bytes, encoding: str) -> float:
-    """How many of the characters are ordinary ones."""
+    """Return the share of ordinary characters in the sample, read as UTF-16."""
     text = sample[: len(sample) & ~1].decode(encoding, "replace")
     return len(_UTF16_LETTERS.findall(text)) / max(1, len(text))
 
 
 def _best_single_byte(sample: bytes) -> str:
     counts = Counter(itertools.pairwise(sample))
-    pairs = {pair: counts[pair] for pair in counts if max(pair) >= 0x80 and pair[0] != pair[1]}  # no rules of "═"
+    pairs = {
+        pair: counts[pair] for pair in counts if max(pair) >= 0x80 and pair[0] != pair[1]
+    }  # skips lines drawn with "═"
     scores = {encoding: score(pairs, encoding) for encoding in SINGLE_BYTE}
     best = max(SINGLE_BYTE, key=lambda encoding: scores[encoding])
     words = {pair: counts[pair] for pair in pairs if inside_word(*(table(best)[byte] for byte in pair))}
@@ -145,18 +145,18 @@ def _best_single_byte(sample: bytes) -> str:
 
 @dataclass
 class Damage:
-    """What was wrong in a text that was read all the same."""
+    """The undecodable characters of a text that was decoded nevertheless."""
 
     characters: int = 0
-    line: int = 0  # of the first of them, counted from 1
-    position: int = 0  # its byte
+    line: int = 0  # of the first one, counted from 1
+    position: int = 0  # of the first one, in bytes
 
 
 def decoded(file: BinaryIO, encoding: str, damage: Damage, *, field: str) -> Iterator[str]:
-    """Yield the text in chunks, from the file's beginning.
+    """Decode a file from its beginning; yield the text in chunks.
 
-    A few wrong bytes of UTF-8 become U+FFFD and are counted in `damage`. Raises BookUnreadable with the place of the first wrong byte
-    when there are more, or when the encoding is another one.
+    A few wrong bytes in UTF-8 become U+FFFD and are counted in `damage`. Raises BookUnreadable with the position of the first
+    wrong byte if there are more, or any in another encoding.
     """
     if encoding == "utf_8":
         yield from _utf8(file, damage, field)
@@ -170,7 +170,7 @@ def decoded(file: BinaryIO, encoding: str, damage: Damage, *, field: str) -> Ite
             yield decoder.decode(chunk)
         yield decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        position = end - len(error.object) + error.start  # the decoder kept a few bytes of the chunk before
+        position = end - len(error.object) + error.start  # the decoder keeps a few bytes of the previous chunk
         raise BookUnreadable(field=field, encoding=encoding, position=position) from None
 
 
@@ -196,10 +196,10 @@ def _utf8(file: BinaryIO, damage: Damage, field: str) -> Iterator[str]:
 
 
 def _broken(text: str, data: bytes) -> int:
-    """How many U+FFFD in a decoded text did not stand in its bytes."""
+    """Return how many U+FFFD the decoding of `data` added."""
     return text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
 
 
 def _is_small(broken: int, right: int) -> bool:
-    """Return whether so many wrong characters, beside `right` bytes that continue a character as they should, are damaged UTF-8."""
+    """Return whether so few characters are broken that the text is damaged UTF-8; `right` counts the valid continuation bytes."""
     return broken <= max(_MAX_BROKEN_SHARE * right, min(_FEW_BROKEN, right // 3))

@@ -1,6 +1,6 @@
-"""The formats of books: one table from a format's name to the endings of its files and the function that reads it.
+"""The formats of books: one table from the name of a format to its file endings and the function that reads it.
 
-A new format is a module beside this one with a `read` like that of `plain_text`, and a line in READERS.
+To add a format, write a module beside this one with a `read` like the one in `plain_text`, and add a line to READERS.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PLAIN_TEXT = "txt"  # the format of files that a person drops into the books fol
 
 
 class Read(Protocol):
-    """Read `source` into `target` as clean UTF-8, in the encoding that is given or found; errors are about `field`."""
+    """Read `source` and write it to `target` as clean UTF-8; without an encoding it is detected. Errors name `field`."""
 
     def __call__(self, source: Path, target: Path, encoding: str | None, *, field: str) -> Reading: ...
 
@@ -37,7 +37,7 @@ def endings() -> tuple[str, ...]:
 
 
 def format_of(filename: str) -> str:
-    """Return the format of a file by its ending. Raises UnsupportedFormat about the field "file"."""
+    """Return the format of a file by its ending. Raises UnsupportedFormat, which names the field "file"."""
     _, dot, letters = filename.rpartition(".")
     ending = dot + letters.lower() if dot else ""
     for name, reader in READERS.items():

@@ -1,8 +1,8 @@
 """How well two neighbouring characters fit in a text, and whether a reading as Western letters is plausible.
 
 Single-byte encodings accept almost any bytes, so a reading is judged by its pairs of neighbours: frequent Russian pairs and single
-accented letters among Latin ones speak for it; a capital behind a small letter, two alphabets, a digit or a drawing sign inside a
-word speak against it.
+accented letters among Latin ones raise the score; a capital after a small letter, two alphabets, a digit or a drawing sign inside a
+word lower it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _FREQUENT = frozenset(_PAIRS[i : i + 2] for i in range(0, len(_PAIRS), 2))
 _FOREIGN = re.compile("[^а-яё]")
 _USUAL_SIGNS = frozenset("\xa0«»„“”‘’…–—№§£€¥¢°©®™±×÷½¼¾•·†‡")
 
-# Letters beyond ASCII of some languages. Where a text, read by the second column, uses the letters of one language of Central
-# Europe or the Baltic, Turkish or Icelandic, its bytes read as cp1252 would be other letters.
+# Letters beyond ASCII of some languages: first those written in cp1252, then others with their own code pages. If a text, read in
+# such a code page, uses the letters of just one of these languages, it is not cp1252.
 _WESTERN = (
     "àâæçèéêëîïôœùûü",
     "äöüßé",
@@ -43,31 +43,33 @@ _OTHERS = (
     ("āčēģīķļņšūž", "cp1257"),
     ("ąčęėįšųūž", "cp1257"),
 )
-_FEWEST_LETTERS = 12  # beyond ASCII; fewer prove nothing
-_FEWEST_DIFFERENT = 2  # letters that are others in cp1252; a single one may be a pound sign
-_MIN_COVERED = 0.98  # of these letters belong to the language
-_MIN_AHEAD = 0.05  # of them more than to the Western language that covers most
-_MIN_TELLING = 0.1  # of them are other letters in cp1252
+_FEWEST_LETTERS = 12  # beyond ASCII in the text; fewer prove nothing
+_FEWEST_DIFFERENT = 2  # different letters in cp1252; a single one may be a pound sign
+_MIN_COVERED = 0.98  # share of these letters that belong to the language
+_MIN_AHEAD = 0.05  # by which that share exceeds the best one of a Western language
+_MIN_TELLING = 0.1  # share of them that are other letters in cp1252
 
 
 def inside_word(first: str, second: str) -> bool:
-    """Whether a pair tells anything of the language: quotes, dashes and other usual signs around a word do not."""
+    """Return whether a pair is evidence for a language: quotes, dashes and other usual signs around a word are not."""
     telling = all(character.isalpha() or not _usual(character) for character in (first, second))
     return telling and (first.isalpha() or second.isalpha())
 
 
 def score(pairs: dict[tuple[int, int], int], encoding: str) -> float:
+    """Return the summed score of pairs of bytes (with their counts), read in an encoding."""
     characters = table(encoding)
     return sum(count * pair_score(characters[first], characters[second]) for (first, second), count in pairs.items())
 
 
 @functools.cache
 def table(encoding: str) -> str:
+    """Return the 256 characters of a single-byte encoding."""
     return bytes(range(256)).decode(encoding, "replace")
 
 
 def pair_score(first: str, second: str) -> float:
-    """How well two neighbours fit, one of them beyond ASCII.
+    """Return how well two neighbours fit, of which one is beyond ASCII: from -1 to 1.
 
     >>> pair_score("с", "т"), pair_score("т", "С"), pair_score("т", "s"), pair_score("n", "é")
     (1.0, -1.0, -1.0, 0.5)
@@ -89,7 +91,7 @@ def _letters_score(first: str, second: str) -> float:
     if cyrillic == 2:
         pair = (first + second).lower()
         return 1.0 if pair in _FREQUENT else -0.2 if _FOREIGN.search(pair) else 0.0
-    return 0.5 if first.isascii() or second.isascii() else -0.5  # accented letters seldom stand side by side
+    return 0.5 if first.isascii() or second.isascii() else -0.5  # two accented letters are rarely neighbours
 
 
 def _signs_score(first: str, second: str) -> float:
@@ -99,7 +101,7 @@ def _signs_score(first: str, second: str) -> float:
 
 
 def _usual(character: str) -> bool:
-    """Whether a sign (no letter) may stand anywhere in a text."""
+    """Return whether a sign (not a letter) is usual anywhere in a text."""
     return character.isascii() or character in _USUAL_SIGNS
 
 
@@ -121,7 +123,7 @@ def is_western(sample: bytes) -> bool:
 
 
 def _covered(counts: Counter[int], alphabet: str, encoding: str) -> tuple[float, float, int]:
-    """Of the letters beyond ASCII: the share in the alphabet, the share that differs from cp1252, and how many there are."""
+    """Return, of the letters beyond ASCII, the share in the alphabet, the share that differs from cp1252, and their number."""
     read, western = table(encoding), table("cp1252")
     letters = {byte: count for byte, count in counts.items() if read[byte].isalpha() or western[byte].isalpha()}
     total = sum(letters.values())

@@ -1,8 +1,8 @@
-"""Find the line where a text file changes from one encoding to another, as happens when files are glued together.
+"""Find the line where a text file changes from one encoding to another, as happens when files are concatenated.
 
-Each pair of neighbouring bytes gets a score in every encoding (`letters.pair_score`; UTF-8 by its rules), summed by lines. Against the
-encoding that fits most of the file, every other one keeps a running sum of what it gains (CUSUM, Page 1954): a stretch in which
-it gains more than `_PROOF` is text in that other encoding. One pass in constant memory.
+Each pair of neighbouring bytes gets a score in every encoding (`letters.pair_score`; UTF-8 by its rules), summed by lines. Every other
+encoding keeps a running sum of what it gains over the one that fits most of the file (CUSUM, Page 1954): a stretch in which
+it gains more than `_PROOF` is text in that other encoding. Memory is constant.
 
 Not covered: UTF-16, and stretches too short to prove anything (about half a line).
 """
@@ -42,7 +42,7 @@ def find_mixture(file: BinaryIO) -> int | None:
 
 
 def _proved(gains: Iterator[Scores]) -> tuple[int, int] | None:
-    """(candidate, index of its first line) of the first stretch that is proved to be in another encoding than the main one."""
+    """Return (candidate, index of the first line) of the first stretch proved to be in another encoding than the main one, or None."""
     carried = np.zeros(len(_CANDIDATES))  # the running sums, never below 0
     begun = np.zeros(len(_CANDIDATES), dtype=np.int64)  # the line at which each began to rise from 0
     number = 0
@@ -63,7 +63,7 @@ def _proved(gains: Iterator[Scores]) -> tuple[int, int] | None:
 
 
 def _end_of_first_stretch(gains: Iterable[float]) -> int:
-    """How many lines the stretch at the head of the file has."""
+    """Return the number of lines of the stretch at the head of the file."""
     total = best = 0.0
     length = 0
     for number, gain in enumerate(gains, start=1):
@@ -76,12 +76,12 @@ def _end_of_first_stretch(gains: Iterable[float]) -> int:
 
 
 def _line_scores(file: BinaryIO) -> Iterator[Scores]:
-    """The scores of the lines of a file in each candidate, (lines, candidates), chunk by chunk."""
+    """Yield the scores of the lines of a file in each candidate, (lines, candidates), chunk by chunk."""
     file.seek(0)
     points, rest = _points(), b""
     while chunk := file.read(_CHUNK_BYTES):
         data, newline, rest = (rest + chunk).rpartition(b"\n")
-        if len(rest) > _CHUNK_BYTES:  # one endless line is taken in pieces
+        if len(rest) > _CHUNK_BYTES:  # a very long line is taken in pieces
             data, newline, rest = data + newline + rest, b"", b""
         if data:
             yield _scores(data, points)
@@ -99,7 +99,7 @@ def _scores(data: bytes, points: Scores) -> Scores:
 
 @functools.cache
 def _points() -> Scores:
-    """The score of each pair of bytes in each candidate, (candidates, 65536)."""
+    """Return the score of each pair of bytes in each candidate, (candidates, 65536)."""
     points = np.zeros((len(_CANDIDATES), 256, 256), dtype=np.float32)
     for row, encoding in zip(points, _CANDIDATES, strict=True):
         if encoding == "utf_8":
@@ -114,7 +114,7 @@ def _points() -> Scores:
 
 
 def _utf8_points() -> Scores:
-    """A lead byte with its continuation speaks for UTF-8, either alone against it."""
+    """Return the scores in UTF-8, (256, 256): a lead byte with a continuation raises them, either alone lowers them."""
     lead, follows = np.zeros(256, dtype=bool), np.zeros(256, dtype=bool)
     lead[0xC2:0xF5], follows[0x80:0xC0] = True, True
     right = lead[:, None] & follows[None, :]

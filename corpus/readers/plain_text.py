@@ -1,7 +1,7 @@
-"""Plain text, the first of the formats: bytes in some encoding -> clean UTF-8, counted on the way, in constant memory.
+"""Read plain text in any known encoding into clean UTF-8 and count it on the way, in constant memory.
 
-What is particular: an encoding that was found from a sample may fail at a place that the sample missed, and gets one second
-look there. UTF-8 with a few wrong bytes is taken with U+FFFD in their place; two encodings in one file are refused.
+Particular: an encoding detected from a sample may fail at a place that the sample missed; then it is detected once more around
+that place. UTF-8 with a few wrong bytes is accepted, with U+FFFD in their place; two encodings in one file are refused.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tokenizer import END_OF_TEXT
 from workspace import disk_errors
 
 PREVIEW_CHARACTERS = 600
-_SAMPLE_CHARACTERS = 5_000  # tell the language and the title
+_SAMPLE_CHARACTERS = 5_000  # from which language and title are found
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was seen while bytes became clean text; the numbers are those of the clean text."""
+    """The properties of a text that was read; all counts are of the clean text."""
 
     encoding: str
     characters: int
@@ -34,18 +34,18 @@ class Reading:
     bytes: int
     sha256: str
     preview: str
-    wrong_characters: int = 0  # characters of the source that were no text; U+FFFD stands in their place
-    wrong_line: int = 0  # of the source, where the first of them stood
+    wrong_characters: int = 0  # undecodable places in the source, which became U+FFFD
+    wrong_line: int = 0  # of the source, where the first of them is
     marks: int = 0  # how often the text spells the special token <|endoftext|>
     language: str = ""  # as `languages.language_of` names it
-    title: str = ""  # that the text states, with its author
+    title: str = ""  # as the text states it, only together with its author
     author: str = ""
 
 
 def read(source: Path, target: Path, encoding: str | None, *, field: str) -> Reading:
-    """Decode and clean `source` into `target`, in the encoding that is given or found.
+    """Decode and clean `source` into `target`; without an encoding it is detected.
 
-    Raises NotText, TwoEncodings, BookUnreadable and EmptyBook about the field, and DiskFull.
+    Raises NotText, TwoEncodings, BookUnreadable and EmptyBook, which name `field`, and DiskFull.
     """
     with source.open("rb") as file:
         if encoding is not None:
@@ -66,13 +66,13 @@ def read(source: Path, target: Path, encoding: str | None, *, field: str) -> Rea
 
 
 def _look_again(file: BinaryIO, target: Path, first: str, field: str) -> Reading:
-    """Read a file in which the encoding of the sample failed: at a pound sign in the middle of an English book, say."""
+    """Read a file in which the detected encoding failed, for instance at a pound sign in the middle of an English book."""
     _require_one_encoding(file, field)
     try:
         return _read_as(file, target, first, field)
     except BookUnreadable as error:
         second = detect(sample_of(file, around=int(error.parameters["position"])))
-    return _read_as(file, target, second, field)  # if it is the same one, it fails at the same place
+    return _read_as(file, target, second, field)  # the same encoding fails again at the same place
 
 
 def _require_one_encoding(file: BinaryIO, field: str) -> None:
@@ -95,7 +95,7 @@ def _read_as(file: BinaryIO, target: Path, encoding: str, field: str) -> Reading
 
 
 class _Tally:
-    """Counts clean text that comes in chunks."""
+    """Counts characters, words and bytes of clean text that arrives in chunks."""
 
     def __init__(self) -> None:
         self.characters = 0
@@ -105,10 +105,10 @@ class _Tally:
         self._sample = ""
         self._inside_word = False
         self._marks = 0
-        self._end = ""  # of the text so far, where a mark may have begun
+        self._end = ""  # of the text so far, where a special token may have begun
 
     def add(self, text: str) -> bytes:
-        """Count the text and give it back in UTF-8."""
+        """Count a chunk and return it in UTF-8."""
         if not text:
             return b""
         data = text.encode("utf-8")
