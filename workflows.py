@@ -49,7 +49,7 @@ from runs.forecast import Estimate, Forecast, checkpoint_bytes, estimate, foreca
 from runs.forecast_cache import ForecastCache
 from runs.history import history
 from runs.jobs import JobRunner
-from runs.plan import TrainingPlan, can_resume
+from runs.plan import TrainingPlan, can_resume, is_unfinished
 from runs.rehearsal import Pace
 from runs.run_log import rollouts
 from runs.run_record import known_config, last_run_name, read_run, status_of
@@ -92,6 +92,7 @@ __all__ = [
     "get_book",
     "get_model",
     "history",
+    "is_unfinished",
     "joined",
     "list_books",
     "list_models",

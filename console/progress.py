@@ -105,3 +105,6 @@ def forecast_lines(found: workflows.Forecast) -> Iterator[str]:
         yield t.gettext("js.forecast_epochs", epochs=t.decimal(found.epochs, 1))
     needed, ratio = t.bytes(found.training_bytes), t.decimal(found.tokens_per_parameter, 2)
     yield t.gettext("js.forecast_memory", needed=needed, ratio=ratio)
+    if found.vocab_hardly_fits is not None:
+        now, first = (t.decimal(float(found.vocab_hardly_fits[key]), 1) for key in ("bytes_per_token", "first"))
+        yield t.gettext("js.forecast_misfit", now=now, first=first)

@@ -9,7 +9,8 @@ Not here: the rehearsal itself (rehearsal.py), refusing what does not fit (workf
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+import dataclasses
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,9 +26,10 @@ from learning.policy_gradient import ROWS_AT_ONCE as SELF_PLAY_ROWS
 from machine.devices import choose_device, choose_precision
 from machine.memory import available_bytes, give_back_unused, held_bytes
 from model import count_parameters
-from runs.plan import TrainingPlan
+from runs.plan import TrainingPlan, last_iteration
 from runs.rehearsal import Pace, Sample, rehearse
 from runs.suggestion import suggested_iterations, tokens_per_iteration
+from runs.vocabulary_fit import misfit
 from store import checkpoint_store
 from store.model_list import read_config
 from store.model_store import LoadedModel
@@ -129,7 +131,8 @@ class Forecast:
 
     tokens_per_second: float  # on the book alone, as the page shows them
     epoch_seconds: float  # reading all books once
-    total_seconds: float | None  # of the chosen iterations, with self-play and evaluations; None when endless
+    total_seconds: float | None  # until the training ends, with self-play and evaluations; None when endless
+    iterations_left: int | None  # until then; fewer than the chosen ones where a stopped training goes on
     epochs: float | None  # how often the books will be read
     train_tokens: int
     tokens_per_parameter: float
@@ -138,6 +141,9 @@ class Forecast:
     available_bytes: int | None
     suggested_iterations: int  # about as many as pay for these books
     suggested_seconds: float  # what they will take
+    vocab_hardly_fits: (
+        Mapping[str, str | int | float] | None
+    )  # {"bytes_per_token", "first"} where it does not suit the books
 
 
 def pace(workspace: Workspace, plan: TrainingPlan, go_on: Callable[[], None] = lambda: None) -> Pace:
@@ -153,7 +159,9 @@ def pace(workspace: Workspace, plan: TrainingPlan, go_on: Callable[[], None] = l
         tokenizer, sample = _sampled(loaded, texts, share, plan.config, go_on)
     except BookTooSmall:
         tokenizer, sample = _sampled(loaded, texts, 1.0, plan.config, go_on)  # all of it may be enough
-    return rehearse(loaded.model, tokenizer, sample, plan.config, go_on)
+    goes_on = loaded.lineage and not plan.resumed
+    unfit = misfit(workspace, tokenizer, loaded.lineage[0].books, texts) if goes_on else None
+    return dataclasses.replace(rehearse(loaded.model, tokenizer, sample, plan.config, go_on), unfit=unfit)
 
 
 def _held_beside() -> int:
@@ -203,11 +211,12 @@ def forecast(workspace: Workspace, plan: TrainingPlan, found: Pace) -> Forecast:
     counted = estimate(read_config(workspace, plan.model), config)
     first = max(checkpoint_store.iterations(workspace, plan.model), default=0)
     suggested = suggested_iterations(found.train_tokens, counted.parameters, found.tokens_per_iteration)
-    total = None if iterations is None else found.seconds(config, first, first + iterations)
+    last = last_iteration(workspace, plan, first)
     return Forecast(
         tokens_per_second=found.tokens_per_second,
         epoch_seconds=found.epoch_seconds(),
-        total_seconds=total,
+        total_seconds=None if last is None else found.seconds(config, first, last),
+        iterations_left=None if last is None else last - first,
         epochs=None if iterations is None else iterations * found.tokens_per_iteration / found.train_tokens,
         train_tokens=found.train_tokens,
         tokens_per_parameter=found.train_tokens / counted.parameters,
@@ -216,4 +225,5 @@ def forecast(workspace: Workspace, plan: TrainingPlan, found: Pace) -> Forecast:
         available_bytes=counted.available_bytes,
         suggested_iterations=suggested,
         suggested_seconds=found.seconds(config, first, first + suggested),
+        vocab_hardly_fits=found.unfit,
     )

@@ -33,6 +33,25 @@ class TrainingPlan:
 
 def can_resume(workspace: Workspace, model: str, books: tuple[str, ...]) -> bool:
     """Return whether the last run of a model was on these books, ended early and left a checkpoint."""
+    return is_unfinished(workspace, model) and status_of(model, read_run(workspace, model)).books == books
+
+
+def is_unfinished(workspace: Workspace, model: str) -> bool:
+    """Return whether the last run of a model ended early and left a checkpoint."""
     last = status_of(model, read_run(workspace, model))
-    unfinished = last.state is not State.DONE and last.books == books
-    return unfinished and bool(checkpoint_store.iterations(workspace, model))
+    return last.state is not State.DONE and bool(checkpoint_store.iterations(workspace, model))
+
+
+def last_iteration(workspace: Workspace, plan: TrainingPlan, first: int) -> int | None:
+    """Return the iteration at which a training that begins at `first` will end, or None where it is endless.
+
+    An unfinished run counts its iterations from where it once began; every other training adds them to `first`.
+    """
+    iterations = plan.config.iterations
+    if iterations is None:
+        return None
+    last = status_of(plan.model, read_run(workspace, plan.model)) if plan.resumed else None
+    if last and last.config and last.iterations is not None and last.config.iterations is not None:
+        goal = last.iterations - last.config.iterations + iterations
+        return goal if goal > first else first + iterations
+    return first + iterations

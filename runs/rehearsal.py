@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +52,7 @@ class Pace:
     sample_seconds: float
     tokens_per_iteration: int
     train_tokens: int  # of all books, estimated from the sample
+    unfit: Mapping[str, str | int | float] | None = None  # what `misfit` found about the model's vocabulary
 
     @property
     def tokens_per_second(self) -> float:

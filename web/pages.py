@@ -68,6 +68,7 @@ class TrainingPage:
     chosen: str | None
     unknown: str | None  # the model that the address names, where there is none of that name
     resumable: dict[str, int]  # by model, the iteration that a training would resume from; 0: from the beginning
+    unfinished: frozenset[str]  # models whose last training ended early and would go on
     settings: dict[
         str, TrainConfig | None
     ]  # by model, those of its last run; with others, the resumed run is not the same
@@ -89,6 +90,7 @@ class TrainingPage:
             "trained": model.trained,
             "books": model.last_books,
             "iteration": self.resumable[model.name],
+            "unfinished": model.name in self.unfinished,
             "shape": model.config.model_dump() if model.config else {},  # a damaged model has none
             "trainings": self._trainings(model),
             "settings": settings and settings.model_dump(mode="json"),
@@ -170,6 +172,7 @@ def training(request: Request, services: ServicesDep, model: str | None = None) 
         chosen=chosen.name if chosen else None,
         unknown=_unknown(models, model),
         resumable={m.name: workflows.newest_iteration(services.workspace, m.name) for m in models},
+        unfinished=frozenset(m.name for m in models if workflows.is_unfinished(services.workspace, m.name)),
         settings={model.name: workflows.last_config(services.workspace, model.name) for model in models},
         books=books,
         checked=_checked(books, chosen, status, translator_of(request).language),

@@ -54,6 +54,10 @@ function sentences(found) {
   const lines = [total, t("js.forecast_speed", { speed: number(found.tokens_per_second, 0), epoch: duration(found.epoch_seconds) })];
   if (found.epochs !== null) lines.push(t("js.forecast_epochs", { epochs: short(found.epochs) }));
   lines.push(t("js.forecast_memory", { needed: bytes(found.training_bytes), ratio: decimal(found.tokens_per_parameter, 2) }));
+  if (found.vocab_hardly_fits) {
+    const { bytes_per_token: now, first } = found.vocab_hardly_fits;
+    lines.push(t("js.forecast_misfit", { now: decimal(now, 1), first: decimal(first, 1) }));
+  }
   return lines;
 }
 

@@ -2,36 +2,51 @@
 // server has measured these settings.
 
 import { valueOf } from "./form.js";
-import { plain } from "./text.js";
+import { count, duration, plain, t } from "./text.js";
 
-export function linkMinutes(form) {
+// `shown()` is called whenever the length of the training has changed.
+export function linkMinutes(form, shown) {
   const iterations = form.elements.iterations;
   const minutes = document.getElementById("f-minutes");
   let secondsEach = null; // of one iteration, self-play and checks included
+  let done = 0; // iterations of a stopped training that goes on
+
+  // Return the seconds that the chosen iterations will take, or null while that is not known.
+  function seconds() {
+    const wished = countOf(iterations);
+    if (secondsEach === null || wished === null) return null;
+    return (wished > done ? wished - done : wished) * secondsEach;
+  }
 
   function show() {
     minutes.disabled = iterations.disabled || secondsEach === null;
-    const count = countOf(iterations);
-    if (secondsEach === null || count === null) minutes.value = "";
-    else if (document.activeElement !== minutes) minutes.value = plain(rounded((count * secondsEach) / 60));
+    const known = seconds();
+    if (known === null) minutes.value = "";
+    else if (document.activeElement !== minutes) minutes.value = plain(rounded(known / 60));
+    shown();
   }
 
   minutes.addEventListener("input", () => {
     const wished = Number(minutes.value.replace(/\s/g, "").replace(",", "."));
     if (!(wished > 0) || secondsEach === null) return;
-    iterations.value = Math.max(1, Math.round((wished * 60) / secondsEach));
+    iterations.value = done + Math.max(1, Math.round((wished * 60) / secondsEach));
     iterations.dispatchEvent(new Event("input", { bubbles: true }));
   });
   minutes.addEventListener("blur", show);
   for (const kind of ["input", "valueset"]) iterations.addEventListener(kind, show);
-  show();
 
   return {
     show,
-    // Take the forecast: `count` iterations take `seconds`; both null when it is not known.
-    measured(count, seconds) {
-      secondsEach = count && seconds ? seconds / count : null;
+    // Take the forecast: `left` iterations take `total` seconds after `before` of the chosen ones; null when it is not known.
+    measured(left, total, before) {
+      secondsEach = left && total ? total / left : null;
+      done = before;
       show();
+    },
+    // Return the length of the training in words for the start button; empty while it is not known, or endless.
+    described() {
+      const known = iterations.disabled ? null : seconds();
+      return known === null ? "" : t("js.start_length", { iterations: count("js.iterations", countOf(iterations)), time: duration(known) });
     },
   };
 }

@@ -14,23 +14,28 @@ const endless = document.getElementById("f-endless");
 const iterations = form.elements.iterations;
 const playSwitch = form.elements["self_play.enabled"];
 
-// Return the form's controller. `models` is what the server knows: [{name, iteration, trained, books, settings}].
+// Return the form's controller. `models` is what the server knows: [{name, iteration, unfinished, trained, books, settings}].
 // `on.chosen(name)` is called when the person picks another model, `on.started()` when a training has begun.
 export function setup(models, on) {
   const byName = new Map(models.map((model) => [model.name, { ...model }]));
   const chosen = () => byName.get(form.elements.model.value);
   let running = null;
-  const minutes = linkMinutes(form);
+  const minutes = linkMinutes(form, () => noteStart());
   const suggestion = suggesting(form);
   const forecast = forecasting(wished, (asked, found) => minutes.measured(...secondsFound(asked, found)));
 
   function describe() {
     const { iteration } = chosen();
-    const note = iteration ? t("js.model_trained", { n: number(iteration) }) : t("js.model_new");
-    document.getElementById("model-note").textContent = running === chosen().name ? "" : note;
+    const note = !iteration ? "js.model_new" : chosen().unfinished && sameBooks() ? "js.model_stopped" : "js.model_trained";
+    document.getElementById("model-note").textContent = running === chosen().name ? "" : t(note, { n: number(iteration) });
     button.textContent = iteration ? t("js.continue_from", { n: number(iteration) }) : t("js.start");
     button.disabled = running !== null;
-    document.getElementById("start-note").replaceChildren(...(running === null ? [] : otherRuns()));
+    noteStart();
+  }
+
+  function noteStart() {
+    const length = minutes.described();
+    document.getElementById("start-note").replaceChildren(...(running === null ? [length] : otherRuns()));
   }
 
   function otherRuns() {
@@ -40,11 +45,10 @@ export function setup(models, on) {
     return [`${text} `, link];
   }
 
+  const sameBooks = () => String([...chosen().books].sort()) === String(chosenBooks().sort());
+
   // Return whether the model goes on with the books and settings of its last training.
-  function goesOn() {
-    const { settings, books } = chosen();
-    return settings !== null && String([...books].sort()) === String(chosenBooks().sort());
-  }
+  const goesOn = () => chosen().settings !== null && sameBooks();
 
   function takeModel() {
     takeSettings(chosen().settings);
@@ -61,6 +65,7 @@ export function setup(models, on) {
     on.chosen(chosen().name);
   });
   form.addEventListener("change", ({ target }) => {
+    describe();
     if (["books", ...BATCH].includes(target.name)) suggestion.follow(chosen().shape, goesOn()).then(foretell);
   });
   endless.addEventListener("change", () => {
@@ -97,10 +102,12 @@ export function setup(models, on) {
   };
 }
 
-// Return a number of iterations and their seconds from a forecast; for an endless training, those of the suggested number.
+// Return from a forecast: a number of iterations, their seconds, and how many of them are done where a stopped training goes
+// on. For an endless training they are those of the suggested number.
 function secondsFound(asked, found) {
-  if (!found) return [null, null];
-  return asked.iterations ? [asked.iterations, found.total_seconds] : [found.suggested_iterations, found.suggested_seconds];
+  if (!found) return [null, null, 0];
+  if (!asked.iterations) return [found.suggested_iterations, found.suggested_seconds, 0];
+  return [found.iterations_left, found.total_seconds, asked.iterations - found.iterations_left];
 }
 
 // Fill in the settings of the model's last run, so that a training goes on as it was unless the person changes something.

@@ -58,10 +58,11 @@ function takeStatus(next) {
 }
 
 // Return what is saved of a run: all of it if it was stopped or finished, else up to its last checkpoint.
-function whatIsSaved({ state, model, iteration, checkpoint_iteration: checkpoint, published_iteration: published }) {
+function whatIsSaved({ state, model, books, iteration, checkpoint_iteration: checkpoint, published_iteration: published }) {
   const known = form.known(model);
   const saved = ["stopped", "done"].includes(state) ? iteration : (checkpoint ?? known.iteration);
-  return { iteration: saved, trained: known.trained || published !== null };
+  const unfinished = state !== "done" && saved > 0;
+  return { iteration: saved, trained: known.trained || published !== null, books: books.length ? books : known.books, unfinished };
 }
 
 function takeEvaluation(event) {

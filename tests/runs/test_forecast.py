@@ -11,7 +11,7 @@ import torch
 import workflows
 from config import SelfPlayConfig, TrainConfig
 from corpus import library
-from events import RunMeasured, advance
+from events import IterationDone, RunMeasured, advance
 from runs import forecast, rehearsal
 from runs.rehearsal import Pace, straight_line
 from tests.training_kit import BOOK, MODEL, SELF_PLAY, SHAPE, TEXT, changed, plan
@@ -172,3 +172,15 @@ def test_forecast_of_a_going_on_counts_from_where_it_stands(workspace: Workspace
     far = dataclasses.replace(PACE, evaluation_seconds=0.0, sample_seconds=0.0)
     assert workflows.forecast(workspace, again, far).total_seconds == 300 * 0.5 + (306 - 200) * 2.0
     assert (again.books[0], again.model) == (BOOK, MODEL)
+
+
+def test_forecast_of_a_stopped_training_counts_what_is_left_of_it(workspace: Workspace) -> None:
+    run = workflows.train(workspace, plan(workspace, iterations=20))
+    next(event for event in run if isinstance(event, IterationDone) and event.iteration == 4)
+    run.close()
+    reached = workflows.newest_iteration(workspace, MODEL)
+    far = dataclasses.replace(PACE, evaluation_seconds=0.0, sample_seconds=0.0)
+    again = workflows.forecast(workspace, plan(workspace, iterations=20), far)
+    assert (again.iterations_left, again.total_seconds) == (20 - reached, (20 - reached) * 0.5)
+    longer = workflows.forecast(workspace, plan(workspace, iterations=30), far)
+    assert longer.iterations_left == 30 - reached

@@ -102,6 +102,17 @@ def test_vocabulary_that_hardly_fits_the_next_book_is_said_once_before_its_first
     assert "vocab_hardly_fits" not in _codes(early)  # it goes on with the same book
 
 
+def test_forecast_says_before_the_start_that_the_vocabulary_hardly_fits(tmp_path: Path) -> None:
+    workspace = _workspace(tmp_path, "llama")
+    _train(workspace, RUSSIAN, iterations=10, eval_every=5)
+    found = {}
+    for book in (RUSSIAN, ENGLISH):
+        plan = workflows.prepare_training(workspace, MODEL, (book,), SETTINGS)
+        found[book] = workflows.forecast(workspace, plan, workflows.pace(workspace, plan)).vocab_hardly_fits
+    assert found[RUSSIAN] is None
+    assert 1 <= found[ENGLISH]["bytes_per_token"] < 0.5 * found[ENGLISH]["first"]
+
+
 @pytest.mark.slow
 def test_run_that_takes_no_step_publishes_nothing_and_names_no_book(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
