@@ -33,6 +33,7 @@ function begin(prompt) {
   cancel.hidden = false;
   copy.hidden = true;
   output.scrollTop = output.scrollHeight; // a long beginning would hide what is written below it
+  showOutput();
 }
 
 function end() {
@@ -40,6 +41,11 @@ function end() {
   cancel.hidden = true;
   copy.hidden = !completion.textContent;
   running = null;
+}
+
+// Bring the text into view as it grows; a person who scrolls the page is left alone.
+function showOutput() {
+  output.closest("section").scrollIntoView({ block: "nearest" });
 }
 
 // Follow the text at the bottom, unless the person has scrolled up to read.
