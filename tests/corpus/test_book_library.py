@@ -497,6 +497,14 @@ def test_examples_in_two_languages_come_together_and_each_person_is_offered_thei
     assert example_in([], "ru") is None
 
 
+@pytest.mark.parametrize("name", ["example_book", "example_book_en"])
+def test_a_shipped_example_is_clean_so_that_listing_leaves_git_nothing_to_commit(ws: Workspace, name: str) -> None:
+    shipped = (Path(__file__).resolve().parents[2] / "books" / f"{name}.txt").read_bytes()
+    ws.book_text(name).write_bytes(shipped)
+    list_books(ws)
+    assert ws.book_text(name).read_bytes() == shipped
+
+
 def test_the_example_book_does_not_come_to_a_library_that_has_books(ws: Workspace, example: Path) -> None:
     mine = add(ws)
     ensure_example(ws, example)
