@@ -8,9 +8,10 @@ Not here: the rehearsal and the sums (forecast.py).
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Generator, Hashable
+from collections.abc import Generator, Hashable, Iterator
 
 from config import Decides, SelfPlayConfig, TrainConfig, names_of
 from errors import Overloaded, TrainingRuns
@@ -34,19 +35,27 @@ class ForecastCache:
         self._waiting = threading.BoundedSemaphore(MOST_WAITING)
         self._known: OrderedDict[Hashable, Pace] = OrderedDict()
 
-    def forecast(self, workspace: Workspace, plan: TrainingPlan, runner: JobRunner) -> Forecast:
-        """Return the forecast for a plan; a new one waits for a rehearsal.
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place for one request, taken before its plan is checked: to refuse a crowd must cost nothing.
 
-        Raises TrainingRuns, Overloaded when MOST_WAITING wait already, and what `forecast.pace` raises.
+        Raises Overloaded when MOST_WAITING wait already.
         """
-        if (known := self.known(workspace, plan)) is not None:
-            return known
         if not self._waiting.acquire(blocking=False):
             raise Overloaded(reason="forecasts", seconds=RETRY_SECONDS)
         try:
-            return self._measured(workspace, plan, runner)
+            yield
         finally:
             self._waiting.release()
+
+    def forecast(self, workspace: Workspace, plan: TrainingPlan, runner: JobRunner) -> Forecast:
+        """Return the forecast for a plan; a new one waits for a rehearsal. Call it in a place.
+
+        Raises TrainingRuns and what `forecast.pace` raises.
+        """
+        if (known := self.known(workspace, plan)) is not None:
+            return known
+        return self._measured(workspace, plan, runner)
 
     def _measured(self, workspace: Workspace, plan: TrainingPlan, runner: JobRunner) -> Forecast:
         key = _key(workspace, plan)

@@ -40,8 +40,9 @@ def forecast(body: Train, services: ServicesDep) -> Response:
 
     409 while a training runs; 503 with Retry-After when many forecasts wait already.
     """
-    plan = workflows.prepare_training(services.workspace, body.model, body.books, narrowed(body, TrainConfig))
-    return JSONAnswer(services.forecasts.forecast(services.workspace, plan, services.runner))
+    with services.forecasts.place():
+        plan = workflows.prepare_training(services.workspace, body.model, body.books, narrowed(body, TrainConfig))
+        return JSONAnswer(services.forecasts.forecast(services.workspace, plan, services.runner))
 
 
 @router.post("/stop_training", status_code=202, summary="Stop after the running iteration and save")

@@ -126,6 +126,9 @@ def test_many_forecasts_at_once_leave_the_other_pages_quick(
 ) -> None:
     go_on = threading.Event()
     monkeypatch.setattr(forecast, "pace", lambda workspace, plan, go_on_: go_on.wait(30) and PACE)
+    checked: list[None] = []
+    check = workflows.prepare_training
+    monkeypatch.setattr(workflows, "prepare_training", lambda *wish: (checked.append(None), check(*wish))[1])
     answers: list[Any] = []
 
     def ask(number: int) -> None:  # each for another batch size, so that none is known
@@ -139,6 +142,7 @@ def test_many_forecasts_at_once_leave_the_other_pages_quick(
     started_at = time.perf_counter()
     expect(client.get("/books"), 200)
     assert time.perf_counter() - started_at < 1
+    assert len(checked) == MOST_WAITING, "nothing is read for those that are refused"
     error = assert_error(answers[0], 503, "overloaded")
     assert answers[0].headers["Retry-After"] == "15"
     assert "forecasts" in error["message"]
