@@ -24,8 +24,8 @@ from console.help import UsageError, translated, usage_error
 from console.options import SELF_PLAY_PREFIX, parameters_table, train_config, with_options
 from console.output import Failed, errors_as_sentences, say, words
 from console.progress import forecast_lines, show
-from errors import FileMissing, FolderUnusable, InvalidInput
-from workspace import Workspace, replace_atomic
+from errors import FileMissing, FileUnwritable, FolderUnusable, InvalidInput
+from workspace import Workspace, explain, replace_atomic
 
 if TYPE_CHECKING:
     import workflows
@@ -64,8 +64,8 @@ def _open(path: Path) -> Iterator[Workspace]:
 
 def _existing(path: Path) -> Workspace:
     """The workspace, for reading. Raises FolderUnusable where there is no folder."""
-    if not path.is_dir():
-        raise FolderUnusable(path=str(path), reason="file" if path.exists() else "missing")
+    if not os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
+        raise FolderUnusable(path=str(path), reason="file" if os.path.exists(path) else "missing")  # noqa: PTH110
     return Workspace(path)
 
 
@@ -149,8 +149,8 @@ def add_book(
     import workflows
 
     with errors_as_sentences(file):
-        if not file.is_file():
-            raise FileMissing(path=str(file), reason="folder" if file.is_dir() else "missing")
+        if not os.path.isfile(file):  # noqa: PTH113
+            raise FileMissing(path=str(file), reason="folder" if os.path.isdir(file) else "missing")  # noqa: PTH112
         with file.open("rb") as stream, _open(workspace) as opened:
             book = workflows.add_book(opened, file.name, stream, name=name, encoding=encoding, limit_bytes=sys.maxsize)
             found = workflows.list_models(opened)
@@ -252,6 +252,7 @@ def generate(
 ) -> None:
     import workflows
 
+    _require_text(prompt)
     options |= {"stop": tuple(options["stop"])} if "stop" in options else {}
     sampling = SamplingConfig.model_validate(options)
     pieces = workflows.generate(
@@ -275,11 +276,22 @@ def export(
     with errors_as_sentences(wanted):
         exported = workflows.export_model(_existing(workspace), model, format)
         target = wanted or Path(exported.filename)
-        target = target / exported.filename if target.is_dir() else target
+        target = target / exported.filename if os.path.isdir(target) else target  # noqa: PTH112
         if not target.resolve().parent.is_dir():
             raise FolderUnusable(path=str(target.resolve().parent), reason="missing")
-        replace_atomic(target.resolve(), lambda temporary: _write(temporary, exported.chunks))
+        _export_to(target.resolve(), exported.chunks)
     say(str(target))
+
+
+def _export_to(target: Path, chunks: Iterator[bytes]) -> None:
+    """Write a file, or into a device or pipe that stands there. Raises DiskFull, AccessDenied and FileUnwritable."""
+    try:
+        if os.path.exists(target) and not target.is_file():  # noqa: PTH110
+            _write(target, chunks)
+        else:
+            replace_atomic(target, lambda temporary: _write(temporary, chunks))
+    except OSError as error:
+        raise explain(error, target) or FileUnwritable(path=str(target), detail=error.strerror or "") from error
 
 
 def _write(path: Path, chunks: Iterator[bytes]) -> None:
@@ -298,6 +310,14 @@ def serve(context: typer.Context) -> None:
 @app.command("parameters", help="cli.parameters")
 def show_parameters() -> None:
     say(parameters_table(words().language))
+
+
+def _require_text(prompt: str) -> None:
+    """Raise InvalidInput for arguments that are not UTF-8: Python passes their bytes on as surrogates."""
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidInput(field="prompt", reason="string_unicode") from None
 
 
 # ---- the process -----------------------------------------------------------------------------------------------------

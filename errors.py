@@ -246,6 +246,12 @@ class AccessDenied(AZRError):
     status = 403
 
 
+class FileUnwritable(AZRError):
+    """The file `path` cannot be written, and `detail` is what the system said."""
+
+    code = "file_unwritable"
+
+
 class FolderUnusable(AZRError):
     """`path` must be a folder; `reason` is "file", "link", "missing" or "system", and `detail` what the system said."""
 
@@ -299,7 +305,10 @@ class BookDamaged(Conflict):
 
 
 class ModelDamaged(Conflict):
-    """A file of model `name` does not match what was written; `file` names it. The person can mend it or delete the model."""
+    """A file of model `name` does not match what was written; `file` names it.
+
+    The reason is "beyond_checkpoints" where training on cannot mend it, as it can mend the weights.
+    """
 
     code = "model_damaged"
 

@@ -67,6 +67,13 @@ def undisturbed(ws: Workspace, name: str, read: Callable[[Path], Read]) -> Read:
                 return found
 
 
+def damage(name: str, file: str) -> ModelDamaged:
+    """Return the error for a damaged file of a model, with the way out: a checkpoint holds no sizes and no tokenizer."""
+    if file in (RECORD, TOKENIZER):
+        return ModelDamaged(name=name, file=file, reason="beyond_checkpoints")
+    return ModelDamaged(name=name, file=file)
+
+
 @contextlib.contextmanager
 def damage_named(folder: Path, file: str) -> Iterator[None]:
     """Turn whatever a broken file makes its reader raise into ModelDamaged; `tokenizers` raises plain Exception."""
@@ -75,7 +82,7 @@ def damage_named(folder: Path, file: str) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        raise ModelDamaged(name=folder.name, file=file) from error
+        raise damage(folder.name, file) from error
 
 
 # ---- reading one file ------------------------------------------------------------------------------------------------
@@ -151,7 +158,7 @@ def verify_weights(folder: Path) -> None:
         known = _verdicts.get(folder / WEIGHTS)
     if known is not None and known[0] == version:
         if not known[1]:
-            raise ModelDamaged(name=folder.name, file=WEIGHTS)
+            raise damage(folder.name, WEIGHTS)
         return
     try:
         with damage_named(folder, WEIGHTS):

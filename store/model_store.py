@@ -37,6 +37,7 @@ from store.model_files import (
     TOKENIZER,
     TOKENIZER_CONFIG,
     WEIGHTS,
+    damage,
     damage_named,
     folder_of,
     lineage_in,
@@ -230,7 +231,7 @@ def exportable(ws: Workspace, name: str) -> Exportable:
     """Return what exports are made of, its weights verified. Raises ModelNotFound, ModelDamaged."""
     info = get_model(ws, name)
     if info.damaged is not None or info.config is None:
-        raise ModelDamaged(name=info.name, file=info.damaged or RECORD)
+        raise damage(info.name, info.damaged or RECORD)
     folder = folder_of(ws, info.name)
     files = (file for file in folder.iterdir() if file.is_file() and not file.name.startswith(TEMPORARY_PREFIX))
     return Exportable(info.name, info.config, info.tokenizer_size, info.lineage, tuple(sorted(files)))

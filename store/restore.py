@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 
 from errors import ModelDamaged
 from formats.lineage import TrainingSummary
@@ -11,7 +12,7 @@ from store import checkpoint_store, model_store
 from store.checkpoint_store import Checkpoint
 from store.model_files import WEIGHTS
 from store.model_store import LoadedModel
-from workspace import Workspace
+from workspace import Workspace, explain
 
 _log = logging.getLogger(__name__)
 
@@ -30,17 +31,24 @@ def load_or_checkpoint(ws: Workspace, name: str) -> LoadedModel:
 def load_restored(ws: Workspace, name: str) -> tuple[LoadedModel, int | None]:
     """Load the published model; damaged weights are replaced by the newest checkpoint's first.
 
-    Returns the iteration of that checkpoint as well, None where nothing was damaged. Raises ModelNotFound, DiskFull, and
-    ModelDamaged where no checkpoint can help.
+    Returns the iteration of that checkpoint as well, None where nothing was damaged. Raises ModelNotFound, DiskFull,
+    AccessDenied for weights that only may not be read, and ModelDamaged where no checkpoint can help.
     """
     try:
         return model_store.load(ws, name), None
     except ModelDamaged as damage:
+        _require_read(damage, ws.model_folder(name))
         checkpoint = _rescue(ws, name, damage)
         loaded = _from(ws, name, checkpoint)
     _log.warning("the weights of %s were damaged; checkpoint %d replaces them", name, checkpoint.iteration)
     model_store.publish(ws, name, loaded.config, checkpoint.weights, _summary(checkpoint))
     return model_store.load(ws, name), checkpoint.iteration
+
+
+def _require_read(damage: ModelDamaged, folder: Path) -> None:
+    """Raise AccessDenied where the file may be whole but this user may not read it: nothing must be written over it."""
+    if isinstance(damage.__cause__, PermissionError) and (denied := explain(damage.__cause__, folder)):
+        raise denied from damage
 
 
 def _rescue(ws: Workspace, name: str, damage: ModelDamaged) -> Checkpoint:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import cli
 import workflows
 from config import ModelConfig, SamplingConfig, SelfPlayConfig, TrainConfig, parameters
+from errors import FileUnwritable
 from workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,6 +141,10 @@ def test_command_line_does_the_whole_job(tmp_path):
         (["create", "poet", "--workspace", "FILE/inside"], "FILE"),
         (["books", "list", "--workspace", "FILE"], "FILE"),
         (["models", "list", "--workspace", "FILE.nowhere"], "FILE.nowhere"),
+        (["books", "list", "--workspace", "x" * 300], "x" * 300),
+        (["export", "nobody", "--workspace", "x" * 300], "x" * 300),
+        (["create", "poet", "--workspace", "x" * 300], "x" * 300),
+        (["books", "add", "x" * 300], "x" * 300),
         (["books", "add", "FILE.nowhere"], "FILE.nowhere"),
         (["books", "add", "FOLDER"], "FOLDER"),
         (["books", "delete", "nothing"], "nothing"),
@@ -279,6 +285,24 @@ def test_signal_ends_a_training_at_once_and_saves_what_there_is(iterations, ende
 
 
 @pytest.mark.slow
+def test_export_writes_into_a_device_and_names_a_file_that_cannot_be(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_bytes)
+        cli._export_to(pipe, iter([b"model"]))
+        assert read.result(timeout=10) == b"model"
+    assert pipe.is_fifo(), "not replaced by a file"
+    for impossible in (tmp_path / ("x" * 300), Path("/proc/x")):
+        with pytest.raises(FileUnwritable):
+            cli._export_to(impossible, iter([b"model"]))
+
+
+def test_prompt_that_is_not_text_is_named(call, tmp_path):
+    (tmp_path / "ws").mkdir()
+    assert "prompt" in failed_in_a_sentence(call("generate", "nobody", "\udcff"), 1)
+
+
 def test_command_line_is_refused_while_the_workspace_is_held(tmp_path):
     with Workspace(tmp_path).lock("http://localhost:8000"):
         refused = run(tmp_path, "create", "poet", *SIZES)

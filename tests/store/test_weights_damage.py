@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from errors import ModelDamaged
+from errors import AccessDenied, ModelDamaged
 from store import checkpoint_store, model_list, model_store, restore, tensor_file
 from store.model_cache import ModelCache
 from store.model_files import WEIGHTS
@@ -219,3 +219,21 @@ def test_weights_that_may_not_be_read_are_not_remembered_as_damaged(
         context.setattr(tensor_file, "verify", refuse)
         assert model_list.list_models(copy)[0].damaged == WEIGHTS
     assert model_list.list_models(copy)[0].damaged is None
+
+
+def test_weights_that_may_not_be_read_are_not_replaced_by_a_checkpoint(
+    trained: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(trained, 1500)
+    before, read_bytes = weights_of(trained).read_bytes(), Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path == weights_of(trained):
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_bytes(path)
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(AccessDenied):
+            restore.load_restored(trained, NAME)
+    assert weights_of(trained).read_bytes() == before

@@ -174,6 +174,19 @@ def test_a_model_whose_record_is_damaged_can_be_seen_and_deleted(
     assert client.delete("/models/a").status_code == 204
 
 
+def test_only_damage_that_training_mends_is_answered_with_that_advice(
+    client: TestClient, trained: str, workspace: Workspace
+) -> None:
+    for file, mended in (("model.safetensors", True), ("tokenizer.json", False), ("azr.json", False)):
+        path = workspace.model_folder(trained) / file
+        whole = path.read_bytes()
+        path.write_bytes(b"{")
+        error = assert_error(client.post("/generate", json={"model": trained, "prompt": "x"}), 409, "model_damaged")
+        page = client.get("/library", headers={"Accept-Language": "en"}).text
+        assert ("Train it again" in error["message"], "Training it again restores" in page) == (mended, mended), file
+        path.write_bytes(whole)
+
+
 def test_download_refuses_unknown_models_and_formats(client: TestClient, trained: str) -> None:
     assert_error(client.get("/download_model?model=nobody"), 404, "model_not_found")
     assert_error(
