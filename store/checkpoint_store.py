@@ -1,12 +1,11 @@
-"""Save and read checkpoints: everything a training needs to go on, each one a folder that is there whole or not at all.
+"""Save and read checkpoints: all that a training needs to continue, each in a folder that is either complete or absent.
 
     checkpoints/<name>/step-00001000/{model.safetensors, optimizer.safetensors, state.json, manifest.json}
 
 A folder is built under a temporary name and renamed. manifest.json holds the size and sha256 of each file,
-and a reader believes the newest folder that verifies to the last bit. A folder is never overwritten: the same
-iteration saved again stands beside the first as step-00001000-2 before the first is removed. What is saved is the
-present: folders of later iterations (of a future that was rolled back) go, then those beyond `keep` or the budget; the
-one just saved never does.
+and readers take the newest folder that matches them. A folder is never overwritten: if an iteration is saved again, the new
+folder is step-00001000-2, and then the first is removed. Saving removes folders of later iterations, which were rolled back, and
+then the oldest ones beyond `keep` or the budget, but never the one just saved.
 
 Checkpoints keep our own parameter names. Not here: when to save, the published model (model_store).
 """
@@ -44,7 +43,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, order=True)
 class _Step:
-    """One folder; the newest is the greatest."""
+    """The folder of one checkpoint, ordered by age."""
 
     iteration: int
     revision: int  # counts how often this iteration was saved
@@ -65,7 +64,7 @@ class _Damaged(Exception):
 
 
 def save(ws: Workspace, name: str, checkpoint: Checkpoint, *, keep: int, budget_bytes: int) -> int:
-    """Add a checkpoint, then drop old ones. Returns its bytes. Raises DiskFull; the one before it then stands."""
+    """Save a checkpoint, then remove old ones. Return its size in bytes. Raises DiskFull; the older checkpoints then remain."""
     home = ws.checkpoint_folder(name)
     with disk_errors(home):
         home.mkdir(parents=True, exist_ok=True)
@@ -96,7 +95,7 @@ def _next_step(home: Path, iteration: int) -> _Step:
 
 
 def _prune(home: Path, saved: _Step, keep: int, budget_bytes: int) -> None:
-    """Remove what `saved` makes superfluous. A folder that cannot be removed now is left for the next time."""
+    """Remove the checkpoints that `saved` replaces. A folder that cannot be removed now is tried again after the next save."""
     older, kept_iterations, used_bytes = [], {saved.iteration}, _size(saved)
     for step in reversed(_steps(home)):
         if step == saved:
@@ -107,11 +106,11 @@ def _prune(home: Path, saved: _Step, keep: int, budget_bytes: int) -> None:
         else:
             kept_iterations.add(step.iteration)
             used_bytes += _size(step)
-    for step in sorted(older, key=lambda step: (step < saved, step)):  # abandoned futures first, then the oldest
+    for step in sorted(older, key=lambda step: (step < saved, step)):  # rolled-back iterations first, then the oldest
         try:
             remove(step.folder)
         except OSError as error:
-            _log.warning("%s stays for now: %s", step.folder, error)
+            _log.warning("%s could not be removed: %s", step.folder, error)
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -134,7 +133,7 @@ def latest(ws: Workspace, name: str) -> tuple[Checkpoint | None, list[int]]:
 
 
 def last_weights(ws: Workspace, name: str) -> dict[str, Tensor] | None:
-    """Return the weights of the newest checkpoint whose weights verify; a training may be saving and removing meanwhile."""
+    """Return the weights of the newest checkpoint whose weights verify; safe while a training saves and removes others."""
     home, seen = ws.checkpoint_folder(name), None
     while (steps := _steps(home)) != seen:
         for step in reversed(steps):
@@ -147,12 +146,12 @@ def last_weights(ws: Workspace, name: str) -> dict[str, Tensor] | None:
 
 
 def iterations(ws: Workspace, name: str) -> tuple[int, ...]:
-    """Return the iterations of all checkpoints whose files are there in full size, the oldest first."""
+    """Return the iterations of all checkpoints whose files have their full size, the oldest first."""
     return tuple(sorted({step.iteration for step in _steps(ws.checkpoint_folder(name)) if _stands(step)}))
 
 
 def version(ws: Workspace, name: str) -> str | None:
-    """Return a text that changes whenever a checkpoint is saved; it costs one listing of a folder."""
+    """Return a text that changes whenever a checkpoint is saved, or None without one. Costs one listing of a folder."""
     steps = _steps(ws.checkpoint_folder(name))
     if not steps:
         return None
@@ -163,7 +162,7 @@ def version(ws: Workspace, name: str) -> str | None:
 
 
 def _steps(home: Path) -> list[_Step]:
-    """Return all folders that bear a checkpoint's name, the newest last."""
+    """Return all folders named like a checkpoint, the newest last."""
     if not home.is_dir():
         return []
     found = [(_STEP.fullmatch(folder.name), folder) for folder in home.iterdir()]
@@ -183,7 +182,7 @@ def _manifest(iteration: int, entries: dict[str, _Entry]) -> str:
 
 
 def _entries(step: _Step) -> dict[str, _Entry]:
-    """Read the manifest. It must read exactly as we write it, so that no flipped bit in it goes unseen."""
+    """Read the manifest. It must match byte for byte what we would write, so that any flipped bit in it is noticed."""
     try:
         text = (step.folder / MANIFEST).read_bytes().decode("utf-8")
         files = json.loads(text)["files"]
@@ -206,7 +205,7 @@ def _content(step: _Step, entries: dict[str, _Entry], file: str) -> bytes:
 
 
 def _stands(step: _Step) -> bool:
-    """Tell whether every file is there in the size that the manifest gives; contents are not read."""
+    """Return whether every file has the size that the manifest states; contents are not read."""
     try:
         entries = _entries(step)
         return all((step.folder / file).stat().st_size == entry.size for file, entry in entries.items())

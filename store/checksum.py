@@ -1,8 +1,7 @@
 """The checksum that a safetensors file carries in its own metadata.
 
-It is the sha256 of the whole file with 64 zeros in the place of the checksum itself, so one flipped bit anywhere, the head
-included, is detected; and it is written into the file before the file is renamed into place, so file and checksum are
-committed in one step.
+It is the sha256 of the whole file with 64 zeros in place of the checksum itself, so a flipped bit anywhere, the head
+included, is detected. It is written into the file before the file is renamed into place, so both are committed in one step.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def seal(path: Path) -> None:
 
 
 def is_whole(file: BinaryIO, checksum: str) -> bool:
-    """Read an open file from its start and compare it with the checksum from its metadata."""
+    """Return whether an open file, read from its start, matches the checksum from its metadata."""
     try:
         return _measure(file)[1] == checksum
     except ValueError:
@@ -36,7 +35,7 @@ def is_whole(file: BinaryIO, checksum: str) -> bool:
 
 
 def _measure(file: BinaryIO) -> tuple[int, str]:
-    """Return where the checksum stands and what it should be. Raises ValueError where there is none."""
+    """Return the position of the checksum and its right value. Raises ValueError if the file has none."""
     file.seek(0)
     length = file.read(8)
     head = length + file.read(int.from_bytes(length, "little"))

@@ -1,4 +1,4 @@
-"""Keep loaded models in memory until newer weights are there; any thread may ask."""
+"""Keep loaded models in memory until newer weights are published. Thread-safe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Version = Literal["best", "last"]
 
 
 class ModelCache:
-    """The `capacity` models that were asked for last."""
+    """Keeps the `capacity` most recently used models."""
 
     def __init__(self, capacity: int = 2) -> None:
         self._capacity = capacity
@@ -24,7 +24,7 @@ class ModelCache:
         self._kept: OrderedDict[tuple[str, str], tuple[str, LoadedModel]] = OrderedDict()
 
     def get(self, ws: Workspace, name: str, version: Version = "best") -> LoadedModel:
-        """Return the published weights, or the newest checkpoint's (the published ones while there is none).
+        """Return the model with the published weights, or for "last" with the newest checkpoint's, if there is one.
 
         Raises ModelNotFound, ModelDamaged, NoTokenizer.
         """
@@ -32,7 +32,7 @@ class ModelCache:
         with self._lock:
             kept = self._kept.pop(key, None)
             if kept is None or kept[0] != now:
-                kept = None  # the old model may go before the new one comes
+                kept = None  # so that the old model is freed before the new one is loaded
                 while len(self._kept) >= self._capacity:
                     self._kept.popitem(last=False)
                 kept = (now, _load(ws, name, version))

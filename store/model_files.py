@@ -1,9 +1,9 @@
 """The files of one model's folder: their names, how each is read, and how damage to one of them is named.
 
-Every reader turns whatever is wrong with a file into ModelDamaged with that file's name. `undisturbed` makes a read safe
-against a folder that is deleted, or created anew, at the same moment.
+Every reader reports any fault of a file as ModelDamaged with that file's name. `undisturbed` makes a read safe
+against a folder that is deleted or created anew at the same moment.
 
-Whether the weights match their checksum is found out once for each version of the file and remembered for this process.
+The weights are compared with their checksum once for each version of the file; this process remembers the result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tokenizer import Tokenizer
 from workspace import Workspace, read_json
 
 FORMAT_VERSION = 1
-GONE = "-"  # the stamp of a file that is not there
+GONE = "-"  # the stamp of a missing file
 RECORD, WEIGHTS, TOKENIZER, CARD = "azr.json", "model.safetensors", "tokenizer.json", "README.md"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
@@ -31,7 +31,7 @@ Read = TypeVar("Read")
 
 _verdicts: dict[
     Path, tuple[str, bool]
-] = {}  # by weights file: the stamp of the version that was read, and whether it is whole
+] = {}  # weights file -> stamp of the version that was read, and whether it is whole
 _verdicts_lock = threading.Lock()
 
 
@@ -76,7 +76,7 @@ def damage(name: str, file: str) -> ModelDamaged:
 
 @contextlib.contextmanager
 def damage_named(folder: Path, file: str) -> Iterator[None]:
-    """Turn whatever a broken file makes its reader raise into ModelDamaged; `tokenizers` raises plain Exception."""
+    """Raise ModelDamaged for any error of a reader in this block; `tokenizers` raises plain Exception."""
     try:
         yield
     except MemoryError:
@@ -106,7 +106,7 @@ def read_lineage(folder: Path) -> Lineage:
 def lineage_in(metadata: dict[str, str]) -> Lineage:
     """Return the trainings named in the metadata of a weights file. Raises ValueError, TypeError or KeyError."""
     if lineage.is_list(metadata) and checksum.KEY not in metadata:
-        raise ValueError("the checksum is missing")  # its name was damaged: whatever wrote the list wrote a checksum
+        raise ValueError("the checksum is missing")  # its key was damaged: a file with the list always has a checksum
     return lineage.from_metadata(metadata)
 
 
@@ -133,19 +133,19 @@ def read_tokenizer_size(folder: Path) -> int | None:
 
 
 def remember(folder: Path, version: str, *, whole: bool) -> None:
-    """Remember for this process whether a version (the stamp) of a model's weights is whole."""
+    """Store in this process whether a version (a stamp) of a model's weights is whole."""
     with _verdicts_lock:
         _verdicts[folder / WEIGHTS] = (version, whole)
 
 
 def remember_damage(folder: Path, version: str, error: ModelDamaged) -> None:
-    """Remember that a version is damaged, unless it only could not be read: a missing right may be granted later."""
+    """Store that a version is damaged, unless reading failed for another reason: a missing right may be granted later."""
     if not isinstance(error.__cause__, OSError):
         remember(folder, version, whole=False)
 
 
 def is_verified(folder: Path) -> bool:
-    """Tell whether this process knows already if the present weights are whole."""
+    """Return whether the current weights were verified by this process already, whatever the result."""
     with _verdicts_lock:
         known = _verdicts.get(folder / WEIGHTS)
     return known is not None and known[0] == stamp(folder / WEIGHTS)

@@ -1,7 +1,7 @@
 """The models of a workspace as lists and pages show them, damaged ones included.
 
-A listing verifies the checksums of weights that this process has not read yet, but spends only about a second on it; what
-is left is verified by the next listing, and always before a model is used.
+A listing verifies the checksums of weights that this process has not read yet, but for about a second only; the
+next listing verifies the others. Before a model is used it is always verified.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ VERIFYING_SECONDS = 1.0  # in one listing
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model as lists show it; the figures are those of the published weights."""
+    """A model in a list, with the figures of its published weights."""
 
     name: str
     config: ModelConfig | None  # None where azr.json is damaged
@@ -51,7 +51,7 @@ class ModelInfo:
 
     @property
     def last_books(self) -> tuple[str, ...]:
-        """The books of the last training, which resumes when the next one is started on the same ones."""
+        """Return the books of the last training; training on the same ones resumes it."""
         return self.lineage[-1].books if self.lineage else ()
 
 

@@ -1,8 +1,8 @@
-"""Create, publish, load and delete models: each one a Hugging Face folder, with azr.json for what only we need.
+"""Create, publish, load and delete models, each a Hugging Face folder with an azr.json for our own data.
 
-A training's result is committed by replacing one file: model.safetensors carries the model's lineage and the checksum of the
-file in its metadata, so weights, figures and checksum can never disagree, whatever is interrupted. tokenizer.json is written
-last of its group: where it stands, the files that belong to it stand too. The card (README.md) follows and may lag behind.
+A training's result is committed by replacing one file: model.safetensors carries the model's lineage and its own checksum
+in its metadata, so an interruption cannot make weights, figures and checksum disagree. tokenizer.json is the last of its group
+to be written, so if it exists, the others do. The card (README.md) is written afterwards and may be older.
 
 Loading keeps no file open or mapped and draws nothing from the global random generator, which a training may be using.
 
@@ -64,7 +64,7 @@ from workspace import (
 )
 
 _log = logging.getLogger(__name__)
-_creating = threading.Lock()  # of two names that differ only in case, one wins
+_creating = threading.Lock()  # so that only one of two names that differ in case is created
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ def create(ws: Workspace, name: str, config: ModelConfig, model: Transformer, *,
 
 
 def set_tokenizer(ws: Workspace, name: str, tokenizer: Tokenizer) -> None:
-    """Give a model its tokenizer, once and for good. Raises ModelNotFound, ModelDamaged, DiskFull."""
+    """Store the tokenizer of a model, which never changes afterwards. Raises ModelNotFound, ModelDamaged, DiskFull."""
     folder = folder_of(ws, name)
     _, config = read_record(folder)
-    assert not (folder / TOKENIZER).exists(), "a tokenizer is frozen once it stands"
+    assert not (folder / TOKENIZER).exists(), "a tokenizer is never replaced"
     assert tokenizer.size <= config.vocab_size
     write_atomic(folder / "config.json", huggingface.config_json(config, tokenizer))
     write_atomic(folder / "generation_config.json", huggingface.generation_config_json(config, tokenizer))
@@ -116,7 +116,7 @@ def set_tokenizer(ws: Workspace, name: str, tokenizer: Tokenizer) -> None:
 def publish(
     ws: Workspace, name: str, config: ModelConfig, weights: Mapping[str, Tensor], summary: TrainingSummary
 ) -> None:
-    """Make `weights` (our names) the model's own and put `summary` at the end of its lineage, in one step.
+    """Replace the model's weights by `weights` (our names) and append `summary` to its lineage, in one step.
 
     Raises ModelNotFound, DiskFull.
     """
@@ -129,7 +129,7 @@ def publish(
 
 
 def delete(ws: Workspace, name: str) -> None:
-    """Remove a model's folder, also a damaged one's. Raises ModelNotFound, DiskFull."""
+    """Remove the folder of a model, damaged or not. Raises ModelNotFound, DiskFull."""
     folder = ws.model_folder(name)
     try:
         with disk_errors(folder):
@@ -147,11 +147,11 @@ def _lineage_so_far(folder: Path) -> Lineage:
 
 
 def _renew_texts(folder: Path, config: ModelConfig, trainings: Lineage) -> None:
-    """Rewrite what describes the weights beside them; a failure is logged, because the weights are committed already."""
+    """Rewrite the card and the tokenizer's settings; a failure is only logged, because the weights are committed already."""
     try:
         write_atomic(folder / CARD, card(folder.name, config, read_tokenizer_size(folder), trainings))
         settings, file = huggingface.tokenizer_config_json(config), folder / TOKENIZER_CONFIG
-        if file.exists() and file.read_text(encoding="utf-8") != settings:  # an earlier version of ours wrote it
+        if file.exists() and file.read_text(encoding="utf-8") != settings:  # written by an earlier version
             write_atomic(file, settings)
     except (OSError, ValueError, AZRError) as error:
         _log.warning("the card of %s was not renewed: %s", folder.name, error)
@@ -176,12 +176,12 @@ def version(ws: Workspace, name: str) -> str:
 
 
 def load(ws: Workspace, name: str) -> LoadedModel:
-    """Load the published model, verified and owned by the caller. Raises ModelNotFound, ModelDamaged."""
+    """Load the published model and verify it; the caller owns it. Raises ModelNotFound, ModelDamaged."""
     return undisturbed(ws, name, _load)
 
 
 def load_with(ws: Workspace, name: str, weights: Mapping[str, Tensor], source: str) -> LoadedModel:
-    """Load a model with other weights (our names) than the published ones; damage to them is named `source`.
+    """Load a model with other weights (our names) than the published ones; ModelDamaged calls their file `source`.
 
     Raises ModelNotFound, ModelDamaged.
     """
@@ -211,15 +211,15 @@ def _load(folder: Path) -> LoadedModel:
 
 
 def assemble(config: ModelConfig, weights: Mapping[str, Tensor]) -> Transformer:
-    """Return a model in eval mode made of `weights` (our names) themselves, not of copies.
+    """Return a model in eval mode that uses the tensors in `weights` (our names) without copying them.
 
-    It is built on torch's meta device: initialising would be slow and would draw from the random generator a training
+    It is built on torch's meta device, because initialising is slow and would draw from the random generator that a training
     relies on. Raises RuntimeError when names or shapes do not match, ValueError when a weight is not a finite number.
     """
     with torch.device("meta"):
         model = Transformer(config)
     if model.rotary is not None:
-        model.rotary = Rotary(config.head_dim, config.max_seq_len)  # its tables are computed, never stored
+        model.rotary = Rotary(config.head_dim, config.max_seq_len)  # its tables are not among the weights
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     for name, tensor in model.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
@@ -228,7 +228,7 @@ def assemble(config: ModelConfig, weights: Mapping[str, Tensor]) -> Transformer:
 
 
 def exportable(ws: Workspace, name: str) -> Exportable:
-    """Return what exports are made of, its weights verified. Raises ModelNotFound, ModelDamaged."""
+    """Return the model for an export, after verifying its weights. Raises ModelNotFound, ModelDamaged."""
     info = get_model(ws, name)
     if info.damaged is not None or info.config is None:
         raise damage(info.name, info.damaged or RECORD)

@@ -1,4 +1,4 @@
-"""A model whose published weights are damaged goes on from its newest checkpoint."""
+"""Load a model from its newest checkpoint if its published weights are damaged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 def load_or_checkpoint(ws: Workspace, name: str) -> LoadedModel:
     """Load the published model, or its newest checkpoint's weights where the published ones are damaged.
 
-    Writes nothing. Raises ModelNotFound, and ModelDamaged where no checkpoint can help.
+    Writes nothing. Raises ModelNotFound, and ModelDamaged if no checkpoint can replace them.
     """
     try:
         return model_store.load(ws, name)
@@ -31,8 +31,8 @@ def load_or_checkpoint(ws: Workspace, name: str) -> LoadedModel:
 def load_restored(ws: Workspace, name: str) -> tuple[LoadedModel, int | None]:
     """Load the published model; damaged weights are replaced by the newest checkpoint's first.
 
-    Returns the iteration of that checkpoint as well, None where nothing was damaged. Raises ModelNotFound, DiskFull,
-    AccessDenied for weights that only may not be read, and ModelDamaged where no checkpoint can help.
+    Also returns the iteration of that checkpoint, or None if nothing was damaged. Raises ModelNotFound, DiskFull,
+    AccessDenied for weights that only may not be read, and ModelDamaged if no checkpoint can replace them.
     """
     try:
         return model_store.load(ws, name), None

@@ -27,7 +27,7 @@ _MOST_HEAD_BYTES = 100_000_000  # the library's own limit
 
 
 class DamagedTensorFile(Exception):
-    """The bytes are no whole safetensors file, or do not match the checksum that the file carries."""
+    """The bytes are not a whole safetensors file, or do not match the checksum in it."""
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -42,7 +42,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | 
 
 
 def write_sealed(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write all tensors and a checksum of the file into its metadata. Raises OSError."""
+    """Write all tensors, with a checksum of the file in its metadata. Raises OSError."""
     write(path, tensors, {**metadata, checksum.KEY: checksum.PLACEHOLDER})
     checksum.seal(path)
 
@@ -60,7 +60,7 @@ def read(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a file that is as long as its head says, without reading its tensors.
+    """Return the metadata of a file without reading its tensors; check that its size matches its head.
 
     Raises DamagedTensorFile or OSError.
     """
