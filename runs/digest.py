@@ -2,8 +2,8 @@
 
     checkpoints/<name>/metrics.digest.jsonl    a line for each hundred iterations of metrics.jsonl
 
-Particular: everything here follows from metrics.jsonl. A line says where its piece of the log ends, so the digest of a log that
-has none yet, or of one that was cut, goes on from there.
+Particular: the digest can always be computed again from metrics.jsonl. Each line states where its piece of the log ends, so a
+missing or shortened digest is completed from there.
 
 Not here: writing (run_log.py), columns for the charts (history.py).
 """
@@ -27,7 +27,7 @@ MEANS = {
     "Evaluated": ("val_loss", "bits_per_byte", "train_loss"),
     "SelfPlayDone": ("reward", "kl", "kl_coef", "entropy", "copied", "skipped_share"),
 }
-PART = "reward_breakdown."  # before the name of a part of the reward, which its environment chose
+PART = "reward_breakdown."  # before the names of the parts of a reward, which come from its environment
 
 _BLOCK_BYTES = 1 << 20
 _ITERATION_START = b'{"event": "IterationDone", '
@@ -40,7 +40,7 @@ _CHART_LINE = re.compile(rb'\{"event": "(?:Evaluated|SelfPlayDone)".*\n')
 
 @dataclass
 class Sums:
-    """Sums over neighbouring iterations: the last iteration, the number of events, and the sum and count of each field."""
+    """Sums over neighbouring iterations: their last one, the number of events, and the sum and count of each field."""
 
     iteration: int = 0
     count: int = 0
@@ -111,7 +111,7 @@ def read(digest: Path, metrics: Path) -> tuple[list[Chunk], int]:
 
 
 def _sums(event: str, iteration: int, count: int, fields: dict[str, tuple[float, int]]) -> Sums:
-    """Return the sums as a line holds them; in earlier versions the parts of a reward stood under their bare names."""
+    """Return the sums from a line of the digest; earlier versions wrote the parts of a reward without PART."""
     sums = {str(name): (float(total), int(there)) for name, (total, there) in fields.items()}
     if event == "SelfPlayDone":
         known = MEANS[event]
@@ -149,7 +149,7 @@ def chart_records(piece: bytes) -> Iterator[dict[str, Any]]:
 
 
 def numbers(record: dict[str, Any]) -> dict[str, float]:
-    """Return what the charts draw of an evaluation or a round, NaN for null; a reward's parts under PART and their name."""
+    """Return the figures of an evaluation or a round for the charts, NaN for null; the parts of a reward get PART before their names."""
     found = {name: record.get(name) for name in MEANS[record["event"]]}
     if record["event"] == "SelfPlayDone":
         parts = upgraded_round(record)["reward_breakdown"]
@@ -158,7 +158,7 @@ def numbers(record: dict[str, Any]) -> dict[str, float]:
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
-    """Return the object on a line; None where there is none that belongs to an iteration."""
+    """Return the JSON object on a line, or None if it is not one with an iteration."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -185,6 +185,6 @@ def blocks(path: Path, start: int = 0) -> Iterator[bytes]:
 
 
 def number(value: Any) -> float:
-    """Return a finite number as it is; NaN for anything else, such as a whole number that no float can hold."""
+    """Return a finite number as a float; NaN for anything else, such as an integer too large for a float."""
     sound = isinstance(value, int | float) and abs(value) <= sys.float_info.max
     return float(value) if sound else math.nan

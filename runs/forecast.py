@@ -1,7 +1,7 @@
-"""Forecast what a model and its training will take: counted at once, or measured by a rehearsal.
+"""Forecast the memory and time of a training: counted at once, or measured by a rehearsal.
 
-`estimate` counts parameters and memory on torch's meta device, whatever the size. `forecast` adds what depends on
-this machine: it rehearses the training for a few seconds and derives the time of an epoch and of the whole training.
+`estimate` counts parameters and memory on torch's meta device, which is fast for any size. `pace` rehearses the training on
+this machine for a few seconds, and `forecast` derives the time of an epoch and of the whole training from it.
 
 Not here: the rehearsal itself (rehearsal.py), refusing what does not fit (workflows.py).
 """
@@ -37,14 +37,14 @@ from store.restore import load_or_checkpoint
 from tokenizer import Tokenizer
 from workspace import Workspace
 
-CHARACTERS_PER_TOKEN = 3.5  # of Russian and English prose with vocabularies of 5,000 to 15,000; a first guess only
-PROCESS_BYTES = 485_000_000  # Python, torch and its buffers while it computes, what a rehearsal leaves behind, and a book of a million characters
-RESTING_BYTES = 230_000_000  # of them this process holds already
-REHEARSED_BYTES = (
-    370_000_000  # of them it holds after its first rehearsal; later trainings begin with more (docs/en/benchmarks.md)
+CHARACTERS_PER_TOKEN = 3.5  # in Russian and English prose with vocabularies of 5,000 to 15,000; a first guess only
+PROCESS_BYTES = (
+    485_000_000  # Python, torch with its buffers, the remains of a rehearsal, and a book of a million characters
 )
+RESTING_BYTES = 230_000_000  # of PROCESS_BYTES, held from the start
+REHEARSED_BYTES = 370_000_000  # of PROCESS_BYTES, held after the first rehearsal; later trainings start with more (docs/en/benchmarks.md)
 Result = TypeVar("Result")
-SAMPLE_CHARACTERS = 400_000  # of the books are rehearsed on
+SAMPLE_CHARACTERS = 400_000  # of the books, for a rehearsal
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Estimate:
     fits: bool
     tokens: int | None  # in the chosen books, roughly
     tokens_per_parameter: float | None
-    suggested_iterations: int | None  # about as many as pay for the chosen books
+    suggested_iterations: int | None  # for the chosen books
 
 
 def estimate(config: ModelConfig, train: TrainConfig | None = None, books_characters: int | None = None) -> Estimate:
@@ -94,12 +94,12 @@ def training_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> 
         4 * parameters + logits + rows * config.max_seq_len * _bytes_per_token(config, train)
     )  # with the gradients
     kept = _kept_bytes(config, train, parameters)
-    process = PROCESS_BYTES + kept + max(learning, kept)  # a snapshot is taken when nothing is being learned
+    process = PROCESS_BYTES + kept + max(learning, kept)  # a snapshot is never taken during a step
     return process * (train.devices if choose_device(train.device).type == "cpu" else 1)
 
 
 def checkpoint_bytes(config: ModelConfig, train: TrainConfig) -> int:
-    """Return the size of one checkpoint in bytes: all that is kept from one iteration to the next."""
+    """Return the size of one checkpoint in bytes: everything that is kept between iterations."""
     return _kept_bytes(config, train, count_parameters(config))
 
 
@@ -139,8 +139,8 @@ class Forecast:
     parameters: int
     training_bytes: int
     available_bytes: int | None
-    suggested_iterations: int  # about as many as pay for these books
-    suggested_seconds: float  # what they will take
+    suggested_iterations: int  # for these books
+    suggested_seconds: float  # the time that they take
     vocab_hardly_fits: (
         Mapping[str, str | int | float] | None
     )  # {"bytes_per_token", "first"} where it does not suit the books
@@ -149,8 +149,8 @@ class Forecast:
 def pace(workspace: Workspace, plan: TrainingPlan, go_on: Callable[[], None] = lambda: None) -> Pace:
     """Rehearse a plan on a sample of its books and return the time of each part.
 
-    `go_on` is called now and then and ends the rehearsal by raising. Raises ModelNotFound, ModelDamaged, BookNotFound,
-    BookTooSmall, OutOfMemory, and whatever `go_on` raises.
+    `go_on` is called often and may raise to end the rehearsal. Raises ModelNotFound, ModelDamaged, BookNotFound,
+    BookTooSmall, OutOfMemory, and any error of `go_on`.
     """
     loaded = load_or_checkpoint(workspace, plan.model)
     texts = [library.read_text(workspace, book) for book in plan.books]
@@ -158,14 +158,14 @@ def pace(workspace: Workspace, plan: TrainingPlan, go_on: Callable[[], None] = l
     try:
         tokenizer, sample = _sampled(loaded, texts, share, plan.config, go_on)
     except BookTooSmall:
-        tokenizer, sample = _sampled(loaded, texts, 1.0, plan.config, go_on)  # all of it may be enough
+        tokenizer, sample = _sampled(loaded, texts, 1.0, plan.config, go_on)  # the whole text may be enough
     goes_on = loaded.lineage and not plan.resumed
     unfit = misfit(workspace, tokenizer, loaded.lineage[0].books, texts) if goes_on else None
     return dataclasses.replace(rehearse(loaded.model, tokenizer, sample, plan.config, go_on), unfit=unfit)
 
 
 def _held_beside() -> int:
-    """Return the bytes this process holds beyond what `training_bytes` assumes, such as loaded models or an earlier training's."""
+    """Return the bytes this process holds beyond what `training_bytes` assumes, for instance for loaded models."""
     give_back_unused()
     return max(0, (held_bytes() or 0) - REHEARSED_BYTES)
 
@@ -185,7 +185,7 @@ def require_enough_text(workspace: Workspace, plan: TrainingPlan, max_seq_len: i
 def _sampled(
     loaded: LoadedModel, texts: Sequence[str], share: float, config: TrainConfig, go_on: Callable[[], None]
 ) -> tuple[Tokenizer, Sample]:
-    """Prepare the beginning of each text as a training does. Raises BookTooSmall, and whatever `go_on` raises."""
+    """Prepare the first `share` of each text as a training does. Raises BookTooSmall, and any error of `go_on`."""
     books = tuple(split(text[: round(len(text) * share)], config.val_fraction) for text in texts)
     tokenizer = loaded.tokenizer or _result(fit_tokenizer(books, loaded.config.vocab_size), go_on)
     dataset = _result(tokenize(books, tokenizer), go_on)
@@ -194,7 +194,7 @@ def _sampled(
 
 
 def _result(steps: Generator[StageBegun, None, Result], go_on: Callable[[], None]) -> Result:
-    """Run `steps` to their end and return what they return; `go_on` is called at every step and may raise."""
+    """Run a generator to its end and return its result; `go_on` is called at every step and may raise."""
     with contextlib.closing(steps):
         while True:
             try:
@@ -206,7 +206,7 @@ def _result(steps: Generator[StageBegun, None, Result], go_on: Callable[[], None
 
 
 def forecast(workspace: Workspace, plan: TrainingPlan, found: Pace) -> Forecast:
-    """Derive the forecast of a plan from its rehearsal. Fast, so another number of iterations needs no new rehearsal."""
+    """Derive the forecast of a plan from the measured pace, without a new rehearsal."""
     config, iterations = plan.config, plan.config.iterations
     counted = estimate(read_config(workspace, plan.model), config)
     first = max(checkpoint_store.iterations(workspace, plan.model), default=0)

@@ -3,7 +3,7 @@
 A rehearsal takes several seconds on all cores, so its result is kept for each combination of model, books and settings that
 affect the pace. A training that starts meanwhile ends the rehearsal.
 
-Not here: the rehearsal and the sums (forecast.py).
+Not here: measuring and computing (forecast.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from workspace import Workspace
 
 REMEMBERED = 32
 MOST_WAITING = 8  # requests; each holds one of the server's forty threads until its rehearsal is done
-RETRY_SECONDS = 15  # about what a rehearsal takes
+RETRY_SECONDS = 15  # about the length of a rehearsal
 
 
 class ForecastCache:
@@ -67,7 +67,7 @@ class ForecastCache:
             return forecast.forecast(workspace, plan, self._known[key])
 
     def known(self, workspace: Workspace, plan: TrainingPlan) -> Forecast | None:
-        """Return the forecast that was made for such a plan, if any; never waits."""
+        """Return the forecast for a plan if its pace is known, else None; never waits."""
         pace = self._known.get(_key(workspace, plan))
         return None if pace is None else forecast.forecast(workspace, plan, pace)
 

@@ -1,4 +1,4 @@
-"""Prepare a training's log for the charts: columns of a bounded number of points, however long the training.
+"""Prepare a training's log for the charts: columns with a bounded number of points for a training of any length.
 
 Up to some tens of thousands of iterations the log itself is read. Longer ones come from its digest (digest.py), so a
 million iterations open in a fraction of a second.
@@ -36,7 +36,7 @@ SMOOTHING = 0.9
 def history(ws: Workspace, name: str, points: int = 1000) -> dict[str, Any]:
     """Return the data of the charts as JSON: columns of at most `points` numbers.
 
-    Where there is more, each number is the mean of a run of neighbours and stands at the last iteration of that run.
+    Of a longer log, each number is the mean over a run of neighbours and belongs to the last iteration of that run.
     `loss_smooth` is the exponential mean of those points, corrected for its start (Kingma and Ba 2014, section 3).
     Of samples, at most MOST_SAMPLES are picked evenly, the first and the newest among them.
     """

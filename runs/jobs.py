@@ -29,14 +29,14 @@ from events import ACTIVE_STATES, Event, SelfPlayDone, StageBegun, State, Traini
 
 Run = Callable[[], Generator[Event, None, None]]
 
-LOG_SIZE = 2_000  # events: minutes on a processor, seconds on a card, which is longer than a page takes to come back
+LOG_SIZE = 2_000  # events: minutes of a training on a processor, seconds on a card; a page reconnects faster
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A requested training: its first status and the function that makes its generator."""
+    """A requested training, with its first status and the function that returns its generator."""
 
     id: str
     status: TrainingStatus
@@ -44,7 +44,7 @@ class Job:
 
 
 class JobRunner:
-    """Run jobs. Every method may be called from any thread, and only `wait` and `close` wait for the training."""
+    """Runs jobs in a worker thread. All methods are thread-safe; only `wait` and `close` wait for the training."""
 
     def __init__(self, *, log_size: int = LOG_SIZE, first_id: int = 1) -> None:
         self._changed = threading.Condition()
@@ -92,17 +92,17 @@ class JobRunner:
             return self._last_id
 
     def events_after(self, last_id: int) -> tuple[list[tuple[int, Event]], bool]:
-        """Return the events after `last_id`, and whether none is missing between them and that id."""
+        """Return the events after `last_id` with their ids, and whether the buffer still held all of them."""
         with self._changed:
             known = self._last_id - len(self._log)  # the newest id that is not in the ring
             complete = known <= last_id <= self._last_id
             return list(islice(self._log, max(0, last_id - known), None)), complete
 
     def restore(self, status: TrainingStatus) -> None:
-        """Set the status of the last run, as the workspace has it, until a new one is submitted."""
+        """Set the status to that of the last run in the workspace, until a new one is submitted."""
         with self._changed:
             assert self._status.state not in ACTIVE_STATES
-            if status.state in ACTIVE_STATES:  # nobody runs it any more
+            if status.state in ACTIVE_STATES:  # its process is gone
                 status = dataclasses.replace(status, state=State.INTERRUPTED)
             self._status = status
 
@@ -150,13 +150,13 @@ class JobRunner:
             return (State.DONE if self._consume(job.run) else State.STOPPED), None
         except AZRError as error:
             return State.FAILED, _described(error)
-        except BaseException:  # whatever it was, the state must not stay "running"
+        except BaseException:  # after any error the state must not stay "running"
             reference = secrets.token_hex(4)
             logger.exception("training %s of model %r failed, reference %s", job.id, job.status.model, reference)
             return State.FAILED, _described(InternalError(reference=reference))
 
     def _consume(self, run: Run) -> bool:
-        """Consume the generator; return whether it ended by itself (True) or was stopped (False)."""
+        """Consume the generator; return True if it reached its end, False if it was stopped."""
         if self._stop_asked:
             return False
         with contextlib.closing(run()) as generator:

@@ -1,8 +1,8 @@
 """Start torchrun for a training on several devices and read rank 0's events as they arrive.
 
-`events` is a generator like that of any other training; when it ends, raises or is closed, the processes end. Rank 0 (worker.py)
-writes each event as a line of JSON on its standard output. A file asks it to stop, because not every system has a
-signal for that; when this process dies, its next write fails and it ends as well.
+`events` is a generator like `training_run.work`; when it ends, raises or is closed, the processes end. Rank 0 (worker.py)
+writes each event as a line of JSON to its standard output. It stops when a file appears, because not every system has a
+signal for that; if this process dies, its next write fails and it ends as well.
 
 Not here: what the processes do (worker.py, machine/processes.py), the log and the status (training_run.py).
 """
@@ -27,7 +27,7 @@ from workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = "runs.worker"
-STOP_FILE = "AZR_STOP_FILE"  # of the environment: the file whose presence asks rank 0 to stop
+STOP_FILE = "AZR_STOP_FILE"  # environment variable: the path of the file whose presence asks rank 0 to stop
 PATIENCE_SECONDS = 120  # for the last save
 
 _log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def _start(
         stdout=subprocess.PIPE,
         encoding="utf-8",
         env=environment,
-        start_new_session=True,  # Ctrl+C is for the one who asked; these are stopped by the file
+        start_new_session=True,  # Ctrl+C is for this process only; the others are stopped by the file
     )
 
 

@@ -1,4 +1,4 @@
-"""What a training is asked for, once it has been checked."""
+"""A checked request for a training, and what its checkpoints store about its books."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from workspace import Workspace
 
 @dataclass(frozen=True)
 class BooksRead:
-    """What a checkpoint remembers of the books it was trained on, so that only the same text continues from it."""
+    """What a checkpoint stores about its books, so that only a training on the same text continues from it."""
 
     key: str  # changes with the tokens, their split and the optimizer
-    held_out_places: int  # of a book, at most
+    held_out_places: int  # in one book, at most
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class TrainingPlan:
     model: str
     books: tuple[str, ...]
     config: TrainConfig
-    resumed: bool = False  # an unfinished run on the same books goes on
-    expected_seconds: float | None = None  # what a forecast promised, to be compared with what comes
+    resumed: bool = False  # continues an unfinished run on the same books
+    expected_seconds: float | None = None  # as forecast, for comparison at the end of the run
     expected_bytes: int | None = None
 
 

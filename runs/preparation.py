@@ -1,7 +1,7 @@
 """Prepare a training: load the model, split and tokenize the books, fit a tokenizer, continue from a checkpoint.
 
-Training again on the same books continues from the newest checkpoint; a run that was finished gets as many iterations again. Other
-books start from the published model.
+Training again on the same books continues from the newest checkpoint; a finished run is extended by as many iterations again. A
+training on other books starts from the published model.
 
 Not here: running (training_run.py), saving (saving.py).
 """
@@ -37,7 +37,7 @@ from workspace import Workspace
 
 @dataclass(frozen=True)
 class Prepared:
-    """A trainer that is ready to run, what the person should know, and what its checkpoints remember of the books."""
+    """A trainer that is ready to run, notices for the person, and what its checkpoints store about the books."""
 
     trainer: AZRTrainer
     notices: list[Event]
@@ -45,7 +45,7 @@ class Prepared:
 
 
 class Preparation:
-    """Prepares one attempt at a plan; `times_back` is how often the run went back because it diverged."""
+    """Prepares one attempt at a plan; `times_back` counts how often the run went back because it diverged."""
 
     def __init__(self, workspace: Workspace, plan: TrainingPlan, ranks: Ranks, times_back: int) -> None:
         self.workspace, self.plan, self.config, self.ranks = workspace, plan, plan.config, ranks
@@ -53,9 +53,9 @@ class Preparation:
         self.books_read = BooksRead("", MOST_PLACES)
 
     def prepare(self) -> Generator[Event, None, Prepared]:
-        """Load model, books and checkpoint and return the trainer, reporting each stage. Raises BookTooSmall and what the stores raise."""
+        """Load model, books and checkpoint, reporting each stage; return the trainer. Raises BookTooSmall and the errors of store/."""
         if not self.ranks.is_main:
-            self.ranks.wait()  # until the tokenizer stands
+            self.ranks.wait()  # until rank 0 has stored the tokenizer
         notices: list[Event] = []
         loaded = self._loaded(notices)
         checkpoint = self._newest_checkpoint(notices)
@@ -102,7 +102,7 @@ class Preparation:
         return loaded
 
     def _tokenizer(self, loaded: LoadedModel, books: list[SplitBook]) -> Generator[Event, None, tuple[Tokenizer, bool]]:
-        """The model's own, or one fitted on the training part of its first books."""
+        """Return the model's tokenizer and False, or one fitted on the training parts of its first books and True."""
         if loaded.tokenizer is not None:
             return loaded.tokenizer, False
         return (yield from fit_tokenizer(books, loaded.config.vocab_size)), True
@@ -114,7 +114,7 @@ class Preparation:
         return checkpoint
 
     def _held_out_places(self, checkpoint: Checkpoint | None) -> int:
-        """Return the places that the checkpoint's run held out of these books: what it read must not become held-out text."""
+        """Return the number of places to hold out: as in the checkpoint's run on these books, so that no text it read is held out."""
         if checkpoint is None or tuple(checkpoint.state["books"]) != self.plan.books:
             return MOST_PLACES
         return int(checkpoint.state.get("held_out_places", 1))  # the first version held out the end of a book
@@ -155,7 +155,7 @@ class Preparation:
         )
 
     def _slow_down(self, state: TrainerState, checkpoint: Checkpoint | None, notices: list[Event]) -> None:
-        """Half the learning rate for each time that this run went back; a rate that the person chose anew is taken as it is."""
+        """Halve the learning rate for each time that this run went back; a rate that the person changed is used as it is."""
         if checkpoint is not None and checkpoint.state["config"]["learning_rate"] != self.config.learning_rate:
             state.rate_factor = 1.0
         if self.times_back:
@@ -164,7 +164,7 @@ class Preparation:
             notices.append(Notice(state.iteration, "went_back", values))
 
     def _is_exact(self, model: ModelConfig, checkpoint: Checkpoint, notices: list[Event]) -> bool:
-        """Whether the run goes on bit for bit from `checkpoint`; adds a notice that says so, or what has changed."""
+        """Return whether the run continues from `checkpoint` bit for bit; add a notice that says so or names what has changed."""
         now = circumstances(model, self.config, self.ranks)
         changed = differences(now, checkpoint.state["circumstances"])
         values: dict[str, str | int | float] = {"iteration": checkpoint.iteration, "reason": changed}

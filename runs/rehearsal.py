@@ -1,9 +1,9 @@
 """Rehearse a requested training for a few seconds to forecast how long it will take on this machine.
 
-The real trainer reads a sample of the real books with the real settings; what would take too long at full size (many sequences,
-long rollouts, all held-out text) is measured at smaller sizes and extrapolated linearly. Nothing of it is kept.
+The real trainer reads a sample of the real books with the real settings; parts that take too long at full size (many sequences,
+long rollouts, all held-out text) are measured at smaller sizes and extrapolated linearly. Nothing is saved.
 
-Not here: memory (forecast.py), where models and books come from.
+Not here: memory, loading models and books (forecast.py).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from selfplay.factory import make_environment, rollout_tokens
 from selfplay.leash import MIN_ITERATIONS
 from tokenizer import Tokenizer
 
-ITERATION_SECONDS, SELF_PLAY_SECONDS = 12.0, 4.0  # what measuring each of them may take
-REPEATED = 3  # iterations of a size beside its first, which warms up; their median counts
-QUICK_SECONDS, SLOW_SECONDS = 0.5, 4.0  # what takes longer than the one is repeated once, than the other not at all
+ITERATION_SECONDS, SELF_PLAY_SECONDS = 12.0, 4.0  # budget for measuring each of them
+REPEATED = 3  # iterations of a size after its first, which is a warm-up; their median counts
+QUICK_SECONDS, SLOW_SECONDS = 0.5, 4.0  # a slower iteration is repeated only once, or not at all
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The beginning of each book, `share` (0 to 1] of all their characters."""
+    """The beginning of each book; `share` in (0, 1] is their part of all characters."""
 
     books: tuple[SplitBook, ...]
     dataset: TokenDataset
@@ -59,7 +59,7 @@ class Pace:
         return self.tokens_per_iteration / self.iteration_seconds
 
     def seconds(self, config: TrainConfig, first: int, last: int) -> float:
-        """Return the time of the iterations after `first` up to `last`; self-play counts from its earliest start."""
+        """Return the time of the iterations after `first` up to `last`, with self-play from its earliest possible start on."""
         playing = config.self_play.every if config.self_play.enabled else 0
         rounds = (last - max(first, min(last, MIN_ITERATIONS))) // playing if playing else 0
         evaluations = 1 + (last - first) // config.eval_every
@@ -86,18 +86,20 @@ def rehearse(
 ) -> Pace:
     """Train `model` a little on `sample`.
 
-    `go_on` is called at every event and ends the rehearsal by raising. Raises OutOfMemory.
+    `go_on` is called at every event and may raise to end the rehearsal. Raises OutOfMemory.
     """
     dataset, share = sample.dataset, sample.share
     config = config.model_copy(
         update={"dropout": dropout_at(config, readings=2.0)}
-    )  # any costs alike, and most iterations have it
+    )  # the value does not matter for the time, but most iterations use dropout
     rehearsal = _Rehearsal(model, tokenizer, sample, config, go_on)
     rows = config.batch_size * config.grad_accum_steps
-    on_card = choose_device(config.device).type == "cuda"  # quick, and each size would be recorded anew
-    if on_card:  # what the gradients of several cards take on their way is not counted
+    on_card = (
+        choose_device(config.device).type == "cuda"
+    )  # fast enough to measure whole, and each size would need a new CUDA graph
+    if on_card:  # the exchange of gradients between cards is not counted
         iteration = rehearsal.iteration(-(-rows // config.devices))
-    else:  # several processes share the cores, so that together they take about as long as one
+    else:  # several processes share the cores, so together they take about as long as one
         iteration = straight_line(rehearsal.iteration, rows, ITERATION_SECONDS)
     round_ = 0.0
     if config.self_play.enabled:
@@ -124,13 +126,13 @@ def straight_line(measure: Callable[[int], float], size: int, budget_seconds: fl
     if quarter == size:
         return seconds
     left = budget_seconds - (time.perf_counter() - began_at)
-    if few == quarter or 2 * seconds * size / quarter <= left:  # twice: the first iteration warms up
+    if few == quarter or 2 * seconds * size / quarter <= left:  # twice, because the first iteration is a warm-up
         return measure(size)
     return seconds + max(0.0, seconds - measure(few)) / (quarter - few) * (size - quarter)
 
 
 def is_enough(taken: Sequence[float]) -> bool:
-    """Return whether a size was measured often enough; `taken` are the seconds of its iterations so far."""
+    """Return whether a size was measured often enough; `taken` holds the seconds of its iterations so far."""
     if taken[-1] > SLOW_SECONDS:
         return True
     return len(taken) > (1 if taken[-1] > QUICK_SECONDS else REPEATED)
@@ -192,10 +194,10 @@ class _Rehearsal:
         """Measure a sample, and an evaluation on `val_tokens` held-out tokens, in seconds."""
         on_card = (
             choose_device(self._config.device).type == "cuda"
-        )  # a batch takes as long as its launches, whatever its rows
+        )  # the time of a batch there does not depend on its rows
         rows = self._config.batch_size if on_card else max(1, self._config.batch_size // 4)
         trainer = self._trainer(self._config.model_copy(update={"batch_size": rows}))
-        if on_card:  # the first of each loads what it computes with
+        if on_card:  # the first of each includes loading kernels
             trainer.sample()
             trainer.validate(most_batches=1)
         started_at = time.perf_counter()

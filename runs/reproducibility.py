@@ -1,4 +1,4 @@
-"""List what must be unchanged for a resumed training to give the same bits as an uninterrupted one."""
+"""List what must stay unchanged for a resumed training to equal an uninterrupted one bit for bit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SOURCES = {".py", ".c", ".h"}
 
 
 def circumstances(model: ModelConfig, config: TrainConfig, ranks: Ranks) -> dict[str, Any]:
-    """Return versions, machine and settings; automatic settings with the value chosen here."""
+    """Return versions, machine and settings by name; automatic settings with the value chosen on this machine."""
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     settings = config.model_dump(mode="json", include=set(names_of(TrainConfig, Decides.NUMBERS)))
@@ -56,7 +56,7 @@ def differences(now: dict[str, Any], then: dict[str, Any]) -> str:
 
 @functools.cache
 def code() -> str:
-    """Return the first digits of a digest of the source code that computes; line ends do not matter."""
+    """Return the first digits of a digest of the modules in COMPUTING; line ends do not matter."""
     digest = hashlib.sha256()
     for name in COMPUTING:
         for file in sorted(path for path in (ROOT / name).rglob("*") if path.suffix in SOURCES) or [

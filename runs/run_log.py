@@ -1,7 +1,7 @@
 """Keep a training's events as lines of JSON beside its checkpoints.
 
-    checkpoints/<name>/metrics.jsonl           every event but stages, samples' texts and rollouts
-                       metrics.digest.jsonl    sums over it, which can be computed again from it (digest.py)
+    checkpoints/<name>/metrics.jsonl           every event except stages, samples and the texts of rollouts
+                       metrics.digest.jsonl    sums over metrics.jsonl, which can be computed again (digest.py)
                        samples.jsonl           SampleWritten
                        rollouts.jsonl          SelfPlayDone with all its rollouts; the newest 50 MB
 
@@ -9,7 +9,7 @@ Particular: lines are only appended, each in one write, so a killed process lose
 line, which readers skip and the next writer cuts off. Non-finite numbers
 become null. `rollouts` and `truncate_after` read from the end and never the whole file.
 
-Not here: which events there are (events), reading them back for the charts (history.py), run.json (run_record.py).
+Not here: the events themselves (events), reading them for the charts (history.py), run.json (run_record.py).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class RunLog:
         self._folder = ws.checkpoint_folder(name)
         self._limit_bytes = rollouts_limit_bytes
         self._files: dict[str, BinaryIO] = {}
-        self._undigested = 0  # iterations since a line was added to the digest
+        self._undigested = 0  # iterations since the last line of the digest
 
     def __enter__(self) -> Self:
         return self
@@ -70,9 +70,9 @@ class RunLog:
             self._digest()
 
     def _digest(self) -> None:
-        """Add everything that is missing in the digest, also for a log that has none yet."""
+        """Add all missing lines to the digest."""
         start = _digested(self._folder / DIGEST)
-        if start > file_size(self._folder / METRICS):  # it belongs to a log that is gone
+        if start > file_size(self._folder / METRICS):  # left over from another log
             os.truncate(self._folder / DIGEST, 0)  # in place, because it may be open
             start = 0
         for end, piece in pieces(self._folder / METRICS, start):
@@ -93,8 +93,8 @@ class RunLog:
             self._files.pop(name).close()
             try:
                 _keep_newest(path, self._limit_bytes * 3 // 4)
-            except AZRError as error:  # the line is written; the next one tries again
-                _log.warning("%s keeps its oldest lines for now: %s", path, error)
+            except AZRError as error:  # the line is written; the next call tries again
+                _log.warning("the oldest lines of %s could not be removed: %s", path, error)
 
 
 def _routes(event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -137,7 +137,7 @@ def _open_at_line_start(path: Path) -> BinaryIO:
 
 
 def _write_whole(file: BinaryIO, line: bytes) -> int:
-    """Append a whole line, or nothing if the disk refuses; return the size of the file."""
+    """Append a whole line, or nothing if writing fails; return the size of the file."""
     start = file.seek(0, os.SEEK_END)
     try:
         done = 0
@@ -150,7 +150,7 @@ def _write_whole(file: BinaryIO, line: bytes) -> int:
 
 
 def _digested(digest: Path) -> int:
-    """Return the byte of the log up to which the digest goes; a number beyond any log if its last line is damaged."""
+    """Return the position in the log that the digest reaches; sys.maxsize if its last line is damaged."""
     if not digest.exists():
         return 0
     with digest.open("rb") as file:
@@ -160,7 +160,7 @@ def _digested(digest: Path) -> int:
 
 
 def _keep_newest(path: Path, size: int) -> None:
-    """Drop the oldest lines until at most `size` bytes are left, but always keep one; atomic."""
+    """Remove the oldest lines atomically until at most `size` bytes are left, but keep at least one line."""
     with path.open("rb") as reader:
         total = reader.seek(0, os.SEEK_END)
         first = total
@@ -179,7 +179,7 @@ def _copy(reader: BinaryIO, target: Path) -> None:
 
 
 def truncate_after(ws: Workspace, name: str, iteration: int) -> None:
-    """Remove the events after `iteration`, which a resumed training will write again. Raises DiskFull."""
+    """Remove the events after `iteration`, because a resumed training writes them again. Raises DiskFull."""
     for name_ in (DIGEST, METRICS, SAMPLES, ROLLOUTS):
         path = ws.checkpoint_folder(name) / name_
         if path.exists():
@@ -201,20 +201,22 @@ def _truncate(path: Path, iteration: int) -> None:
             file.truncate(keep)
             try:
                 os.fsync(file.fileno())
-            except OSError as error:  # after a power cut these iterations stand there twice, which readers understand
-                _log.warning("%s was shortened, but perhaps not on the disk: %s", path, error)
+            except (
+                OSError
+            ) as error:  # after a power cut these iterations may be there twice; readers take the later ones
+                _log.warning("%s was shortened, but the change may not survive a power cut: %s", path, error)
 
 
 def iteration_of(line: bytes) -> int | None:
-    """Return the iteration of a line of any log, without parsing the line."""
+    """Return the iteration of a line of any log without parsing its JSON."""
     found = _ITERATION.search(line)
     return int(found[1]) if found else None
 
 
 def _lines_backwards(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """Yield every whole line with its start and end in the file, the last one first."""
+    """Yield (start, end, line) for every whole line of a file, the last one first."""
     start = end = file.seek(0, os.SEEK_END)
-    blocks: list[bytes] = []  # of the line whose beginning is not found yet, the last first
+    blocks: list[bytes] = []  # parts of the line whose beginning is not found yet, the last part first
     while start > 0:
         size = min(_BLOCK_BYTES, start)
         start -= size

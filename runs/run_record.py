@@ -1,9 +1,9 @@
-"""run.json: what the last run of a model was asked for and where it stands.
+"""Write and read run.json: the request and the status of the last run of a model.
 
     checkpoints/<name>/run.json
 
-Particular: a record may come from another version of the product, from an editor or from a damaged disk. Whatever can be
-understood of it is shown, the rest is named in a notice; no record keeps the server from starting. Runs are numbered over all
+Particular: a record may come from another version of the product, from an editor or from a damaged disk. Its readable fields
+are shown, the others are named in a notice; no record keeps the server from starting. Runs are numbered over all
 models of a workspace, because a clock can be wrong: the last run is the one with the highest number.
 
 Not here: the log of events (run_log.py).
@@ -26,7 +26,7 @@ from workspace import TEMPORARY_PREFIX, Workspace, disk_errors, read_json, sync,
 
 RUN = "run.json"
 LARGEST = 2**53  # JavaScript counts exactly up to here, and no figure of a training is larger
-NEVER_SHOWN = {"config", "notices", "stage", "stage_done", "stage_total"}  # of the record of an earlier run
+NEVER_SHOWN = {"config", "notices", "stage", "stage_done", "stage_total"}  # when read from a record
 
 Record = Mapping[str, Any]
 
@@ -35,12 +35,12 @@ Record = Mapping[str, Any]
 
 
 def next_number(ws: Workspace) -> int:
-    """Return the number of a run that begins now: one more than any run of this workspace has."""
+    """Return the number for a new run: one more than the highest in this workspace."""
     return 1 + max((_number(record) for _, record in _records(ws)), default=0)
 
 
 def write_run(ws: Workspace, name: str, record: Record) -> None:
-    """Remember what a run was asked for and where it stands, atomically. Raises DiskFull."""
+    """Write the record of a model's last run atomically. Raises DiskFull."""
     folder = ws.checkpoint_folder(name)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def write_run(ws: Workspace, name: str, record: Record) -> None:
 
 
 def read_run(ws: Workspace, name: str) -> dict[str, Any] | None:
-    """Return what `write_run` wrote, or None where nothing readable is there."""
+    """Return the record of a model's last run, or None if it is missing or unreadable."""
     try:
         record = read_json(ws.checkpoint_folder(name) / RUN)
     except (OSError, ValueError, RecursionError):
@@ -61,15 +61,15 @@ def read_run(ws: Workspace, name: str) -> dict[str, Any] | None:
 
 
 def last_run_name(ws: Workspace) -> str | None:
-    """Return the model whose run began last; of runs of an older version, which have no number, the one written last."""
+    """Return the model whose run began last, or None. Runs of an older version have no number; the one written last counts."""
     found = [(_number(record), _written_at(ws, name), name) for name, record in _records(ws)]
     return max(found, default=(0, 0, None))[2]
 
 
 def status_of(model: str, record: Record | None) -> TrainingStatus:
-    """Return the status that the record of a model describes. None is a record that could not be read.
+    """Return the status in the record of a model; None stands for an unreadable record.
 
-    What is missing keeps its default; what has another type than `TrainingStatus` says is left out and named in a notice. A run
+    Missing fields keep their defaults; fields whose type does not match `TrainingStatus` are left out and named in a notice. A run
     that was active when its process died, or whose state is unknown, is INTERRUPTED.
     """
     if record is None:
@@ -84,7 +84,7 @@ def status_of(model: str, record: Record | None) -> TrainingStatus:
 
 
 def known_config(values: Any) -> TrainConfig | None:
-    """Return the settings of a run, or None where another version wrote what this one does not know."""
+    """Return the settings of a run, or None if this version cannot read them."""
     try:
         return TrainConfig.model_validate(values)
     except ValidationError:
@@ -115,11 +115,11 @@ def _written_at(ws: Workspace, name: str) -> int:
         return 0
 
 
-# ---- fields of any origin ----------------------------------------------------------------------------------------------
+# ---- checking fields ----------------------------------------------------------------------------------------------
 
 
 class _Odd:
-    """Stands for a value that is not what the status says."""
+    """Marks a value whose type does not match the status."""
 
 
 @functools.cache
@@ -139,7 +139,7 @@ def _validated(name: str, value: Any) -> Any:
 
 
 def _is_sound(value: Any) -> bool:
-    """Return whether a JSON value can be sent and shown: no endless number, no half of a surrogate pair."""
+    """Return whether a JSON value can be sent and shown: no infinite or huge number, no half of a surrogate pair."""
     if isinstance(value, int | float):
         return abs(value) <= LARGEST
     if isinstance(value, str):
@@ -150,7 +150,7 @@ def _is_sound(value: Any) -> bool:
 
 
 def _is_error(value: Any) -> bool:
-    """Return whether this version has a sentence for an error as the status carries it."""
+    """Return whether this version can show an error in the form of `TrainingStatus.error`."""
     if not isinstance(value, dict) or str(value.get("code")) not in codes():
         return False
     parameters, field = value.get("parameters") or {}, value.get("field")

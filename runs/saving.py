@@ -26,7 +26,7 @@ from workspace import Workspace
 
 
 class Saver:
-    """Saves and publishes one run. What was read is stored with each checkpoint, so that only the same books continue from it."""
+    """Saves and publishes one run. Each checkpoint stores which text was read, so that only a training on the same text continues from it."""
 
     def __init__(self, workspace: Workspace, plan: TrainingPlan, ranks: Ranks, books: BooksRead) -> None:
         self.workspace, self.plan, self.config, self.ranks = workspace, plan, plan.config, ranks
@@ -46,7 +46,7 @@ class Saver:
             yield event
 
     def save(self, trainer: AZRTrainer) -> CheckpointSaved | None:
-        """Save a checkpoint on rank 0, unless this very state is saved already. Raises DiskFull; the checkpoint before stays."""
+        """Save a checkpoint on rank 0, unless this state was saved already. Raises DiskFull; the previous checkpoint then remains."""
         if not self.ranks.is_main or trainer.state.to_json() == self.saved_state:
             return None
         snapshot = trainer.snapshot()

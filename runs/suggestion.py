@@ -1,6 +1,6 @@
-"""How many iterations of a training pay for the chosen books.
+"""Suggest a number of iterations for the chosen books.
 
-A model learns most from its first readings of a book; after a few it learns the wording by heart and its loss on held-out text
+A model learns most from its first passes over a book; after a few it memorises the wording and its loss on held-out text
 rises. The figures behind READINGS are in docs/en/defaults.md ("How many iterations pay").
 
 Not here: ending a training that no longer improves (`TrainConfig.patience`), measuring how long it takes (rehearsal.py).
@@ -11,14 +11,14 @@ from __future__ import annotations
 from config import TrainConfig
 
 READINGS = 4.0  # of a novel: measured on three; Muennighoff et al. 2023 (arXiv 2305.16264) found the same limit in large models
-TOKENS_PER_PARAMETER = 20  # read by then, further text brings little (Hoffmann et al. 2022, arXiv 2203.15556)
-LEAST = 50  # iterations: below them the warm-up is most of the training
+TOKENS_PER_PARAMETER = 20  # beyond it, further text brings little (Hoffmann et al. 2022, arXiv 2203.15556)
+LEAST = 50  # iterations; in a shorter training most would be warm-up
 
 
 def suggested_iterations(train_tokens: int, parameters: int, tokens_per_iteration: int) -> int:
-    """Return the number of iterations that pays for a text of `train_tokens` tokens, rounded to two digits.
+    """Return the number of iterations after which more bring little for `train_tokens` tokens, rounded to two digits.
 
-    Four readings of a text that is short beside the model; fewer of a longer one, but always one.
+    That is four passes over a text that is short for the model, fewer over a longer one, but at least one.
 
     >>> suggested_iterations(90_000, 2_300_000, 16 * 128)  # a short novel, small preset
     180

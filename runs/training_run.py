@@ -1,7 +1,7 @@
-"""Run a training from the person's point of view: books and a model go in, events come out, and everything worth keeping is kept.
+"""Run a training: a plan goes in, events come out, and checkpoints, the published model, the log and the record are written.
 
-Joins preparation, trainer and saving, and keeps the log and the record of the run. When the person stops (the generator is closed)
-the training is saved; after an error nothing is saved, because the weights may be bad.
+Joins preparation, trainer and saving. When the person stops the training (the generator is closed), it is saved; after an error
+nothing is saved, because the weights may be bad.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from runs.run_record import next_number, write_run
 from runs.saving import Saver
 from workspace import Workspace
 
-MOST_TIMES_BACK = 3  # then a person has to look at it
+MOST_TIMES_BACK = 3  # after that the run fails with Diverged
 
 
 def train(workspace: Workspace, plan: TrainingPlan, ranks: Ranks = ALONE) -> Generator[Event, None, None]:
-    """Run the plan. Close the generator to stop and save. Raises what a person may cause (BookTooSmall, DiskFull ...).
+    """Run a plan; close the generator to stop and save. Raises AZRError, such as BookTooSmall, DiskFull or Diverged.
 
-    A plan for more devices than `ranks` has processes starts processes of its own.
+    A plan for more devices than there are `ranks` starts its own processes.
     """
     status = TrainingStatus(state=State.RUNNING, model=plan.model, books=plan.books, config=plan.config)
     started_at, number = _now(), next_number(workspace)
@@ -60,7 +60,9 @@ def train(workspace: Workspace, plan: TrainingPlan, ranks: Ranks = ALONE) -> Gen
     forget_peak_bytes()
     with RunLog(workspace, plan.model) as log:
         try:
-            with contextlib.closing(_events(workspace, plan, ranks)) as events:  # else its last save fails unseen
+            with contextlib.closing(
+                _events(workspace, plan, ranks)
+            ) as events:  # else a failure of the last save is lost
                 for event in events:
                     status = advance(status, event)
                     log.append(event)
@@ -81,7 +83,9 @@ def train(workspace: Workspace, plan: TrainingPlan, ranks: Ranks = ALONE) -> Gen
         except BaseException:
             record(State.FAILED)
             raise
-        with contextlib.suppress(AZRError):  # all is saved: it is no failure if only the record cannot be written
+        with contextlib.suppress(
+            AZRError
+        ):  # everything else is saved; failing to write the record is no failure of the run
             record(State.DONE)
 
 
@@ -92,7 +96,7 @@ def _events(workspace: Workspace, plan: TrainingPlan, ranks: Ranks) -> Generator
 
 
 def work(workspace: Workspace, plan: TrainingPlan, ranks: Ranks) -> Generator[Event, None, None]:
-    """Run this process's part of the work, without log and record. Only rank 0 saves and publishes."""
+    """Run this process's part of a training, without log and record. Only rank 0 saves and publishes."""
     yield from _Run(workspace, plan, ranks).events()
 
 
@@ -103,7 +107,7 @@ def _record(status: TrainingStatus, started_at: str) -> dict[str, Any]:
 
 
 def _measured(plan: TrainingPlan, status: TrainingStatus) -> RunMeasured | None:
-    """Compare a finished run with its forecast; None without one. The memory of other processes is not known."""
+    """Compare a finished run with its forecast; return None without one. The memory of other processes is not known."""
     if plan.expected_seconds is None or plan.expected_bytes is None:
         return None
     seconds = status.elapsed_seconds - status.started_seconds
@@ -116,7 +120,7 @@ def _now() -> str:
 
 
 class _Run:
-    """One run of a plan."""
+    """Runs one plan, in several attempts if it diverges."""
 
     def __init__(self, workspace: Workspace, plan: TrainingPlan, ranks: Ranks) -> None:
         self.workspace, self.plan, self.ranks = workspace, plan, ranks
@@ -148,7 +152,9 @@ def _training(trainer: AZRTrainer, saver: Saver, notices: list[Event]) -> Genera
         for event in run:
             published: ModelPublished | None = None
             if isinstance(event, Evaluated) and saver.is_worth_publishing(trainer, event):
-                published = saver.publish(trainer, event)  # before the event goes out: the state counts it already
+                published = saver.publish(
+                    trainer, event
+                )  # before the event is yielded, because the state counts it already
             yield event
             if isinstance(event, RunStarted):
                 yield from notices

@@ -1,7 +1,7 @@
-"""Tell whether a model's vocabulary, fitted on its first books, suits the books it goes on with.
+"""Check whether a model's vocabulary, fitted on its first books, suits other books.
 
-A token should carry about as many bytes of the new books as of the first. Where it carries far fewer, as after a change of language,
-the model spells words out: it learns slowly and its window holds little text.
+A token should cover about as many bytes of the new books as of the first ones. If it covers far fewer, as after a change of
+language, the model spells words out: it learns slowly and its window holds little text.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ LEAST_SHARE = 0.5  # of the bytes per token in the first books
 def misfit(
     workspace: Workspace, tokenizer: Tokenizer, first_books: Sequence[str], texts: Sequence[str]
 ) -> dict[str, str | int | float] | None:
-    """Return the bytes per token of `texts` and of the first books where the vocabulary hardly fits `texts`, else None.
+    """Return the bytes per token of `texts` and of the first books if the vocabulary hardly fits `texts`, else None.
 
-    None as well where none of the first books is there any more.
+    Also returns None if all of the first books were deleted.
     """
     known = bytes_per_token(tokenizer, _texts_there(workspace, first_books))
     now = bytes_per_token(tokenizer, texts)
@@ -32,7 +32,7 @@ def misfit(
 
 
 def bytes_per_token(tokenizer: Tokenizer, texts: Sequence[str]) -> float | None:
-    """Return the mean number of bytes that a token carries in the beginnings of `texts`; None for no text."""
+    """Return the mean bytes per token in the beginnings of `texts`, or None if they are empty."""
     samples = [text[:SAMPLE_CHARACTERS] for text in texts]
     tokens = sum(len(tokenizer.encode(sample)) for sample in samples)
     return sum(len(sample.encode()) for sample in samples) / tokens if tokens else None

@@ -1,6 +1,6 @@
 """Run one process of a training: `python -m runs.worker`, started by launcher.py or by hand with torchrun.
 
-Rank 0 writes each event as a line of JSON and stops when the launcher's file appears; the others follow it.
+Rank 0 writes each event as a line of JSON and stops when the launcher's stop file appears; the other ranks follow it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def follow(run: Generator[Event, None, None]) -> None:
-    """Run the training on a rank other than 0, until rank 0 stops it; if rank 0 dies, the next exchange fails."""
+    """Run the training on a rank other than 0 until rank 0 stops it; if rank 0 dies, the next exchange fails."""
     _ignore_signals()
     for _ in run:
         pass
@@ -50,7 +50,7 @@ def follow(run: Generator[Event, None, None]) -> None:
 def report(run: Generator[Event, None, None]) -> None:
     """Run the training on rank 0 and print its events as lines of JSON until the launcher asks to stop.
 
-    Raises SystemExit(1) after an error that a person may see, which is printed as a line as well.
+    After an AZRError, which is printed as a line too, it raises SystemExit(1).
     """
     _ignore_signals()
     try:
@@ -70,7 +70,7 @@ def error_line(error: AZRError) -> str:
 
 
 def _ignore_signals() -> None:
-    """Leave Ctrl+C to the process that asked for the training."""
+    """Ignore Ctrl+C and SIGTERM, which are for the process that started the training."""
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, signal.SIG_IGN)
 
