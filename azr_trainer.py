@@ -41,16 +41,16 @@ from model import Transformer
 from tokenizer import Tokenizer
 
 MOST_VAL_TOKENS = 32_768
-MOST_BAD = 5  # steps skipped in a row; then the weights are to blame and not the text
+MOST_BAD = 5  # steps skipped in a row; then the fault is in the weights and not in the text
 SAMPLE_TOKENS = 60
-SAMPLE_SECONDS = 1.0  # at least, between samples: a card evaluates several times a second, faster than anyone reads
+SAMPLE_SECONDS = 1.0  # least time between samples: a card evaluates several times a second, faster than anyone reads
 MEMORISING_EVALUATIONS = 5
 WEIGHTS_PREFIX = "weights/"  # marks the weights being trained among a checkpoint's tensors
 
 
 @dataclass
 class TrainerState:
-    """What a resumed training needs besides weights and optimizer: plain numbers, ready for JSON."""
+    """The state that a resumed training needs besides weights and optimizer: plain numbers, ready for JSON."""
 
     iteration: int = 0  # iterations finished, over all runs of this model
     run_start: int = 0
@@ -60,20 +60,20 @@ class TrainerState:
     best_val_loss: float | None = None
     best_iteration: int = 0
     evaluations_since_best: int = 0
-    starts_untrained: bool = False  # a new model: its weights before the first step are no version to keep
+    starts_untrained: bool = False  # a new model, whose weights before the first step are never the best version
     memorising_noticed: bool = False
     evaluated_iteration: int = -1
     train_loss: float = 0.0  # mean of the batches before the last evaluation
     recent_loss_sum: float = 0.0  # of the batches since then
     recent_losses: int = 0
-    micro_batches: int = 0  # 0: as configured; more after the memory ran out
+    micro_batches: int = 0  # 0: as configured; more after memory ran out
     rate_factor: float = 1.0  # times the learning rate; halved each time a run had to go back
     guard: LossGuard = field(default_factory=LossGuard)
     self_play: SelfPlayState = field(default_factory=SelfPlayState)
 
     @property
     def has_learned(self) -> bool:
-        """Whether these books have changed the weights: some iteration on them was not skipped."""
+        """Return whether these books have changed the weights: at least one iteration on them was not skipped."""
         return self.guard.count > 0
 
     def to_json(self) -> dict[str, Any]:
@@ -88,17 +88,17 @@ class TrainerState:
         return cls(**{**values, "guard": guard, "self_play": SelfPlayState.from_json(values["self_play"])})
 
     def longer(self) -> TrainerState:
-        """Return the state in which a finished run continues for as many iterations again."""
+        """Return the state for extending a finished run by as many iterations again."""
         return dataclasses.replace(self, run_start=self.iteration, evaluations_since_best=0)
 
     def next_run(self) -> TrainerState:
-        """Return the state in which a new run on other books begins."""
+        """Return the state for a new run on other books."""
         rounds = SelfPlayState(round=self.self_play.round)
         return TrainerState(
             iteration=self.iteration,
             run_start=self.iteration,
             schedule_start=self.iteration,
-            sequences_seen=self.sequences_seen,  # goes on with epochs it has not seen
+            sequences_seen=self.sequences_seen,  # continues with epochs it has not seen
             elapsed_seconds=self.elapsed_seconds,
             self_play=rounds,
         )
@@ -109,16 +109,16 @@ class Snapshot:
     """Copies, on the CPU, of everything a checkpoint holds."""
 
     iteration: int
-    weights: dict[str, Tensor]  # the average: what a reader of the checkpoint wants
+    weights: dict[str, Tensor]  # the average, which is also used for generating text
     optimizer: dict[str, Tensor]  # moments, the weights being trained, self-play's reference
     state: dict[str, Any]
 
 
 class AZRTrainer:
-    """Train `model`, which it owns while it runs. `config.iterations` counts from `state.run_start`; None is endless.
+    """Trains `model`, which it owns while it runs. `config.iterations` counts from `state.run_start`; None is endless.
 
-    The average of the weights is what is evaluated, sampled from and published. With several processes (`ranks`) each takes its
-    part of every batch, of the held-out text and of self-play's groups, and all hold the same weights; rank 0 must be closed at
+    The average of the weights is evaluated, sampled from and published. With several processes (`ranks`) each handles its part of
+    every batch, of the held-out text and of self-play's groups, and all hold the same weights; the run of rank 0 must be closed at
     an IterationDone, which stops the others.
     """
 
@@ -225,7 +225,7 @@ class AZRTrainer:
         if math.isfinite(loss):
             state.recent_loss_sum, state.recent_losses = state.recent_loss_sum + loss, state.recent_losses + 1
         tokens = config.batch_size * config.grad_accum_steps * self.model.config.max_seq_len
-        speed = tokens / (seconds - play_seconds)  # on the book alone: an occasional round would make it jump
+        speed = tokens / (seconds - play_seconds)  # without self-play: an occasional round would make it jump
         yield IterationDone(state.iteration, loss, learning_rate, grad_norm, speed, state.elapsed_seconds)
         if round_ is not None:
             yield round_.event
@@ -235,7 +235,7 @@ class AZRTrainer:
     def _book_gradient(self) -> tuple[Tensor, list[Event]]:
         """Compute the gradient of the next batch; return this process's share of the loss, and notices.
 
-        When memory runs out, the micro-batch is halved and the batch computed again. Raises OutOfMemory where it can't be.
+        When memory runs out, the micro-batch is halved and the batch computed again. Raises OutOfMemory if it cannot be halved.
         """
         notices: list[Event] = []
         rows = self.config.batch_size * self.config.grad_accum_steps
@@ -267,7 +267,7 @@ class AZRTrainer:
 
     @property
     def _readings(self) -> float:
-        """How many passes over these books have been made since their first run began."""
+        """Return the number of passes over these books since their first run began."""
         rows = self.config.batch_size * self.config.grad_accum_steps
         return (self.state.iteration - self.state.schedule_start) * rows / self._sequences.per_epoch
 
@@ -285,7 +285,7 @@ class AZRTrainer:
         return Notice(self.state.iteration, "micro_batch_halved", {"batch_size": -(-rows // self._micro_batches)})
 
     def _add_gradient(self, gradient: list[Tensor] | None) -> None:
-        """Add self-play's gradient, cut to `max_grad_share` of the book's own."""
+        """Add self-play's gradient, scaled down to at most `max_grad_share` of the norm of the book's gradient."""
         if gradient is None:
             return
         own = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -371,7 +371,7 @@ class AZRTrainer:
         return total / count_
 
     def _sample_is_due(self) -> bool:
-        """Whether the last sample is at least SAMPLE_SECONDS old, or the run is at its end."""
+        """Return whether the last sample is at least SAMPLE_SECONDS old or the run is at its end."""
         return self.ranks.is_main and (self._finished() or time.perf_counter() - self._sampled_at >= SAMPLE_SECONDS)
 
     def sample(self) -> str:
@@ -382,7 +382,7 @@ class AZRTrainer:
         return last.completion
 
     def _memorising(self) -> list[Event]:
-        """Emit a notice, once, when the held-out loss has stopped falling: from there on the model learns the book by heart."""
+        """Return a notice, once, when the held-out loss has stopped falling: the model has begun to memorise the books."""
         if self.state.memorising_noticed or self.state.evaluations_since_best < MEMORISING_EVALUATIONS:
             return []
         self.state.memorising_noticed = True
@@ -406,7 +406,7 @@ class AZRTrainer:
         if self.self_play is not None:
             placed = self.self_play.load_tensors(self.model, placed)
         own = {name: placed.pop(name) for name in list(placed) if name.startswith(WEIGHTS_PREFIX)}
-        if own:  # checkpoints from before the average have these as their weights
+        if own:  # older checkpoints hold the trained weights as their weights
             self.model.load_state_dict({name.removeprefix(WEIGHTS_PREFIX): tensor for name, tensor in own.items()})
         self.learner.optimizers.load_state(placed)
 
@@ -430,7 +430,7 @@ class AZRTrainer:
         )
 
     def _evaluation_is_due(self) -> bool:
-        """Whether to evaluate: before the first iteration of a run, every `eval_every` iterations and at the end; once each."""
+        """Return whether to evaluate: before the first iteration of a run, every `eval_every` iterations and at the end, once each."""
         iteration = self.state.iteration
         due = iteration == self.state.run_start or iteration % self.config.eval_every == 0 or self._finished()
         return due and self.state.evaluated_iteration != iteration

@@ -13,9 +13,9 @@ AVERAGE_SHARE = 0.1  # of the steps so far
 
 
 class Average:
-    """Keep the mean of a model's weights over about the last tenth of its steps; it is better than the weights of any one step.
+    """The mean of a model's weights over about the last tenth of its steps, which is better than the weights of any one step.
 
-    A step's share in the mean falls with a power of its age (Karras et al. 2024, arXiv 2312.02696, section 3.1), so the window
+    The share of a step falls with a power of its age (Karras et al. 2024, arXiv 2312.02696, section 3.1), so the window
     grows with the training, whose length need not be known.
     """
 
@@ -26,7 +26,7 @@ class Average:
         self._newest: float | Tensor = torch.ones((), device=device) if on_card else 1.0
 
     def set_steps(self, steps: int) -> None:
-        """Set the share of the next update, which comes after step number `steps`, counted from 1."""
+        """Set the share of the weights after step number `steps` (counted from 1) for the next update."""
         newest = min(1.0, 1 / (AVERAGE_SHARE * steps))
         if isinstance(self._newest, Tensor):
             self._newest.fill_(newest)

@@ -1,16 +1,16 @@
 """Start a new model from the token pairs of its training text: embeddings and head are computed from their counts.
 
-An untrained model spends its first hundreds of iterations on learning pairs of tokens one batch after another, although they can
-be counted at once. Counted, they are log(1 + n_ij / (k q_j)): how much likelier j is after i than anywhere (n_ij counts, q_j the share
-of j, k pseudo-counts of chance). A truncated singular value decomposition of that matrix, rows and columns weighted by how
-frequent they are, gives each token a place among those that are followed alike, and the head what to read from it: word vectors
-as a factorised matrix of counts (Levy & Goldberg 2014, "Neural Word Embedding as Implicit Matrix Factorization").
+An untrained model spends its first hundreds of iterations on learning pairs of tokens batch by batch, although they can be counted
+at once. The matrix log(1 + n_ij / (k q_j)) states how much likelier j is after i than elsewhere (n_ij counts, q_j the share of j,
+k pseudo-counts of chance). Its truncated singular value decomposition, with rows and columns weighted by their frequency, gives
+the embeddings (tokens with similar successors get similar ones) and the head: word vectors as a factorised matrix of counts
+(Levy & Goldberg 2014, "Neural Word Embedding as Implicit Matrix Factorization").
 
-Because every block adds nothing before it has learned something, the model then predicts those pairs from its first iteration on.
-What it brings is measured in docs/en/defaults.md. The same text gives the same start, whatever the seed of the model.
+Because an untrained block adds nothing, the model predicts those pairs from its first iteration on. docs/en/defaults.md shows the
+gain. The start depends on the text alone, not on the seed of the model.
 
-The rank is low so that the model keeps what many tokens have in common and does not begin with rare pairs learned by heart. A high
-rank is a little better at first, and worse for good once a small book has been read four times.
+The rank is low so that the model starts with what many tokens have in common and not with rare pairs memorised. A higher rank is a
+little better at first, and permanently worse after four passes over a small book.
 
 Not here: when a training begins this way (runs/preparation.py).
 Shapes: V vocab_size, C d_model, N tokens, P pairs, R rank.
@@ -25,13 +25,11 @@ from torch import Tensor
 
 from model import EMBEDDING_STD, Transformer
 
-CHANCE = 100.0  # k: a pair counts when it is seen more often than by chance in so many sightings of its first token
+CHANCE = 100.0  # k: the pseudo-counts of a pair, in occurrences of its first token
 ROW_POWER, COLUMN_POWER = 0.4, 0.5  # weights of the decomposition: the frequency of a token to these powers
-CONSTANT = (
-    0.5  # what every embedding has in common, as a share of all else: the head reads from it how frequent a token is
-)
-MOST_TOKENS = 5_000_000  # are counted; more text changes the frequent pairs little
-MOST_RANK = 40  # of the decomposition; the other dimensions are left to the training
+CONSTANT = 0.5  # size of the component that all embeddings share, from which the head reads the frequency of a token
+MOST_TOKENS = 5_000_000  # counted; more text hardly changes the frequent pairs
+MOST_RANK = 40  # of the decomposition; the other dimensions start empty
 OVERSAMPLING, POWER_ITERATIONS = 20, 2  # of the randomised decomposition (Halko et al. 2011, arXiv 0909.4061)
 
 
@@ -42,7 +40,7 @@ def is_untrained(model: Transformer) -> bool:
 
 @torch.no_grad()
 def start_from_bigrams(model: Transformer, tokens: Tensor) -> None:
-    """Replace the embeddings and the head of `model` by those computed from the pairs in `tokens` (N,)."""
+    """Replace the embeddings and the head of `model` by those computed from the pairs of neighbours in `tokens` (N,)."""
     vocab_size, d_model = model.lm_head.weight.shape
     tokens = tokens[:MOST_TOKENS].long()
     counts = torch.bincount(tokens, minlength=vocab_size) + 0.5  # (V,): no token is impossible
@@ -56,7 +54,7 @@ def start_from_bigrams(model: Transformer, tokens: Tensor) -> None:
 
 
 def _excess(tokens: Tensor, share: Tensor) -> Tensor:
-    """Sparse (V, V): log(1 + n_ij / (k q_j)) of the pairs that exist."""
+    """Return log(1 + n_ij / (k q_j)) of all pairs that occur, as a sparse (V, V)."""
     vocab_size = len(share)
     pairs, counts = torch.unique(tokens[:-1] * vocab_size + tokens[1:], return_counts=True)
     rows, columns = pairs // vocab_size, pairs % vocab_size
@@ -67,7 +65,7 @@ def _excess(tokens: Tensor, share: Tensor) -> Tensor:
 
 
 def _factors(excess: Tensor, row_weights: Tensor, column_weights: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """(V, R) each: what stands before and what comes after; before @ after.T is about `excess`."""
+    """Decompose `excess` (V, V) into factors for a token and its successor, (V, R) each: before @ after.T is about `excess`."""
     rows, columns = excess.indices()
     values = excess.values() * row_weights[rows] * column_weights[columns]
     weighted = torch.sparse_coo_tensor(
@@ -81,7 +79,10 @@ def _factors(excess: Tensor, row_weights: Tensor, column_weights: Tensor, rank: 
 
 
 def _of_equal_norm(before: Tensor, after: Tensor, log_share: Tensor) -> tuple[Tensor, Tensor]:
-    """(V, R + 2) each: with the frequencies, and every row of the first of one norm, which a norm then takes away alike."""
+    """Add the frequencies to both factors, (V, R + 2) each, and give every row of the first the same norm.
+
+    The final norm then divides all rows by the same number.
+    """
     norms = before.norm(dim=1, keepdim=True)
     most = norms[norms > 0].quantile(0.99)
     before = before * (most / norms.clamp(min=1e-9)).clamp(max=1.0)
@@ -92,7 +93,7 @@ def _of_equal_norm(before: Tensor, after: Tensor, log_share: Tensor) -> tuple[Te
 
 
 def _spread(rows: Tensor, d_model: int) -> Tensor:
-    """(V, C), turned so that each row's mean is zero, as LayerNorm makes it: a Householder reflection of a last empty column."""
+    """Return rows (V, C) rotated to mean zero, so that LayerNorm keeps them: a Householder reflection with an empty last column."""
     rows = torch.nn.functional.pad(rows, (0, d_model - rows.shape[1]))
     mirror = torch.full((d_model,), -1 / math.sqrt(d_model))
     mirror[-1] += 1

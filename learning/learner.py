@@ -1,8 +1,8 @@
-"""One step of learning: the gradient of a batch, its norm, and the weights moved by it, with their average.
+"""One step of learning: compute the gradient of a batch, clip it, and update the weights and their average.
 
-The caller decides in between: it may add to a gradient or skip a step. Each of the three parts has three names: `compute_gradient`
-is called, `_gradient_work` does the work, and `_run_gradient` either calls it or, on a graphics card, replays its recording
-(machine/cuda_graphs.py). The large models are compiled besides, where the training is long enough to pay for it.
+Between the parts the caller may add to the gradient or skip the step. Each part has three names: `compute_gradient` is public,
+`_gradient_work` does the work, and `_run_gradient` either calls it or, on a graphics card, replays its recording
+(machine/cuda_graphs.py). Large models are also compiled, if the training is long enough to gain from it.
 
 Not here: which text, which rates, what to do about a bad loss. Shapes: B rows, T tokens.
 """
@@ -26,11 +26,11 @@ from machine.devices import autocast, choose_device, choose_precision
 from machine.processes import ALONE, Ranks
 from model import Place, RunBlock, Transformer
 
-COMPILE_FROM = 2 * 10**11  # numbers written: about twice what the compiling of some seconds costs (docs/en/scaling.md)
+COMPILE_FROM = 2 * 10**11  # numbers written in a training; from half of them on compiling pays (docs/en/scaling.md)
 
 
 class Learner:
-    """Own `model`, its average and its optimizers. With several processes each brings its own rows; all take the same step."""
+    """Owns `model`, its average and its optimizers. With several processes each computes its own rows; all take the same step."""
 
     def __init__(self, model: Transformer, config: TrainConfig, ranks: Ranks = ALONE) -> None:
         self.device = choose_device(config.device)
@@ -44,7 +44,7 @@ class Learner:
         if ranks.world_size > 1:
             self._losses = DistributedDataParallel(self._losses)
         self._batch: tuple[Tensor, Tensor] | None = None
-        self._sizes = (0, 0)  # rows of the whole batch, of all processes; rows of a micro-batch
+        self._sizes = (0, 0)  # rows of the whole batch, over all processes; rows of a micro-batch
         recorder = Recorder(self.device, wanted=ranks.world_size == 1)
         self._recorder, self._dropout = recorder, torch.zeros((), device=self.device)
         self._run_gradient = recorder(self._gradient_work)
@@ -53,7 +53,7 @@ class Learner:
 
     @property
     def warms_up(self) -> bool:
-        """Whether the first iterations take longer than the later ones, which are replayed."""
+        """Return whether the first iterations are slower than later ones, because those replay a recording."""
         return self._recorder.active
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -150,7 +150,7 @@ def _block(block: nn.Module, x: Tensor, place: Place) -> Tensor:
 
 
 def pays_to_compile(model: ModelConfig, config: TrainConfig, device: torch.device) -> bool:
-    """Return whether to compile: on a card, where Triton is installed and the training is long enough to win the time back."""
+    """Return whether to compile: on a card, if Triton is installed and the training is long enough to save more time than it costs."""
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return False
     numbers = config.batch_size * model.max_seq_len * model.d_model * model.num_layers  # written by one pass

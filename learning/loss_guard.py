@@ -1,8 +1,8 @@
 """Decide whether a step may be taken: not when its loss is not a number, or far above what this run has seen so far.
 
-A small state machine of plain numbers, so that a checkpoint holds it and a resumed training judges alike. Its two measures are the
-mean of the run's first losses, which tells how hard the text is for the weights it began with, and the running mean and spread of
-all losses (exponential, as in Welford's method). A loss that was judged bad never enters them.
+A small state machine of plain numbers, so that a checkpoint can hold it and a resumed training decides alike. It compares with
+the mean of the run's first losses, which shows how hard the text is for the initial weights, and with the running mean and spread
+of all losses (exponential, as in Welford's method). A loss that was judged bad is not included in them.
 
 Not here: what to do about a bad loss. The trainer skips the step, and after several in a row the run goes back to its checkpoint.
 """
@@ -17,14 +17,14 @@ Verdict = Literal["good", "spike", "non_finite"]
 
 FACTOR = 0.98  # of the running mean: about the last fifty losses
 WARM_UP = 50  # losses before the spread is trusted
-SPREADS, LEAST_NATS = 8.0, 1.0  # allowed above the mean: as many standard deviations, and at least so many nats
+SPREADS, LEAST_NATS = 8.0, 1.0  # allowed above the mean: standard deviations, and the least number of nats
 FIRST_LOSSES = 10
 WORSE_THAN_FIRST = 1.5  # times the mean of the first losses, or times ln(vocab_size), which uniform guessing costs
 
 
 @dataclass(frozen=True)
 class LossGuard:
-    """The losses of one run on the same books, summed up; `count` of them were good."""
+    """The running statistics of one run's losses on the same books; `count` of them were good."""
 
     mean: float = 0.0
     variance: float = 0.0
@@ -34,8 +34,8 @@ class LossGuard:
     def judge(self, loss: float, vocab_size: int) -> Verdict:
         """Return the verdict on the next loss, in nats per token.
 
-        The first loss of a run is good whenever it is finite: no step has been taken yet, so it says something about the text and
-        nothing about the training. A model that goes on with a book in another language begins far above ln(vocab_size).
+        The first loss of a run is good if it is finite: no step has been taken yet, so it depends on the text and not on the
+        training. A model that continues with a book in another language starts far above ln(vocab_size).
         """
         if not math.isfinite(loss):
             return "non_finite"
@@ -47,7 +47,7 @@ class LossGuard:
         return "spike" if self.count >= WARM_UP and loss > limit else "good"
 
     def after(self, loss: float) -> LossGuard:
-        """Return the guard with one more good loss."""
+        """Return the guard with one more good loss included."""
         if self.count == 0:
             return LossGuard(loss, 0.0, 1, loss)
         difference = loss - self.mean

@@ -1,11 +1,12 @@
 """Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon): momentum whose update is made an orthogonal matrix.
 
-The arithmetic is that of torch.optim.Muon but for the orthogonalisation, which is most of the work. It takes four steps with a
-polynomial each (Amsel et al. 2025, arXiv 2505.16932) instead of five with the same; matrices of one shape go together, because a
-small model has dozens of little ones and each small operation costs its overhead; of a wide matrix two steps are joined on its
-small square; and the number format can be chosen, because a processor without bfloat16 multiplies it many times slower. A matrix
-that is really several, one below the other, such as the queries of all heads, can be cut into them: each learns better by itself,
-and they are so wide that orthogonalising them costs nearly nothing.
+The arithmetic equals torch.optim.Muon except for the orthogonalisation, which is most of the work:
+- four steps with a polynomial each (Amsel et al. 2025, arXiv 2505.16932) instead of five with the same one;
+- matrices of one shape are stacked, because a small model has dozens of small ones and each operation has an overhead;
+- for a wide matrix two steps are combined on its small Gram matrix;
+- the number format can be chosen, because a processor without bfloat16 multiplies it many times slower.
+A matrix that consists of several, one below the other, such as the queries of all heads, can be split into them: they learn better
+separately, and orthogonalising such wide matrices costs almost nothing.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from learning.optimizer import Optimizer, with_gradients
 
 Polynomial = tuple[float, float, float]  # a x + b x^3 + c x^5
 
-# Each is the best (minimax) one for what the steps before it leave of [0.003, 1]; together they lead that into [0.8, 1.2].
+# Each is the minimax polynomial for the range that the steps before it leave of [0.003, 1]; together they map it into [0.8, 1.2].
 MINIMAX: tuple[Polynomial, ...] = (
     (8.3837, -24.7659, 18.3571),
     (4.0434, -3.0114, 0.5695),
     (3.5056, -2.6267, 0.5257),
     (2.4901, -1.8343, 0.4368),
 )
-ROOM = 1.01  # for the rounding of bfloat16, which else pushes singular values out of the polynomials' reach
+ROOM = 1.01  # for the rounding of bfloat16, which would push singular values out of the polynomials' range
 STEPS: tuple[Polynomial, ...] = tuple((a / ROOM, b / ROOM**3, c / ROOM**5) for a, b, c in MINIMAX)
-WIDE = 1.5  # times as many columns as rows; then joining two steps costs less than taking them one by one
+WIDE = 1.5  # columns per row from which two combined steps cost less than two single ones
 EPS = 1e-7
 
 
@@ -75,7 +76,7 @@ class Muon(Optimizer):
 
 
 def orthogonalised(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return about U V' for each matrix U S V' of `x` (n, rows, columns): singular values that are not tiny end within 0.8 to 1.2."""
+    """Return about U V' for each matrix U S V' of `x` (n, rows, columns); singular values that are not tiny become 0.8 to 1.2."""
     tall = x.shape[1] > x.shape[2]
     x = (x.mT if tall else x).to(dtype)
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=EPS)
@@ -91,7 +92,7 @@ def _step(x: Tensor, polynomial: Polynomial) -> Tensor:
 
 
 def _joined(x: Tensor, first: Polynomial, second: Polynomial) -> Tensor:
-    """Take two steps at once, so that only the first and the last product touch the long side."""
+    """Take two steps at once, so that only the first and the last product involve the long side."""
     gram = x @ x.mT
     factor = _factor(gram, first)
     return (_factor(factor @ gram @ factor, second) @ factor) @ x

@@ -1,9 +1,9 @@
 """Parameter groups and their optimizers.
 
-"muon": the matrices inside the blocks are moved by Muon, which makes each update an orthogonal matrix, of queries, keys and values
-one for each head; embeddings, head, norms and biases by AdamW. "adamw": everything by AdamW. One `learning_rate` is meant as AdamW's;
-the factors below turn it into each group's own, which depends on how often the books have been read: embeddings and head learn
-words quickly from a new text, and soon learn a known one by heart.
+"muon": Muon updates the matrices inside the blocks by orthogonal matrices (queries, keys and values by one for each head); AdamW
+updates embeddings, head, norms and biases. "adamw": AdamW updates everything. `learning_rate` is AdamW's; the factors below turn it
+into the rate of each group, which depends on how often the books have been read: embeddings and head learn words quickly from a
+new text, but soon memorise a known one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ MUON_FACTOR: Factor = (7.0, 10.0)
 EMBEDDING_FACTOR: Factor = (40.0, 5.0)
 HEAD_FACTOR: Factor = (4.5, 1.5)
 ADAMW_FACTOR: Factor = (1.0, 1.0)
-OF_HEADS = ("q_proj.weight", "k_proj.weight", "v_proj.weight")  # matrices that are one below the other for each head
+OF_HEADS = (
+    "q_proj.weight",
+    "k_proj.weight",
+    "v_proj.weight",
+)  # each holds one matrix for each head, one below the other
 
 
 class Optimizers:

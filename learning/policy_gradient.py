@@ -1,12 +1,12 @@
-"""A round of self-play with tensors: the model writes rollouts, the environment pays for them, and a gradient comes out.
+"""A round of self-play: the model writes rollouts, the environment scores them, and a policy gradient is computed.
 
 REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024, arXiv 2402.14740), one on-policy step a round, a constant length
-normaliser (Dr. GRPO, arXiv 2503.20783), and a leash: each rollout pays `kl_coef` for every nat that it strayed from the
-averaged weights of the last good evaluation. `selfplay/` decides without any tensor what is worth how much, and when to start,
-pause and re-sync.
+normaliser (Dr. GRPO, arXiv 2503.20783), and a KL penalty: `kl_coef` for every nat between a rollout and the reference, the
+averaged weights of the last good evaluation. `selfplay/` computes rewards and decides when to start, pause and update the
+reference; it uses no tensors.
 
-`play` changes no weight; the trainer adds the gradient to the book's and takes the step.
-Several processes divide a round by groups: each writes, scores and differentiates its own, and all arrive at the same sums.
+`play` does not change the weights; the trainer adds the gradient to the book's and takes the step.
+Several processes divide a round by groups: each writes, scores and differentiates its own, and all get the same sums.
 Shapes: B = num_prompts * group_size rows, T tokens.
 """
 
@@ -42,7 +42,7 @@ ROWS_AT_ONCE = 16  # bounds the memory of the update
 
 @dataclass(frozen=True)
 class SelfPlayState:
-    """What self-play remembers from round to round: plain numbers, kept in a checkpoint."""
+    """The state of self-play between rounds: plain numbers, kept in a checkpoint."""
 
     round: int = 0
     starter: Starter = field(default_factory=Starter)
@@ -68,18 +68,18 @@ class SelfPlayState:
 
 @dataclass(frozen=True)
 class Written:
-    """One rollout, and what it adds to the means of its round."""
+    """One rollout with its figures for the means of the round."""
 
     rollout: Rollout
     tokens: int
     kl_sum: float  # nats
     entropy: float  # nats per token
-    skipped: bool  # its group was paid too alike to teach anything
+    skipped: bool  # the rewards of its group are too similar to learn from
 
 
 @dataclass(frozen=True)
 class Round:
-    """The result of a round: a gradient in the order of `model.parameters()`, or None when there was nothing to learn."""
+    """The result of a round. `gradient` is in the order of `model.parameters()`, or None if all groups were skipped."""
 
     gradient: list[Tensor] | None
     event: SelfPlayDone
@@ -103,7 +103,7 @@ class SelfPlay:
         self.reference: Transformer | None = None
 
     def begin(self, model: Transformer) -> SelfPlayState:
-        """Begin at once, with `model` as the reference; returns a state in which `play` may be called."""
+        """Start at once with `model` as the reference; return a state in which `play` may be called."""
         self._freeze(model)
         controller = KLController.start(self._config.kl_coef, self._config.kl_target)
         return SelfPlayState(starter=Starter(self._untrained_loss, started=True), controller=controller)
@@ -113,7 +113,7 @@ class SelfPlay:
     def is_due(self, iteration: int, state: SelfPlayState) -> bool:
         ready = (
             state.starter.started and self.reference is not None
-        )  # if it was not saved, the next evaluation makes one
+        )  # a reference that was not saved is set by the next evaluation
         return ready and not state.gate.closed and iteration % self._config.every == 0
 
     def after_evaluation(
@@ -125,10 +125,10 @@ class SelfPlay:
         best_val_loss: float,
         train_loss: float,
     ) -> tuple[SelfPlayState, list[Event]]:
-        """Start, pause or resume by the held-out loss of `average`, which becomes the reference unless it is worse than before.
+        """Start, pause or resume self-play after an evaluation of `average`, which becomes the reference unless it is worse than before.
 
-        While the loss on the book itself still falls, a rising held-out loss means that the book is being learned by heart. That
-        does not pause self-play, which did not cause it: damage by self-play would show in both losses.
+        If the held-out loss rises while the training loss still falls, the model is memorising the book. That does not pause
+        self-play, because damage by self-play would raise both losses.
         """
         is_best = val_loss <= best_val_loss
         memorising = not is_best and train_loss < state.train_loss_at_best
@@ -157,7 +157,7 @@ class SelfPlay:
         iteration: int,
         autocast: Callable[[], AbstractContextManager[Any]],
     ) -> Generator[Event, None, Round]:
-        """Write rollouts, score them, and differentiate. Prompts and tokens depend only on the seed and the round's number."""
+        """Write rollouts, score them and compute the gradient. Prompts and tokens depend only on seed, round number and weights."""
         assert self.reference is not None and state.controller is not None
         config, number = self._config, state.round + 1
         rng = random.Random(f"{self._seed}/{number}")
@@ -224,7 +224,7 @@ class SelfPlay:
         advantages_: list[float | None],
         autocast: Callable[[], AbstractContextManager[Any]],
     ) -> list[Tensor] | None:
-        """Differentiate -(1 / (B * max_new_tokens)) * sum_i advantage_i * sum_t logprob_t, without the flat groups."""
+        """Return the gradient of -(1 / (B * max_new_tokens)) * sum_i advantage_i * sum_t logprob_t, without skipped groups."""
         teaching = [row for row, value in enumerate(advantages_) if value is not None]
         (taught,) = self._ranks.total(len(teaching))
         if not taught:
@@ -299,7 +299,7 @@ class SelfPlay:
 
 
 def _event(iteration: int, number: int, written: list[Written], kl_coef: float) -> SelfPlayDone:
-    """Return the round as people see it: means over the rollouts of every process."""
+    """Return the event of a round: means over the rollouts of all processes."""
     rollouts = tuple(one.rollout for one in written)
     tokens = sum(one.tokens for one in written)
     return SelfPlayDone(
@@ -317,13 +317,13 @@ def _event(iteration: int, number: int, written: list[Written], kl_coef: float) 
 
 
 def _mean_parts(breakdowns: list[dict[str, float]]) -> dict[str, float]:
-    """Return the mean of each part over the rollouts that have it; an environment may pay different tasks by different parts."""
+    """Return the mean of each part over the rollouts that have it; an environment may score different tasks by different parts."""
     names = dict.fromkeys(name for parts in breakdowns for name in parts)
     return {name: _mean([parts[name] for parts in breakdowns if name in parts]) for name in names}
 
 
 def _chunks(written: Rollouts, rows: list[int] | None = None) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return (tokens (b, T), mask (b, T-1) of what the policy chose, its logprobs (b, T-1)) of some rows, a few at a time."""
+    """Return (tokens (b, T), mask (b, T-1) of the sampled tokens, their logprobs (b, T-1)) of the rows, a few rows each."""
     rows = list(range(len(written.starts))) if rows is None else rows
     mask = torch.zeros_like(written.logprobs)
     for row in rows:
