@@ -1,7 +1,7 @@
 """The operations that training spends most of its time on, arranged to be fast on a CPU.
 
-Each equals the plain torch operation that its test names, up to rounding; `python -m benchmarks.kernels` times both.
-Where a quick form brings nothing (a GPU, no gradient) torch's own operation is used.
+Each equals the plain torch operation named in its test, up to rounding; `python -m benchmarks.kernels` times both.
+Where a special form is no faster (on a GPU, without a gradient), torch's own operation is used.
 
 Not here: anything that knows a model.
 """

@@ -1,10 +1,10 @@
-"""Causal self-attention from one projected tensor, a few sequences and a few queries at a time.
+"""Compute causal self-attention from one projected tensor, a few sequences and a few queries at a time.
 
-Here it is made of torch's operations; where native.py has compiled it, that does it two to three times as fast.
+This version uses torch's operations; the native kernel (native_attention.py) is two to three times as fast where it is available.
 
-On a CPU the T x T scores are what attention spends its time on. Cut into pieces they stay in the cache, and pieces that lie
-wholly in the future are never made. Rotary positions (Su et al. 2021, arXiv 2104.09864) are applied to a piece where it stands;
-a product with a little matrix turns its halves, which needs no copies.
+On a CPU most of the time goes into the T x T scores. In small pieces they stay in the cache, and pieces that lie
+wholly in the future are skipped. Rotary positions (Su et al. 2021, arXiv 2104.09864) are applied to a piece in place;
+a product with a small matrix rotates its halves without copies.
 
 Shapes: B sequences, T tokens, C d_model, H heads, K head_dim; n = rows x H matrices at once.
 """
@@ -23,15 +23,13 @@ from kernels import native_attention
 
 MATRICES_AT_ONCE = 64
 QUERIES_AT_ONCE = 64
-LONGEST_KEPT = (
-    256  # tokens; of longer windows the probabilities are made again, so that memory grows with T and not with T x T
-)
+LONGEST_KEPT = 256  # tokens; for longer windows the backward pass computes the probabilities again, so memory grows with T, not T x T
 
 
 def causal_attention(qkv: Tensor, num_heads: int, cos: Tensor | None = None, sin: Tensor | None = None) -> Tensor:
     """Return softmax(q k' / sqrt(K)) v over the tokens so far, (B, T, C), for queries, keys and values side by side (B, T, 3C).
 
-    `cos` and `sin` (T, K) turn queries and keys first.
+    With `cos` and `sin` (T, K), queries and keys are rotated first.
     """
     if native_attention.takes(qkv, num_heads):
         return native_attention.causal_attention(qkv, num_heads, cos, sin)
@@ -88,7 +86,7 @@ class _CausalAttention(torch.autograd.Function):
 
 
 class _Pieces:
-    """How the work is cut, and one piece of it; holds no activations, which autograd has to free."""
+    """Cuts the work into pieces and computes one piece. Holds no activations, because autograd has to free them."""
 
     def __init__(self, qkv: Tensor, num_heads: int, cos: Tensor | None, sin: Tensor | None) -> None:
         self.num_heads, self.length, self.head_dim = num_heads, qkv.shape[1], qkv.shape[2] // (3 * num_heads)
@@ -105,11 +103,12 @@ class _Pieces:
         self.queries = [(first, min(self.length, first + QUERIES_AT_ONCE)) for first in starts]
 
     def rows(self, count: int) -> Iterator[slice]:
+        """Yield slices of `count` sequences with about MATRICES_AT_ONCE matrices each."""
         size = max(1, MATRICES_AT_ONCE // self.num_heads)
         return (slice(first, first + size) for first in range(0, count, size))
 
     def heads(self, qkv: Tensor) -> Tensor:
-        """Queries, divided by sqrt(K), keys and values of some rows: (3, n, T, K)."""
+        """Return queries (divided by sqrt(K)), keys and values of some rows, rotated: (3, n, T, K)."""
         x = self._apart(qkv).clone(memory_format=torch.contiguous_format).flatten(1, 2)
         if self.cos is None or self.sin is None:
             x[:1].mul_(self.scales[0])
@@ -119,13 +118,13 @@ class _Pieces:
         return x
 
     def _apart(self, x: Tensor) -> Tensor:
-        """(B, T, 3C) as (3, B, H, T, K), where it stands."""
+        """Return a view of (B, T, 3C) as (3, B, H, T, K)."""
         return x.view(-1, self.length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
 
     def gradients(self, x: Tensor, grad_y: Tensor, kept: Sequence[Tensor]) -> Tensor:
-        """Of `heads` `x` (3, n, T, K), from that of the output (n, T, K) and the probabilities, if they were kept.
+        """Return the gradient of `x`, the result of `heads`, (3, n, T, K), from the output's (n, T, K) and the kept probabilities.
 
-        The last queries look at all keys and values, so they come first and write those gradients, to which the others add.
+        The last queries attend to all keys and values, so they come first and write those gradients; the others add to them.
         """
         (q, k, v), grads = x, torch.empty_like(x)
         grad_q, grad_k, grad_v = grads
@@ -134,13 +133,13 @@ class _Pieces:
             grad_p = torch.bmm(grad_y[:, first:last], v[:, :last].mT)
             grad_scores = torch.ops.aten._softmax_backward_data(grad_p, p, -1, p.dtype)
             grad_q[:, first:last] = torch.bmm(grad_scores, k[:, :last])
-            beta = int(last < self.length)  # 0 is to write
+            beta = int(last < self.length)  # 0 writes, 1 adds
             grad_k[:, :last].baddbmm_(grad_scores.mT, q[:, first:last], beta=beta)
             grad_v[:, :last].baddbmm_(p.mT, grad_y[:, first:last], beta=beta)
         return grads
 
     def put(self, grad_qkv: Tensor, grads: Tensor) -> None:
-        """The gradient of `heads`, put where the piece came from."""
+        """Write the gradient of a result of `heads` into `grad_qkv` (rows, T, 3C), undoing scale and rotation."""
         space = self._apart(grad_qkv)
         grads = grads.view(space.shape)
         if self.cos is None or self.sin is None:
@@ -153,14 +152,14 @@ class _Pieces:
             space[2].copy_(grads[2])
 
     def probabilities(self, q: Tensor, k: Tensor, first: int, last: int) -> Tensor:
-        """Of the queries `first` to `last` over the keys so far: (n, last - first, last)."""
+        """Return the attention of queries `first` to `last` over the keys so far, (n, last - first, last)."""
         scores = torch.bmm(q[:, first:last], k[:, :last].mT)
         scores[:, :, first:].add_(self.later[: last - first, : last - first])
         return torch.softmax(scores, -1)
 
 
 def _turn(head_dim: int, dtype: torch.dtype) -> Tensor:
-    """x @ turn is (-second half, first half) of x."""
+    """Return a matrix for which x @ turn is (-second half, first half) of x, (K, K)."""
     half = head_dim // 2
     turn = torch.zeros(head_dim, head_dim, dtype=dtype)
     turn[:half, half:] = torch.eye(half)

@@ -1,7 +1,7 @@
 """The operations around a block's matrix products: normalisation, dropout, the number format, several products at once.
 
-Rows are taken a few at a time, so that the passes over them find them in the cache, and the gradient is written out instead of
-being put together from a dozen little operations.
+A few rows are processed at a time, so that they stay in the cache between passes, and the gradient is written out instead of
+being composed of a dozen small operations.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NUMBERS_AT_ONCE = 2**18  # of the rows of one piece: fewer rows of a wide tensor, so that a piece stays in the cache
+NUMBERS_AT_ONCE = 2**18  # in the rows of one piece, so that it stays in the cache
 
 
 def compute(x: Tensor) -> Tensor:
@@ -74,9 +74,9 @@ def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 class Dropout(nn.Dropout):
-    """Dropout whose mask costs one random byte a number on the CPU; there `p` is rounded to 1/256.
+    """Dropout whose mask takes one random byte a number on the CPU, where `p` is rounded to 1/256.
 
-    `p` may be a tensor (), which a CUDA graph reads each time anew.
+    `p` may be a tensor (), which a CUDA graph reads at each replay.
     """
 
     p: float | Tensor  # type: ignore[assignment]

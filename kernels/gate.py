@@ -1,4 +1,4 @@
-"""The gate of a feed-forward layer, computed in one pass; for the backward pass it keeps only its inputs."""
+"""Compute the gate of a feed-forward layer in one pass, keeping only its inputs for the backward pass."""
 
 from __future__ import annotations
 

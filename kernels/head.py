@@ -1,4 +1,4 @@
-"""The head and its loss without the whole matrix of logits.
+"""Compute the head and its loss without the whole matrix of logits.
 
 Shapes: N tokens, C d_model, V vocab_size.
 """
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from kernels.blocks import compute
 
-ROWS_AT_ONCE = 512  # of logits: (512, V) stays near the cache and bounds the memory, whatever the batch
+ROWS_AT_ONCE = 512  # of logits: (512, V) fits the cache and bounds the memory for any batch
 ROWS_ON_A_CARD = 8192
 
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross-entropy of `targets` (N,) under the logits `x` (N, C) @ `weight`' (C, V), in nats; -100 does not count."""
+    """Return the mean cross-entropy of `targets` (N,) under the logits `x` (N, C) @ `weight`' (C, V), in nats; -100 is ignored."""
     counted = targets >= 0
     return weighted_nll(x, weight, targets.clamp_min(0), counted / counted.sum().clamp_min(1))
 
@@ -26,7 +26,7 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 def weighted_nll(x: Tensor, weight: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Return the sum of `weights` (N,) times -log p of `targets` (N,) under the softmax of `x` (N, C) @ `weight`' (C, V), in nats.
 
-    Logits are made a few rows at a time and, when a gradient is wanted, turned into it where they stand, so the whole (N, V)
+    Logits are computed a few rows at a time and, if a gradient is needed, replaced by it in place, so the whole (N, V)
     matrix never exists; after Hsu et al. 2024 (arXiv 2410.10989).
     """
     if torch.is_grad_enabled():
@@ -35,7 +35,7 @@ def weighted_nll(x: Tensor, weight: Tensor, targets: Tensor, weights: Tensor) ->
 
 
 def logprobs(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Return log p (N,) of `targets` under the same softmax, a few rows at a time, without a gradient."""
+    """Return log p (N,) of `targets` under the softmax of `x` (N, C) @ `weight`' (C, V), a few rows at a time, without a gradient."""
     with torch.no_grad():
         size = rows_at_once(x.device)
         parts = zip(torch.split(x, size), torch.split(targets, size), strict=True)
@@ -70,7 +70,7 @@ def _loss_and_gradients(x: Tensor, weight: Tensor, targets: Tensor, weights: Ten
     size = rows_at_once(x.device)
     spaces = [
         x.new_empty(min(size, len(x)), len(weight)) for _ in range(2)
-    ]  # fresh memory for each part costs a third more
+    ]  # allocating for each part would take a third longer
     whole = (x, targets[:, None], weights[:, None], grad_x)
     parts = (torch.split(tensor, size) for tensor in whole)
     for rows, target, share, grad_rows in zip(*parts, strict=True):
@@ -80,9 +80,7 @@ def _loss_and_gradients(x: Tensor, weight: Tensor, targets: Tensor, weights: Ten
         each = torch.arange(len(p), device=p.device)
         loss -= (chosen.float().clamp_min(torch.finfo(torch.float32).tiny).log() * share).sum()
         p.index_put_((each, target[:, 0]), (chosen - 1)[:, 0])  # scatter_ copies all of p, twice
-        torch.mul(
-            torch.mm(p, weight), share, out=grad_rows
-        )  # `share` goes to the narrow side: (n, C) instead of (n, V)
+        torch.mul(torch.mm(p, weight), share, out=grad_rows)  # scale the narrow side: (n, C) instead of (n, V)
         _add_product(grad_weight, p.t(), (rows * share).to(rows.dtype))
     return loss, grad_x, grad_weight
 

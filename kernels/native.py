@@ -1,7 +1,7 @@
-"""The operations written in C (folder c), compiled on this machine on first use, which takes a second or two.
+"""Compile and call the operations written in C (folder c). Compiling happens on first use and takes a second or two.
 
-They need Linux, a C compiler and a processor with AVX512-BF16; elsewhere PyTorch's operations do the same. AZR_NATIVE=0 in the
-environment switches them off.
+They need Linux, a C compiler and a processor with AVX512-BF16; elsewhere PyTorch's operations are used. AZR_NATIVE=0 in the
+environment turns them off.
 
 The library is kept in __pycache__ under the digest of its source, compiler and flags, so an outdated one is never loaded. It is linked
 without OpenMP and uses the one that torch has loaded, so both share the same threads.
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """Return the compiled functions, or None where they are switched off or can't be built."""
+    """Return the compiled functions, or None if they are turned off or cannot be built."""
     compiler = _compiler()
     if compiler is None or os.environ.get(SWITCH) == "0" or not _is_for_this_processor():
         return None
@@ -51,12 +51,13 @@ def library() -> ctypes.CDLL | None:
 
 
 def description() -> str:
-    """Return what computes here, "torch" or the compiler's version: another compiler may give other last bits."""
+    """Return "torch" or the version of the compiler used: another compiler may give different last bits."""
     compiler = _compiler()
     return "torch" if compiler is None or library() is None else _version(compiler)
 
 
 def serves(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether the C operations are available for this device and number format."""
     return device.type == "cpu" and dtype == torch.bfloat16 and library() is not None
 
 

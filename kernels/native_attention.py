@@ -1,6 +1,6 @@
-"""Causal self-attention by the C code of native.py, as an operation that torch can differentiate.
+"""Compute causal self-attention with the C code (native.py), as an operation that torch can differentiate.
 
-Of the forward pass it keeps qkv, the output and two numbers of each query and head; no probabilities.
+The backward pass needs qkv, the output and two numbers for each query and head, but no probabilities.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ DIMENSIONS_AT_ONCE = 32
 
 
 def takes(qkv: Tensor, num_heads: int) -> bool:
-    """Return whether the native kernel is available for this device, number format and head size."""
+    """Return whether the native kernel can compute attention for `qkv` (B, T, 3C)."""
     return serves(qkv.device, qkv.dtype, qkv.shape[2] // (3 * num_heads))
 
 
 def serves(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """Return whether the native kernel is available for this device, number format and head size."""
     return head_dim % DIMENSIONS_AT_ONCE == 0 and native.serves(device, dtype)
 
 

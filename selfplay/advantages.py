@@ -1,6 +1,6 @@
-"""Advantages of rollout groups: RLOO, with groups that teach nothing left out.
+"""Compute the advantages of rollout groups by RLOO, without groups of nearly equal rewards.
 
-Particular: nothing is divided by a standard deviation, so two rewards that differ by a hair are not blown up to +1 and
+Particular: nothing is divided by a standard deviation, so two rewards that hardly differ do not become +1 and
 -1 as in GRPO (Liu et al., Dr. GRPO, arXiv 2503.20783, section 3.1).
 
 Not here: the constant length normaliser 1 / (P * G * max_new_tokens) of the loss; it belongs to the tensors.
@@ -23,7 +23,7 @@ def advantages(groups: Sequence[Sequence[float]], min_spread: float = MIN_SPREAD
 
 
 def leave_one_out(rewards: Sequence[float]) -> list[float]:
-    """A_i = R_i - mean of the others (RLOO, Ahmadian et al., arXiv 2402.14740); at least two rewards."""
+    """Return A_i = R_i - mean of the others (RLOO, Ahmadian et al., arXiv 2402.14740) for at least two rewards."""
     total, others = sum(rewards), len(rewards) - 1
     return [reward - (total - reward) / others for reward in rewards]
 

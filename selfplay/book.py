@@ -1,12 +1,12 @@
-"""Measures taken once on the book: how varied it is, which word 8-grams it holds, where a prompt may begin.
+"""Measure the book once: how varied it is, which word 8-grams it contains, where a prompt may begin.
 
-Particular: the book itself is not kept, and memory and time are bounded whatever its size. Variety comes from a few
+Particular: the book itself is not kept, and memory and time are bounded for any size. Variety is measured on a few
 hundred random windows. 8-grams go into a Bloom filter of one 64-bit word and four bits a key (Putze et al., "Cache-,
 hash- and space-efficient Bloom filters", 2007) of at most 64 MiB; above `MOST_CHARACTERS` a random part of the book is
-indexed. Hashes do not depend on PYTHONHASHSEED: a resumed run gets the same answers, the wrong ones included.
+indexed. Hashes do not depend on PYTHONHASHSEED, so a resumed run gets the same answers, false ones included.
 
-Not covered: 8-grams across the border of two chunks (7 in about 170,000). An 8-gram that the book does not hold is
-taken for copied with a probability of 0.02-0.07 %, measured at 1 to 100 MB; a test holds it below 0.2 %.
+Not covered: 8-grams across the border of two chunks (7 in about 170,000). An 8-gram that is not in the book is
+taken for copied with a probability of 0.02-0.07 %, measured at 1 to 100 MB; a test keeps it below 0.2 %.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from selfplay.rewards import WORD, variety, words
 # ---- places in the book ----------------------------------------------------------------------------------------------
 
 SENTENCE_START = re.compile(r"(?:[.!?…][\"'»”)\]]*\s+|\n\s*)(?=\S)")
-SENTENCE_REACH = 400  # characters to look ahead for a sentence before any word will do
+SENTENCE_REACH = 400  # characters in which to look for a sentence before taking any word
 WORD_REACH = 64
 
 
@@ -67,7 +67,7 @@ SIZES = (1, *(size for power in range(12) for size in (2 * 2**power, 3 * 2**powe
 
 @dataclass(frozen=True)
 class Bands:
-    """mu(n) and sd(n): the mean and standard deviation of the variety of book windows of `sizes` words."""
+    """The mean mu(n) and standard deviation sd(n) of the variety of book windows of `sizes` words."""
 
     sizes: tuple[int, ...]
     means: tuple[float, ...]
@@ -84,7 +84,7 @@ class Bands:
 
 
 def measure_bands(texts: Sequence[str], most_words: int, rng: random.Random) -> Bands:
-    """Measure the bands up to `most_words` words, or to the length of a shorter book. A window serves every size by its first words."""
+    """Measure the bands for up to `most_words` words, or up to the length of a shorter book. Each window is used for all sizes."""
     count = max(1, min(WINDOWS, MOST_WINDOW_WORDS // most_words))
     places = [(max(texts, key=len), 0), *_places(texts, count, rng)]
     windows = [_words_from(text, place, most_words) for text, place in places]
@@ -117,7 +117,7 @@ Chunk = tuple[str, int, int]  # text, start, end
 
 
 class BookGrams:
-    """The set of the book's word 8-grams. `repeated`: the share of them that a part of the book read before held."""
+    """The set of the book's word 8-grams. `repeated` is the share of them that occurred earlier in the book."""
 
     def __init__(self, texts: Sequence[str], rng: random.Random) -> None:
         chunks = _chosen([(text, start, end) for text in texts for start, end in _chunks(text)], rng)
@@ -132,7 +132,7 @@ class BookGrams:
         self.repeated = sum(repeated for _, repeated in added) / total if total else 0.0
 
     def copied(self, text: str) -> float:
-        """Return the share of the text's word 8-grams that the book holds; 0 when the text has fewer than 8 words."""
+        """Return the share of the text's word 8-grams that are in the book; 0 for fewer than 8 words."""
         keys = list(_keys(_WordCodes().of(words(text))))
         return sum(map(self._holds, keys)) / len(keys) if keys else 0.0
 
@@ -141,7 +141,7 @@ class BookGrams:
         return self._bits[key & self._mask] & pattern == pattern
 
     def _add(self, codes: Sequence[int]) -> tuple[int, int]:
-        """Add 8-grams; return how many, and how many were there before. The one hot loop of the set-up."""
+        """Add 8-grams; return their number, and how many were known already. This is the hot loop of the set-up."""
         bits, mask, patterns, repeated = self._bits, self._mask, self._patterns, 0
         for key in _keys(codes):
             pattern, slot = patterns[key >> 40 & 4095], key & mask
@@ -154,7 +154,7 @@ class BookGrams:
 
 
 class _WordCodes(dict[str, int]):
-    """word -> crc32 of its lower case, remembered for the words of the book as they are written."""
+    """A cache from a word as written to the crc32 of its lower case."""
 
     def of(self, found: Iterable[str]) -> list[int]:
         if len(self) > MOST_CACHED_WORDS:

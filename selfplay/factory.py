@@ -1,4 +1,4 @@
-"""The one place that makes self-play's environment, chosen by `config.environment`.
+"""Create the environment of self-play that `config.environment` names.
 
 Not here: what an environment is (environment.py) and does (text.py).
 """
@@ -13,9 +13,9 @@ from selfplay.text import Decode, Encode, TextEnvironment
 
 
 def rollout_tokens(config: SelfPlayConfig, model: ModelConfig) -> int:
-    """Return how many tokens a rollout may have: what the person asked for, at most three quarters of the model's window.
+    """Return the most tokens of a rollout: `max_new_tokens`, but at most three quarters of the model's window.
 
-    The prompt needs the rest.
+    The rest is for the prompt.
     """
     return min(config.max_new_tokens, model.max_seq_len * 3 // 4)
 

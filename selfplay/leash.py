@@ -1,10 +1,10 @@
-"""The leash keeps self-play near the book: when it starts and pauses, and how strongly it is pulled back to its reference.
+"""Decide when self-play starts and pauses, and how strongly it is pulled back to its reference.
 
 Three small state machines and a rule. Each is a frozen dataclass of plain numbers, so a checkpoint holds `dataclasses.asdict(gate)`
-and a resumed run goes on from `Gate(**state)`; each `after` returns the next state and, where a person should know, the code of a
-notice. A value that is not finite never enters the state.
+and a resumed run continues from `Gate(**state)`; `after` returns the next state and perhaps the code of a notice for the person.
+A value that is not finite is ignored.
 
-Not here: acting on it. The trainer copies the reference, sets the weight of the loss to 0 and emits the notices.
+Not here: acting on the decisions. The trainer copies the reference, sets the weight of the loss to 0 and emits the notices.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ PAUSE_EVALUATIONS = 3
 SYNC_MARGIN = 0.01  # nats per token above the best val_loss
 KL_ERROR_LIMIT = 0.2
 KL_GAIN = 0.1  # the two together: at most x 1 +- 0.02 a round
-KL_COEF_RANGE = 10.0  # the coefficient stays between a tenth and ten times of what the person set
+KL_COEF_RANGE = 10.0  # the coefficient stays between a tenth and ten times the configured one
 
 
 @dataclass(frozen=True)
 class Starter:
-    """Self-play waits until the model can write: val_loss fell by 30 % from `first_val_loss`, after 200 iterations.
+    """Starts self-play when the model can write: after 200 iterations, with val_loss 30 % below `first_val_loss`.
 
-    `first_val_loss` must be that of the untrained model: evaluate before the first iteration, or give ln(vocab_size).
+    `first_val_loss` must come from the untrained model: evaluate before the first iteration, or give ln(vocab_size).
     """
 
     first_val_loss: float | None = None
     started: bool = False
 
     def after(self, iteration: int, val_loss: float) -> tuple[Starter, NoticeCode | None]:
-        """Return the state after an evaluation, and the notice, which comes once."""
+        """Return the state after an evaluation, and the notice at the start, once."""
         if self.started or not math.isfinite(val_loss):
             return self, None
         first = val_loss if self.first_val_loss is None else self.first_val_loss
@@ -46,14 +46,14 @@ class Starter:
 
 @dataclass(frozen=True)
 class Gate:
-    """Closes after three evaluations in a row above best + 0.05, opens again with the first one that is not."""
+    """Pauses self-play after three evaluations in a row above best + 0.05, and resumes it after the first one that is not."""
 
     best_val_loss: float | None = None
     evaluations_over: int = 0
     closed: bool = False
 
     def after(self, val_loss: float) -> tuple[Gate, NoticeCode | None]:
-        """Return the state after an evaluation, and a notice when it changes. A val_loss that is not finite counts as too high."""
+        """Return the state after an evaluation, and a notice if it changed. A val_loss that is not finite counts as too high."""
         best = self.best_val_loss
         if math.isfinite(val_loss):
             best = val_loss if best is None else min(best, val_loss)
@@ -70,10 +70,10 @@ class Gate:
 
 @dataclass(frozen=True)
 class KLController:
-    """Steers beta so that the policy stays `target` nats per token from the reference.
+    """Adjusts beta so that the policy stays about `target` nats per token from the reference.
 
     Ziegler et al., arXiv 1909.08593, section 2.2: e = clip(KL / target - 1, -0.2, 0.2), beta <- beta * (1 + 0.1 * e).
-    A coefficient of 0 is the person's "no leash" and stays 0.
+    A coefficient of 0 means no KL penalty and stays 0.
     """
 
     kl_coef: float
@@ -94,5 +94,5 @@ class KLController:
 
 
 def may_be_reference(val_loss: float, best_val_loss: float) -> bool:
-    """Return whether the averaged weights of an evaluation become the reference: never when they are worse than before."""
+    """Return whether the averaged weights may become the reference: not if they are worse than before."""
     return val_loss <= best_val_loss + SYNC_MARGIN

@@ -1,11 +1,11 @@
 """The formulas of text self-play: pure functions, words or tokens in, floats out.
 
-Particular: diversity is two-sided. It pays for being as varied as the book, not for being as varied as possible, since
-the vocabulary read out in order beats every real sentence at the latter (`python -m benchmarks.reward_table`).
-Length pays only for tokens written before the text begins to loop.
+Particular: diversity is two-sided. It rewards text as varied as the book and not as varied as possible, because
+a list of the vocabulary is more varied than any real sentence (`python -m benchmarks.reward_table`).
+Length counts only tokens before the text begins to loop.
 
-Not covered: shuffled words earn what prose earns, and so does one word among a hundred different punctuation marks,
-since diversity looks at words alone; only the KL leash sees either. How varied the book is stands in `book.py`.
+Not covered: shuffled words score like prose, and so does one word among a hundred different punctuation marks,
+because diversity looks at words alone; only the KL penalty notices either. `book.py` measures how varied the book is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOOP_COUNT = 3  # ... that stands for the third time
 
 
 def words(text: str) -> list[str]:
-    """'Скажи-ка, дядя: 2 слова' -> ['скажи', 'ка', 'дядя', '2', 'слова']"""
+    """Split a text into words in lower case: 'Скажи-ка, дядя: 2 слова' -> ['скажи', 'ка', 'дядя', '2', 'слова']"""
     return WORD.findall(text.lower())
 
 
@@ -34,12 +34,12 @@ def distinct_n(items: Sequence[Hashable], n: int) -> float:
 
 
 def variety(items: Sequence[Hashable]) -> float:
-    """d = (distinct-1 + distinct-2) / 2: 'a b a b' -> (2/4 + 2/3) / 2"""
+    """Return d = (distinct-1 + distinct-2) / 2: 'a b a b' -> (2/4 + 2/3) / 2"""
     return (distinct_n(items, 1) + distinct_n(items, 2)) / 2
 
 
 def diversity_score(d: float, mu: float, sd: float) -> float:
-    """clip(1 - max(0, |d - mu| - sd) / mu, 0, 1): full pay within one sd of the book's mean, loss on both sides."""
+    """Return clip(1 - max(0, |d - mu| - sd) / mu, 0, 1): 1 within one sd of the book's mean, less on both sides."""
     return min(1.0, max(0.0, 1 - max(0.0, abs(d - mu) - sd) / mu))
 
 
@@ -55,12 +55,12 @@ def useful_tokens(tokens: Sequence[int]) -> int:
 
 
 def length_score(tokens: Sequence[int], max_new_tokens: int) -> float:
-    """min(1, useful / max_new_tokens); `tokens` without end-of-text."""
+    """Return min(1, useful / max_new_tokens) for `tokens` without end-of-text."""
     return min(1.0, useful_tokens(tokens) / max_new_tokens)
 
 
 def reward(diversity: float, length: float, diversity_weight: float, length_weight: float) -> float:
-    """R. Weights 0.5 and 0.5: (0.75, 0.62) -> 0.685. Both weights 0 pay nothing."""
+    """Return R, the weighted mean: weights 0.5 and 0.5, (0.75, 0.62) -> 0.685; 0 if both weights are 0."""
     weights = diversity_weight + length_weight
     return (diversity * diversity_weight + length * length_weight) / weights if weights else 0.0
 
@@ -74,7 +74,7 @@ def penalised(
     copied_in_book: float = 0.0,
     copy_penalty: float = 0.0,
 ) -> float:
-    """R' = R - beta * sum_t(logprob - ref_logprob) - copy_penalty * max(0, copied - copied_in_book).
+    """Return R' = R - beta * sum_t(logprob - ref_logprob) - copy_penalty * max(0, copied - copied_in_book).
 
     `kl_sum` is that sum over the rollout's sampled tokens, in nats; it is a reward of the whole sequence, as in RLOO
     (Ahmadian et al., arXiv 2402.14740). It may be negative: a sum of sampled log-ratios is KL only on average.

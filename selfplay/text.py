@@ -1,10 +1,10 @@
-"""Self-play on the person's books: the model continues their prompts and passages of the book, and is rewarded for a variety
-like the book's and for length without loops (`rewards.py`).
+"""Self-play on the person's books: the model continues prompts and passages of the book, and is rewarded for being as varied as
+the book and for length without loops (`rewards.py`).
 
-Particular: book prefixes are drawn once into a pool and the book is let go, so a training holds no text in memory.
-Prompts are mixed half and half when the person gave any. What is measured on the book depends on `seed` alone.
+Particular: book prefixes are drawn once into a pool, so a training keeps no book in memory. If the person gave prompts, they are
+half of all. Measurements on the book depend on `seed` alone.
 
-Not covered: meaning. A word order that no one would write earns as much as prose; only the KL leash prevents it.
+Not covered: meaning. Words in an impossible order score like prose; only the KL penalty prevents it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from selfplay.environment import Prompt, Score
 
 BOOK_PREFIX_TOKENS = 24
 POOL_SIZE = 8192  # book prefixes
-POOL_CHARACTERS = 300  # each; more than 24 tokens in every script we know
+POOL_CHARACTERS = 300  # in each; more than 24 tokens in all common scripts
 OWN_PROMPT_SHARE = 0.5
 
 Encode = Callable[[str], list[int]]
@@ -27,7 +27,10 @@ Decode = Callable[[list[int]], str]
 
 
 class TextEnvironment:
-    """The environment over `book_texts`, the training parts of the books. `max_prompt_tokens` is the window less the new tokens."""
+    """Proposes prompts from `book_texts`, the training parts of the books, and scores their continuations.
+
+    `max_prompt_tokens` is the model's window minus the new tokens.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class TextEnvironment:
         self._config, self._encode, self._decode = config, encode, decode
         self._max_prompt_tokens = max_prompt_tokens
         self._own = [self._own_prompt(text) for text in prompts]
-        # As bytes: a string that a tokenizer has read keeps its UTF-8 beside itself for as long as it lives.
+        # As bytes, because a string that a tokenizer has read keeps a second copy of itself in UTF-8.
         self._pool = [piece.encode() for piece in excerpts(texts, POOL_CHARACTERS, POOL_SIZE, rng)]
         self._bands = measure_bands(texts, config.max_new_tokens, rng)
         self._grams = BookGrams(texts, rng)
@@ -74,7 +77,7 @@ class TextEnvironment:
         return rewards.diversity_score(rewards.variety(found), *self._bands.at(len(found))) if found else 0.0
 
     def _own_prompt(self, text: str) -> Prompt:
-        """Return the person's prompt; one that is too long keeps its end, which the model continues."""
+        """Return the person's prompt; of one that is too long only the end is kept."""
         tokens = self._encode(text)
         if len(tokens) <= self._max_prompt_tokens:
             return Prompt(text, tuple(tokens))
@@ -82,5 +85,5 @@ class TextEnvironment:
         return Prompt(self._shown(kept), tuple(kept))
 
     def _shown(self, tokens: list[int]) -> str:
-        """Return the text of some tokens, without the half characters that a cut leaves at its ends."""
+        """Return the text of tokens without incomplete characters at its ends."""
         return self._decode(tokens).strip("\ufffd")
