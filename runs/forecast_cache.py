@@ -37,9 +37,9 @@ class ForecastCache:
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
-        """Hold a place for one request, taken before its plan is checked: to refuse a crowd must cost nothing.
+        """Hold a place for one request. Take it before checking the plan, so that refusing costs nothing.
 
-        Raises Overloaded when MOST_WAITING wait already.
+        Raises Overloaded if MOST_WAITING requests are waiting.
         """
         if not self._waiting.acquire(blocking=False):
             raise Overloaded(reason="forecasts", seconds=RETRY_SECONDS)
@@ -49,9 +49,9 @@ class ForecastCache:
             self._waiting.release()
 
     def forecast(self, workspace: Workspace, plan: TrainingPlan, runner: JobRunner) -> Forecast:
-        """Return the forecast for a plan; a new one waits for a rehearsal. Call it in a place.
+        """Return the forecast for a plan; rehearse it first if it is not known. Call it inside `place`.
 
-        Raises TrainingRuns and what `forecast.pace` raises.
+        Raises TrainingRuns and the errors of `forecast.pace`.
         """
         if (known := self.known(workspace, plan)) is not None:
             return known
