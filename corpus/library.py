@@ -48,6 +48,7 @@ __all__ = [
 
 DEFAULT_LIMIT_BYTES = 4 << 30
 EXAMPLE_NAME = "example_book"
+EXAMPLE_TITLES = {EXAMPLE_NAME: ("Библиотека у моря", ""), f"{EXAMPLE_NAME}_en": ("Coriolanus", "William Shakespeare")}
 _CHUNK_BYTES = 1 << 20
 _PREVIEW_BYTES = 8192
 
@@ -234,6 +235,9 @@ def ensure_example(ws: Workspace, source: Path) -> None:
                 for path in sorted(source.parent.glob(f"{source.stem}*{source.suffix}")):
                     with path.open("rb") as stream:
                         add_book(ws, path.name, stream)
+            for name, (title, author) in EXAMPLE_TITLES.items():
+                if ws.book_text(name).exists():  # copied now, or there already: the program's folder is a workspace too
+                    edit_book(ws, name, title=title, author=author)
             write_atomic(ws.example_marker, "")
     except (AZRError, OSError) as error:
         _log.warning("the example book could not be copied: %s", error)

@@ -492,6 +492,8 @@ def test_examples_in_two_languages_come_together_and_each_person_is_offered_thei
     ensure_example(ws, example)
     books = list_books(ws)
     assert [(book.name, book.language) for book in books] == [("example_book", "ru"), ("example_book_en", "en")]
+    assert [book.title for book in books] == ["Библиотека у моря", "Coriolanus"]
+    assert [book.author for book in books] == ["", "William Shakespeare"]
     assert [example_in(books, language) for language in ("ru", "en", "fr")] == [*books, books[0]]
     assert example_in([*books, add(ws)], "ru") is None
     assert example_in([], "ru") is None
