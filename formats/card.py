@@ -102,7 +102,13 @@ def _trainings(lineage: Lineage) -> str:
 def _row(number: int, training: TrainingSummary) -> str:
     books = ", ".join(_plain(book) for book in training.books)
     figures = ("–" if figure is None else f"{figure:.4f}" for figure in (training.val_loss, training.bits_per_byte))
-    cells = (str(number), books, f"{training.from_iteration}–{training.iteration}", *figures, training.trained_at[:10])
+    cells = (
+        str(number),
+        books,
+        f"{training.from_iteration + 1}–{training.iteration}",
+        *figures,
+        training.trained_at[:10],
+    )
     return f"| {' | '.join(cells)} |"
 
 

@@ -43,8 +43,8 @@ def test_card_is_the_text_of_the_readme_with_every_training(tmp_path: Path) -> N
     assert (export.filename, export.media_type) == ("поэт.md", "text/markdown; charset=utf-8")
     text = b"".join(export.chunks).decode("utf-8")
     assert "# поэт" in text and "- Война и мир\n- Emma\n" in text
-    assert "| 1 | Война и мир | 0–100 | 3.5000 | 1.2500 | 2030-01-02 |" in text
-    assert "| 2 | Emma | 120–160 | 3.1000 | – | 2030-02-02 |" in text
+    assert "| 1 | Война и мир | 1–100 | 3.5000 | 1.2500 | 2030-01-02 |" in text
+    assert "| 2 | Emma | 121–160 | 3.1000 | – | 2030-02-02 |" in text
     assert "| val_loss | 3.1000 nats per token |" in text
 
 

@@ -138,7 +138,7 @@ def test_a_model_without_checksum_opens_and_gets_one_when_it_is_published(tmp_pa
     assert [(training.from_iteration, training.iteration) for training in info.lineage] == [(0, 12), (12, 20)]
     assert info.books == ("river", "Война и мир") and info.last_books == ("Война и мир",)
     card = (ws.model_folder("poet") / "README.md").read_text(encoding="utf-8")
-    assert "| 1 | river | 0–12 |" in card and "| 2 | Война и мир | 12–20 | 3.5000 | 1.2500 | 2030-01-02 |" in card
+    assert "| 1 | river | 1–12 |" in card and "| 2 | Война и мир | 13–20 | 3.5000 | 1.2500 | 2030-01-02 |" in card
     settings = json.loads((ws.model_folder("poet") / "tokenizer_config.json").read_text(encoding="utf-8"))
     assert settings["split_special_tokens"] is True
 
