@@ -43,16 +43,16 @@ function end() {
   running = null;
 }
 
-// Bring the text into view as it grows; a person who scrolls the page is left alone.
-function showOutput() {
-  output.closest("section").scrollIntoView({ block: "nearest" });
-}
+const endsInView = () => output.getBoundingClientRect().bottom <= innerHeight + 1;
+const showOutput = () => output.scrollIntoView({ block: "nearest" });
 
-// Follow the text at the bottom, unless the person has scrolled up to read.
+// Follow the text at the bottom, of its box and of the window, unless the person has scrolled up to read.
 function append(text) {
   const atBottom = output.scrollHeight - output.scrollTop - output.clientHeight < 40;
+  const inView = endsInView();
   completion.append(text);
   if (atBottom) output.scrollTop = output.scrollHeight;
+  if (inView && !endsInView()) showOutput();
 }
 
 function showStats({ tokens, tokens_per_second: speed, finish_reason: reason }) {

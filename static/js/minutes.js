@@ -11,12 +11,14 @@ export function linkMinutes(form, shown) {
   let secondsEach = null; // of one iteration, self-play and checks included
   let done = 0; // iterations of a stopped training that goes on
 
-  // Return the seconds that the chosen iterations will take, or null while that is not known.
-  function seconds() {
+  // Return how many of the chosen iterations are still to come, or null while there is no number.
+  function left() {
     const wished = countOf(iterations);
-    if (secondsEach === null || wished === null) return null;
-    return (wished > done ? wished - done : wished) * secondsEach;
+    return wished > done ? wished - done : wished;
   }
+
+  // Return the seconds that they will take, or null while that is not known.
+  const seconds = () => (secondsEach === null || left() === null ? null : left() * secondsEach);
 
   function show() {
     minutes.disabled = iterations.disabled || secondsEach === null;
@@ -46,7 +48,7 @@ export function linkMinutes(form, shown) {
     // Return the length of the training in words for the start button; empty while it is not known, or endless.
     described() {
       const known = iterations.disabled ? null : seconds();
-      return known === null ? "" : t("js.start_length", { iterations: count("js.iterations", countOf(iterations)), time: duration(known) });
+      return known === null ? "" : t("js.start_length", { iterations: count("js.iterations", left()), time: duration(known) });
     },
   };
 }

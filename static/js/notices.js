@@ -13,7 +13,8 @@ export function showNotices(notices) {
   const key = JSON.stringify(notices);
   if (key === shownNotices) return;
   shownNotices = key;
-  showLatest(notices.at(-1));
+  const newest = notices.at(-1);
+  showLatest(newest?.code === "early_stopped" ? undefined : newest); // the outcome below says it already
   list.replaceChildren(...[...notices].reverse().map(noticeItem));
 }
 

@@ -224,19 +224,28 @@ def test_minutes_and_iterations_follow_each_other(visit: Any) -> None:
     }
     found |= {"suggested_iterations": 100, "suggested_seconds": 300}
 
+    done = 0  # of a stopped training that goes on
+
     def answer(route: Any) -> None:
-        asked = route.request.post_data_json["iterations"]
-        route.fulfill(json=found | {"total_seconds": None if asked is None else asked * 3})
+        left = route.request.post_data_json["iterations"] - done
+        route.fulfill(json=found | {"iterations_left": left, "total_seconds": left * 3})
 
     page.route("**/forecast", answer)
     page.check(f"input[name=books][value={BOOK}]")
     page.fill("#f-iterations", "100")
     page.locator("#f-iterations").blur()
     expect(page.locator("#f-minutes")).to_have_value("5")
+    expect(page.locator("#start-note")).to_have_text("100 итераций, около 5 мин")
     page.fill("#f-minutes", "8")
     expect(page.locator("#f-iterations")).to_have_value("160")
     page.fill("#f-iterations", "40")
     expect(page.locator("#f-minutes")).to_have_value("2")
+    done = 60
+    page.fill("#f-iterations", "100")
+    page.locator("#f-iterations").blur()
+    expect(page.locator("#start-note")).to_have_text("40 итераций, около 2 мин")
+    page.fill("#f-minutes", "4")
+    expect(page.locator("#f-iterations")).to_have_value("140")
 
 
 @pytest.mark.usefixtures("furnished")
@@ -407,3 +416,4 @@ def test_reason_of_an_early_end_is_given_in_words(visit: Any, server: Any) -> No
     visitor = with_status(visit, server, state="done", iteration=6, iterations=40, notices=[notice])
     page = visitor.open(f"/training?model={MODEL}")
     expect(page.locator("[data-live=next]")).to_have_text(re.compile("^Stopped early: nothing improved. Training is"))
+    expect(page.locator("[data-live=latest]")).to_be_empty()  # said once
