@@ -50,12 +50,12 @@ EndlessOption = Annotated[bool, typer.Option("--endless", help="cli.option.endle
 def _every_command(
     language: Annotated[Optional[str], typer.Option(envvar="AZR_LANGUAGE", help="cli.option.language")] = None,  # noqa: UP045
 ) -> None:
-    """`main` reads the language before anything is printed; here it is declared for the help."""
+    """Declare --language for the help; `main` reads it before anything is printed."""
 
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[Workspace]:
-    """The workspace, locked for a change. Raises WorkspaceLocked."""
+    """Yield the workspace, locked for a change. Raises WorkspaceLocked."""
     workspace = Workspace(path)
     with workspace.lock(f"cli.py, PID {os.getpid()}"):
         workspace.prepare()
@@ -63,7 +63,7 @@ def _open(path: Path) -> Iterator[Workspace]:
 
 
 def _existing(path: Path) -> Workspace:
-    """The workspace, for reading. Raises FolderUnusable where there is no folder."""
+    """Return the workspace for reading. Raises FolderUnusable if its folder is missing."""
     if not os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
         raise FolderUnusable(path=str(path), reason="file" if os.path.exists(path) else "missing")  # noqa: PTH110
     return Workspace(path)
@@ -218,7 +218,7 @@ def train(
     endless: EndlessOption = False,
     **options: Any,
 ) -> None:
-    """Train in this process; under a torchrun started by hand this is what each of its processes runs."""
+    """Train in this process. A torchrun started by hand runs this in each of its processes."""
     import workflows
 
     wanted = train_config(options, endless=endless)
@@ -351,7 +351,7 @@ def main() -> int:
 
 
 def _language_of(arguments: list[str]) -> tuple[list[str], str | None]:
-    """The arguments without --language, which may stand anywhere, and its value.
+    """Return the arguments without --language, which may be anywhere among them, and its value.
 
     >>> _language_of(["parameters", "--language", "ru"])
     (['parameters'], 'ru')
@@ -371,7 +371,7 @@ def _language_of(arguments: list[str]) -> tuple[list[str], str | None]:
 
 
 def _process() -> int:
-    """Run `main`; a rank of torchrun ends without taking Python down (machine/processes.py)."""
+    """Run `main`; under torchrun, exit without the usual shutdown of Python (machine/processes.py)."""
     if "WORLD_SIZE" not in os.environ:
         return main()
     import workflows

@@ -1,6 +1,6 @@
-"""What the product can do, one function each: the web and the command line call these and nothing beneath.
+"""The functions of the product: web and command line call these, and nothing on a lower level.
 
-What needs nothing added is offered here as it stands in its room: books from `corpus.library`, trainings from
+Functions that need no addition are re-exported from their rooms: books from `corpus.library`, trainings from
 `runs.training_run`, the cache of loaded models from `store.model_cache`.
 """
 
@@ -222,9 +222,9 @@ def generate(
     cache: ModelCache,
     version: Literal["best", "last"] = "best",
 ) -> Generator[Piece, None, None]:
-    """Write on from a prompt, piece by piece. Raises ModelNotFound, NoTokenizer, ModelDamaged.
+    """Generate the continuation of a prompt piece by piece. Raises ModelNotFound, NoTokenizer, ModelDamaged.
 
-    One row at a time is fastest on one thread, and leaves the others to a training.
+    Uses one thread, which is fastest for a single text and leaves the others to a training.
     """
     loaded = cache.get(workspace, model, version)
     assert loaded.tokenizer is not None
@@ -240,7 +240,7 @@ def _damage_named(model: str, source: str, pieces: Iterator[Piece]) -> Generator
         raise ModelDamaged(name=model, file=source) from error
 
 
-# ---- taking it away ------------------------------------------------------------------------------------------------------
+# ---- export ------------------------------------------------------------------------------------------------------
 
 
 def export_model(workspace: Workspace, name: str, format: str = "hf") -> Export:

@@ -1,12 +1,12 @@
 """Paths of the workspace, safe names, atomic writes and the lock. No other module joins paths.
 
-What a person names never becomes a path by itself: `safe_name` refuses whatever any of our systems refuses (separators,
-control characters, Windows' reserved names, a trailing dot or space) and names are compared by casefold(NFKC), so two
-names that would be one folder on Windows or macOS are one name here.
+A name given by a person never becomes a path directly: `safe_name` refuses what any supported system refuses (separators,
+control characters, Windows' reserved names, a trailing dot or space), and names are compared by casefold(NFKC), so two
+names that would be one folder on Windows or macOS are the same name here.
 
 A file is written under a temporary name in the same folder, flushed to the disk, renamed over its target, and the folder is
 flushed as well: after a power cut either the old file or the new one is there. A folder is built under a temporary name and
-renamed. What a crash leaves behind starts with `.tmp-` and is swept at the next start.
+renamed. Leftovers of a crash start with `.tmp-` and are removed at the next start.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _broken_rule(name: str) -> str | None:
 
 
 def name_key(name: str) -> str:
-    """Return what two names are compared by.
+    """Return the key by which names are compared.
 
     >>> name_key("Straße") == name_key("STRASSE ")
     True
@@ -104,7 +104,7 @@ def suggest_name(text: str) -> str:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Raise DiskFull or AccessDenied for a system error about `path` that a person can do something about."""
+    """Raise DiskFull or AccessDenied instead of a system error about `path` that a person can solve."""
     try:
         yield
     except OSError as error:
@@ -123,7 +123,7 @@ def explain(error: OSError, path: Path) -> AZRError | None:
 
 
 def _access_denied(error: OSError, path: Path) -> AccessDenied:
-    """Name the folder, or else the file, for which a right is missing, and the right."""
+    """Return the error that names the folder (or the file) and the missing right."""
     named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
     there = next(each for each in (named, *named.parents) if os.path.exists(each))  # noqa: PTH110  (Path.exists raises)
     is_folder = there.is_dir()
@@ -171,6 +171,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises OSError and ValueError."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -208,13 +209,14 @@ def remove(path: Path) -> None:
 
 
 def temporary_beside(path: Path) -> Path:
+    """Return a new temporary path in the folder of `path`."""
     return path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}")
 
 
 def _sync_committed(folder: Path) -> None:
     """Flush a folder in which a rename has just committed a change.
 
-    The change is done and visible whatever comes of it, so a failure is logged and not reported as one of the change.
+    The change is visible already, so a failure is only logged.
     """
     try:
         sync(folder)
@@ -260,10 +262,10 @@ class Workspace:
         self.books = self.root / "books"
         self.models = self.root / "models"
         self.checkpoints = self.root / "checkpoints"
-        self.example_marker = self.books / ".example-given"  # there: the example book was offered once, or never needed
+        self.example_marker = self.books / ".example-given"  # exists once the example books have been offered
 
     def prepare(self) -> None:
-        """Create the three folders and remove what crashes left behind. Raises DiskFull, AccessDenied, FolderUnusable."""
+        """Create the three folders and remove leftovers of crashes. Raises DiskFull, AccessDenied, FolderUnusable."""
         with disk_errors(self.root):
             for folder in (self.books, self.models, self.checkpoints):
                 _make_folder(folder)
@@ -297,9 +299,9 @@ class Workspace:
 
     @contextlib.contextmanager
     def lock(self, holder: str) -> Iterator[None]:
-        """Hold the workspace for this process; a second process is refused and reads `holder`, the address of the first.
+        """Lock the workspace for this process; a second process gets WorkspaceLocked with the `holder` of the first.
 
-        Raises WorkspaceLocked, DiskFull, AccessDenied and FolderUnusable. The system frees the lock when the process dies, however it dies.
+        Also raises DiskFull, AccessDenied and FolderUnusable. The system frees the lock when the process ends for any reason.
         """
         path = self.root / ".lock"
         with disk_errors(self.root):
@@ -331,7 +333,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sweep(path: Path) -> None:
-    """Remove a leftover; if that fails, the next start tries again."""
+    """Remove a leftover; failures are ignored until the next start."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -339,7 +341,7 @@ def _sweep(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-_LOCKED_BYTE = 1 << 30  # far behind the holder's text: Windows forbids reading a locked region
+_LOCKED_BYTE = 1 << 30  # far beyond the holder's text, because Windows forbids reading a locked region
 
 
 def _try_lock(file: BinaryIO) -> bool:

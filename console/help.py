@@ -1,4 +1,4 @@
-"""Puts a typer application into the console's language: help, headings and the errors of a wrong call."""
+"""Translate a typer application into the console's language: help, headings and errors about wrong options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXTRAS = (("[required]", "required"), ("default: ", "default_is"), ("env var: "
 
 
 def translated(app: typer.Typer, translator: i18n.Translator) -> Any:
-    """Return the command that typer makes of the application, with every text in one language."""
+    """Return the application as a command, with every text in one language."""
     command = typer.main.get_command(app)
     _translate(command, translator)
     return command
@@ -64,7 +64,7 @@ def _extras(text: str, translator: i18n.Translator) -> str:
 
 
 def usage_error(error: Exception, translator: i18n.Translator) -> str:
-    """The sentence for a command line that typer could not take apart, and where to read more."""
+    """Return the sentence for a command line that typer could not parse, and the command that shows the help."""
     return f"{_sentence(error, translator)}\n{translator.gettext('cli.usage.more', command=_command(error))}"
 
 

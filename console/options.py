@@ -1,6 +1,6 @@
-"""Options of commands, derived from config.py, and the parameters as a table for the READMEs.
+"""Derive the options of commands from config.py, and print the parameters as a table for the READMEs.
 
-Help texts are keys until `console.help` puts them into the console's language.
+Help texts are keys until `console.help` translates them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from config import Config, ModelConfig, Parameter, SamplingConfig, SelfPlayConfi
 from console.output import errors_as_sentences
 
 SELF_PLAY_PREFIX = "self_play_"
-FIELD = "field:"  # before the name of a parameter whose help a text is
+FIELD = "field:"  # before the name of a parameter, in place of its help text
 _KINDS: dict[str, Any] = {"int": int, "float": float, "bool": bool, "text": str, "texts": list[str]}
 
 
@@ -55,7 +55,7 @@ def _option(parameter: Parameter, prefix: str) -> inspect.Parameter:
 
 
 def field_help(text: str, translator: i18n.Translator) -> str:
-    """The help of a derived option, with its default.
+    """Return the help of a derived option, with its default.
 
     >>> field_help("field:dropout [0.1]", i18n.translator("en"))[-6:]
     ' [0.1]'
@@ -65,7 +65,7 @@ def field_help(text: str, translator: i18n.Translator) -> str:
 
 
 def train_config(options: dict[str, Any], *, endless: bool) -> TrainConfig:
-    """The settings of a training from the options that were set. Raises ValidationError."""
+    """Return the settings of a training from the options that were set. Raises ValidationError."""
     own: dict[str, Any] = {"iterations": None} if endless else {}
     self_play: dict[str, Any] = {}
     for name, value in options.items():
@@ -80,7 +80,7 @@ def train_config(options: dict[str, Any], *, endless: bool) -> TrainConfig:
 
 
 def parameters_table(language: str) -> str:
-    """Every parameter as a Markdown table, in one language; the READMEs hold exactly this."""
+    """Return all parameters as a Markdown table in one language, exactly as in the READMEs."""
     return "\n".join(_table_lines(i18n.translator(language)))
 
 

@@ -1,4 +1,4 @@
-"""Printing for people and for files: sentences in the console's language, errors, tables, the next step."""
+"""Print for people and for files: sentences in the console's language, errors, tables, the next step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from errors import AZRError, InvalidInput
 from workspace import explain
 
 FAILED = 1
-_UNLIMITED = 1000  # columns: a file has no right edge
+_UNLIMITED = 1000  # columns, for a file
 
 
 class Failed(Exception):
@@ -41,17 +41,19 @@ def prepare_streams() -> None:
 
 
 def console() -> Console:
-    """Return a console for what needs one: a table, a progress bar. In a file it wraps no lines."""
+    """Return a console for tables and progress bars. It does not wrap lines if the output is a file."""
     is_terminal = sys.stdout.isatty()
     return Console(highlight=False, width=None if is_terminal else _UNLIMITED)
 
 
 def say(sentence: str) -> None:
+    """Print a sentence on standard output."""
     sys.stdout.write(sentence + "\n")
     sys.stdout.flush()
 
 
 def warn(sentence: str) -> None:
+    """Print a sentence on standard error."""
     sys.stderr.write(sentence + "\n")
 
 
@@ -68,7 +70,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def say_next(key: str, *command: str, workspace: Path, default: Path) -> None:
-    """Print a sentence and the exact command that it speaks of, for the same workspace."""
+    """Print a sentence and the exact command for the next step, in the same workspace."""
     needed = () if workspace == default or "AZR_WORKSPACE" in os.environ else ("--workspace", str(workspace))
     parts = ["python", "cli.py", *command, *needed]
     quoted = subprocess.list2cmdline(parts) if sys.platform == "win32" else " ".join(map(_quoted, parts))
@@ -76,7 +78,7 @@ def say_next(key: str, *command: str, workspace: Path, default: Path) -> None:
 
 
 def _quoted(part: str) -> str:
-    """The word as a shell takes it: `shlex.quote` would quote every letter beyond ASCII."""
+    """Quote a word for a shell if needed; unlike `shlex.quote`, not for letters beyond ASCII."""
     return part if re.fullmatch(r"[\w@%+=:,./-]+", part) else shlex.quote(part)
 
 
@@ -102,7 +104,7 @@ def _fail(error: AZRError) -> None:
 
 
 def from_pydantic(refused: ValidationError, field: str | None = None) -> AZRError:
-    """Return the first entry of a validation error as an error of ours, about `field` or the field it names itself."""
+    """Return the first entry of a validation error as an AZRError about `field`, or about the field in the entry."""
     first = refused.errors()[0]
     context = first.get("ctx", {})
     if isinstance(own := context.get("error"), AZRError):

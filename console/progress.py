@@ -1,4 +1,4 @@
-"""A training in the console: a progress bar in a terminal, plain lines in a file, and what a signal means meanwhile."""
+"""Show a training in the console, with a progress bar in a terminal and plain lines in a file, and handle its signals."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def show(run: Generator[Event, None, None], *, anywhere: bool) -> bool:
-    """Consume a training and print it; False when a signal stopped it.
+    """Run a training and print its events; return False if a signal stopped it.
 
-    Until the first iteration is done there is nothing to save, and a signal ends the process at once. After it the first
-    signal stops the training and saves, `anywhere` or at the end of an iteration, and a second one ends the process.
+    Before the end of the first iteration a signal ends the process at once, because no progress could be saved. Later the first
+    signal stops and saves the training, after any event if `anywhere`, else after an iteration; a second one ends the process.
     """
     stopping: list[int] = []
     for number in SIGNALS:
@@ -93,7 +93,7 @@ def _line(event: Event) -> str:
 
 
 def forecast_lines(found: workflows.Forecast) -> Iterator[str]:
-    """Say what a forecast found, a sentence a line."""
+    """Yield the sentences of a forecast, one per line."""
     t = words()
     epoch = t.duration(found.epoch_seconds)
     if found.total_seconds is None:
