@@ -25,7 +25,7 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True)
 class Piece:
-    """A further piece of a text. The last one has a finish reason and carries the whole completion."""
+    """The next piece of a text. The last one has a finish reason and the whole completion."""
 
     text: str
     tokens: int  # generated so far
@@ -36,16 +36,16 @@ class Piece:
 
 
 def write(model: Transformer, tokenizer: Tokenizer, prompt: str, sampling: SamplingConfig) -> Iterator[Piece]:
-    """Write on from a prompt. Raises NonFiniteLogits."""
+    """Generate the continuation of a prompt, piece by piece. Raises NonFiniteLogits."""
     tokens = stream(model, prompt_ids(tokenizer, prompt), sampling, tokenizer.size, tokenizer.end_of_text)
     return text_pieces(tokens, tokenizer, sampling)
 
 
 def text_pieces(tokens: Iterator[Token], tokenizer: Tokenizer, sampling: SamplingConfig) -> Iterator[Piece]:
-    """Turn tokens into text as they come.
+    """Turn tokens into text as they arrive.
 
-    A character or a possible stop string is held back until it is complete. Bytes that make no character (a model in its
-    first minutes writes such) are left out.
+    A character or a possible stop string is held back until it is complete. Invalid UTF-8, which an untrained model may write,
+    is left out.
     """
     text = _Text(tokenizer, sampling.stop)
     for token in tokens:
@@ -61,7 +61,7 @@ def text_pieces(tokens: Iterator[Token], tokenizer: Tokenizer, sampling: Samplin
 
 
 class _Text:
-    """The text so far: what is held back, what was given out, and how fast it comes."""
+    """The text so far: held back, yielded, and its speed."""
 
     def __init__(self, tokenizer: Tokenizer, stops: tuple[str, ...]) -> None:
         self._tokenizer, self._stops = tokenizer, stops
@@ -69,7 +69,7 @@ class _Text:
         self._held = ""
         self._given: list[str] = []
         self._tokens = 0
-        self._started_at = 0.0  # perf_counter at the first token: reading the prompt is not writing
+        self._started_at = 0.0  # perf_counter at the first token, so that reading the prompt does not count
 
     def add(self, token: Token) -> tuple[str, bool]:
         """Return the text that is ready with this token, and whether a stop string ended it."""

@@ -33,9 +33,7 @@ CLIENT_GONE = 499  # nginx's number; nobody reads it
 router = APIRouter(tags=["generation"], responses=ERROR_ANSWERS)
 
 
-@router.post(
-    "/generate", dependencies=[JSON_BODY], responses=EVENT_STREAM, summary="Let a model write on from a prompt"
-)
+@router.post("/generate", dependencies=[JSON_BODY], responses=EVENT_STREAM, summary="Continue a prompt")
 async def generate(body: Generate, request: Request, services: ServicesDep, translator: TranslatorDep) -> Response:
     """With `stream`, server-sent events: `token` {text, tokens}, and at the end `done` with what is answered otherwise."""
     pieces = services.generations.run(lambda: _pieces(services, body))

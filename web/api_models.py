@@ -60,7 +60,7 @@ def delete_model(name: str, services: ServicesDep) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/download_model", summary="A model as a file that other programs open")
+@router.get("/download_model", summary="Download a model in a format of other programs")
 def download_model(model: str, services: ServicesDep, format: str = Query("hf", max_length=40)) -> Response:
     """`format=hf` is a zip of a Hugging Face folder, streamed; `format=card` is the model card as Markdown."""
     export = workflows.export_model(services.workspace, model, format)

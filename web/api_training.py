@@ -19,7 +19,7 @@ from web.services import ServicesDep, TranslatorDep
 router = APIRouter(tags=["training"], responses=ERROR_ANSWERS)
 
 
-@router.post("/train", status_code=202, dependencies=[JSON_BODY], summary="Start training, or go on where it stopped")
+@router.post("/train", status_code=202, dependencies=[JSON_BODY], summary="Start or resume a training")
 def train(body: Train, services: ServicesDep) -> Response:
     """Start a training; only one runs at a time. `iterations: null` trains until it is stopped."""
     workspace = services.workspace
@@ -34,7 +34,7 @@ def train(body: Train, services: ServicesDep) -> Response:
     return JSONAnswer({"job_id": job_id, "model": plan.model, "resumed": plan.resumed}, status_code=202)
 
 
-@router.post("/forecast", dependencies=[JSON_BODY], summary="How long a training will take, measured")
+@router.post("/forecast", dependencies=[JSON_BODY], summary="Measure how long a training will take")
 def forecast(body: Train, services: ServicesDep) -> Response:
     """Rehearse the training for some seconds, once for such settings. Nothing is started or kept.
 
@@ -52,13 +52,13 @@ def stop_training(services: ServicesDep, translator: TranslatorDep) -> Response:
     return JSONAnswer(status_json(services.runner.status(), translator), status_code=202)
 
 
-@router.get("/training_status", summary="What the training is doing")
+@router.get("/training_status", summary="Status of the training")
 async def training_status(services: ServicesDep, translator: TranslatorDep) -> Response:
     """Return the status. `state` is idle, queued, running, stopping, stopped, done, failed or interrupted. Unknown values are null."""
     return JSONAnswer(status_json(services.runner.status(), translator))
 
 
-@router.get("/training_history", summary="The charts of a model's trainings so far")
+@router.get("/training_history", summary="Data for the charts of a model's trainings")
 def training_history(
     model: str, services: ServicesDep, points: Annotated[int, Query(ge=10, le=100_000)] = 1000
 ) -> Response:
@@ -69,7 +69,7 @@ def training_history(
     return JSONAnswer(history | {"last_event_id": last_event_id})
 
 
-@router.get("/rollouts", summary="What the model wrote for itself, and what it was paid")
+@router.get("/rollouts", summary="Self-play texts with their rewards")
 def rollouts(
     model: str,
     services: ServicesDep,

@@ -40,7 +40,7 @@ _COLUMNS = tuple(field.name for field in fields(IterationDone))
 router = APIRouter(tags=["training"], responses=ERROR_ANSWERS)
 
 
-@router.get("/training_events", responses=EVENT_STREAM, summary="The training live, as server-sent events")
+@router.get("/training_events", responses=EVENT_STREAM, summary="Live events of the training (SSE)")
 async def training_events(
     services: ServicesDep,
     translator: TranslatorDep,
