@@ -130,7 +130,7 @@ SENTENCES: Dict[str, Tuple[str, str]] = {
         "В {folder} нужно {need} ГБ свободного места, а есть {free} ГБ. Освободите место и запустите снова.",
     ),
     "disk_full": (
-        "The disk is full: that of {folder} or that of temporary files. Free some space and start again.",
+        "The disk with {folder} or the one with temporary files is full. Free some space and start again.",
         "Диск заполнен: с папкой {folder} или с временными файлами. Освободите место и запустите снова.",
     ),
     "no_network": (
@@ -161,7 +161,7 @@ SENTENCES: Dict[str, Tuple[str, str]] = {
     "checking": ("Checking: {name} ...", "Проверяю: {name} ..."),
     "checks_passed": ("All checks passed.", "Все проверки пройдены."),
     "checks_failed": (
-        "Failed: {names}. What is wrong stands above; `ruff check --fix` and `ruff format` mend some of it.",
+        "Failed: {names}. The reasons are listed above; `ruff check --fix` and `ruff format` fix some of them.",
         "Не пройдено: {names}. Причины указаны выше; часть исправят `ruff check --fix` и `ruff format`.",
     ),
     "getting_browser": (
@@ -184,7 +184,7 @@ class SetupError(Exception):
 
 
 def speaks_russian() -> bool:
-    """By AZR_LANGUAGE, else Windows' own windows, else the first locale variable that is set: as i18n.console_language."""
+    """Return whether to speak Russian, by the same rules as i18n.console_language: AZR_LANGUAGE, Windows' language, the locale."""
     wanted = os.environ.get("AZR_LANGUAGE")
     if wanted in ("en", "ru"):
         return wanted == "ru"
