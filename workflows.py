@@ -42,7 +42,7 @@ from events import TrainingStatus
 from formats import exports
 from formats.exports import Export
 from machine.devices import choose_device, count_devices, has_graphics_card
-from machine.memory import use_one_heap
+from machine.memory import lack_named, use_one_heap
 from machine.processes import ending_at_once, joined
 from model import Transformer
 from runs.forecast import Estimate, Forecast, checkpoint_bytes, estimate, forecast, pace, require_enough_text
@@ -226,7 +226,8 @@ def generate(
 
     Uses one thread, which is fastest for a single text and leaves the others to a training.
     """
-    loaded = cache.get(workspace, model, version)
+    with lack_named("CPU"):
+        loaded = cache.get(workspace, model, version)
     assert loaded.tokenizer is not None
     torch.set_num_threads(1)
     source = WEIGHTS if version == "best" else "checkpoint"
@@ -235,7 +236,8 @@ def generate(
 
 def _damage_named(model: str, source: str, pieces: Iterator[Piece]) -> Generator[Piece, None, None]:
     try:
-        yield from pieces
+        with lack_named("CPU"):
+            yield from pieces
     except NonFiniteLogits as error:
         raise ModelDamaged(name=model, file=source) from error
 

@@ -45,14 +45,19 @@ class Generations:
     async def run(self, start: Callable[[], Generator[T, None, None]]) -> AsyncGenerator[T, None]:
         """Yield the pieces of `start()`, which is called in a thread.
 
-        Raises Overloaded, ReaderStalled, and whatever the generation raises.
+        Raises Overloaded (also where the system has no thread to give), ReaderStalled, and whatever the generation raises.
         """
         generation = _Generation(start, asyncio.get_running_loop(), self._patience_seconds)
         with self._lock:
             if self._closed or len(self._admitted) >= self._limit:
                 raise Overloaded(seconds=RETRY_AFTER_SECONDS)
             self._admitted.add(generation)
-            self._threads.submit(self._write, generation)
+            try:
+                self._threads.submit(self._write, generation)
+            except RuntimeError as error:
+                self._admitted.discard(generation)
+                generation.stop()
+                raise Overloaded(seconds=RETRY_AFTER_SECONDS) from error
         try:
             while (piece := await generation.next()) is not None:
                 yield piece

@@ -18,6 +18,7 @@ from config import ModelConfig
 from errors import ModelDamaged, ModelNotFound
 from formats import lineage
 from formats.lineage import Lineage
+from machine.memory import is_out_of_memory
 from store import checksum, tensor_file
 from tokenizer import Tokenizer
 from workspace import Workspace, read_json
@@ -79,9 +80,9 @@ def damage_named(folder: Path, file: str) -> Iterator[None]:
     """Raise ModelDamaged for any error of a reader in this block; `tokenizers` raises plain Exception."""
     try:
         yield
-    except MemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise  # the file may be whole
         raise damage(folder.name, file) from error
 
 

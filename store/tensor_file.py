@@ -21,6 +21,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from machine.memory import is_out_of_memory
 from store import checksum
 
 _MOST_HEAD_BYTES = 100_000_000  # the library's own limit
@@ -48,11 +49,17 @@ def write_sealed(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
 
 
 def read(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors in the bytes of a file, as copies, and its metadata. Raises DamagedTensorFile."""
+    """Return the tensors in the bytes of a file, as copies, and its metadata. Raises DamagedTensorFile and MemoryError."""
     try:
         tensors = dict(safetensors.torch.load(data))
     except (SafetensorError, KeyError, ValueError, RuntimeError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
         raise DamagedTensorFile(str(error)) from error
+    except BaseException as error:
+        if "pointer is null" in str(error):  # the library's panic where Python has no memory for a tensor's bytes
+            raise MemoryError(str(error)) from error
+        raise
     head_bytes = int.from_bytes(data[:8], "little")
     metadata = _metadata(data[8 : 8 + head_bytes], len(data))
     _compare(io.BytesIO(data), metadata)

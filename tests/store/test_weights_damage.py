@@ -237,3 +237,36 @@ def test_weights_that_may_not_be_read_are_not_replaced_by_a_checkpoint(
         with pytest.raises(AccessDenied):
             restore.load_restored(trained, NAME)
     assert weights_of(trained).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("module", "function"), [(model_store, "assemble"), (tensor_file.safetensors.torch, "load")], ids=["build", "read"]
+)
+def test_a_lack_of_memory_is_no_damage(
+    trained: Workspace, monkeypatch: pytest.MonkeyPatch, module: object, function: str
+) -> None:
+    """Else the training would publish the last checkpoint over the best version."""
+    save(trained, 1500)
+    before = weights_of(trained).read_bytes()
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1024 bytes.")
+
+    with monkeypatch.context() as context:
+        context.setattr(module, function, refuse)
+        with pytest.raises(RuntimeError, match="allocate memory"):
+            restore.load_restored(trained, NAME)
+    assert weights_of(trained).read_bytes() == before
+    assert not is_damaged(trained)
+
+
+def test_a_panic_of_the_library_for_want_of_memory_is_a_memory_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class PanicException(BaseException):
+        pass
+
+    def panic(_: bytes) -> None:
+        raise PanicException("PyObject pointer is null")
+
+    monkeypatch.setattr(tensor_file.safetensors.torch, "load", panic)
+    with pytest.raises(MemoryError):
+        tensor_file.read(b"")

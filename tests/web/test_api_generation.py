@@ -314,6 +314,33 @@ def test_reader_that_is_cancelled_while_it_waits_frees_its_place() -> None:
     pool.close()
 
 
+def test_a_generation_for_which_there_is_no_thread_is_refused_and_holds_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = Generations()
+
+    async def ask() -> None:
+        async for _ in pool.run(Writer().write):
+            pass
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(Overloaded):
+        asyncio.run(ask())
+    assert pool.admitted == 0
+
+
+def test_a_lack_of_memory_is_named(client: TestClient, trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> Iterator[Piece]:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1024 bytes.")
+        yield
+
+    monkeypatch.setattr(workflows, "write", refuse)
+    assert_error(client.post("/generate", json={"model": trained, "prompt": "x"}), 507, "out_of_memory")
+
+
 def test_stalled_reader_is_told_so_at_the_end_of_its_stream(client: TestClient, writer: Writer) -> None:
     writer.error = ReaderStalled(seconds=10.0)
     with client.stream("POST", "/generate", json={**SHORT, "stream": True}) as response:
