@@ -13,7 +13,7 @@ const output = document.getElementById("output");
 const stats = document.getElementById("stats");
 const copy = document.getElementById("copy");
 const [promptText, completion] = output.children;
-let promptIsOwn = false; // whether the person has written a beginning
+let promptIsOwn = form.elements.prompt.value !== form.elements.prompt.defaultValue; // written by the person, perhaps before this ran
 let running = null; // an AbortController while a text is being written
 
 function showModel() {
