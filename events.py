@@ -149,7 +149,7 @@ class ModelPublished(Event):
 
 @dataclass(frozen=True)
 class RunMeasured(Event):
-    """At the end of a run that had a forecast: the time and memory it took beside those that were forecast."""
+    """The time and memory of a finished run, beside its forecast."""
 
     iteration: int
     seconds: float
@@ -160,7 +160,7 @@ class RunMeasured(Event):
 
 @dataclass(frozen=True)
 class Notice(Event):
-    """Something the person should know; the sentence stands in the catalogues under `notice.<code>`."""
+    """A notice for the person; its sentence is in the catalogues under `notice.<code>`."""
 
     iteration: int
     code: str

@@ -224,7 +224,7 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Fill every weight from `seed` alone: the same seed gives the same model, whatever else runs."""
+        """Set every weight from `seed`: the same seed gives the same model, independent of the global random state."""
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
             if name.endswith(("o_proj.weight", "down_proj.weight", "lm_head.weight", "bias")):
@@ -251,7 +251,7 @@ def _norm(config: ModelConfig) -> nn.Module:
 
 
 def count_parameters(config: ModelConfig) -> int:
-    """Return the number of parameters, counted on torch's meta device: nothing is allocated, whatever the size."""
+    """Return the number of parameters, counted on torch's meta device, which allocates nothing."""
     with torch.device("meta"):
         model = Transformer(config.model_copy(update={"num_layers": 1}))
     total, of_a_layer = (sum(p.numel() for p in part.parameters()) for part in (model, model.layers[0]))

@@ -1,10 +1,10 @@
-"""Run generations for people who wait: a few threads, a short queue, and a limit to how long a reader may hold a thread.
+"""Run generations in a few threads with a short queue and a limit on how long a reader may block a thread.
 
 A generation is a plain iterator of pieces that blocks; it runs in one of `running` threads, and at most `waiting` more wait
 for one. Its pieces cross to the event loop through a buffer for ROOM of them, so a slow reader slows its own generation.
-A reader that lets its writer wait for longer than `patience_seconds` in all loses its place: the generation ends with
-ReaderStalled, which the reader finds behind what is buffered. A reader that goes away (its async iterator is closed or
-cancelled) stops the generation at the next piece.
+If a reader lets its writer wait for longer than `patience_seconds` in all, the generation ends with ReaderStalled, which the
+reader gets after the buffered pieces. If a reader leaves (its async iterator is closed or cancelled), the generation stops at
+the next piece.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 10.0
 
 
 class Generations:
-    """Admits generations. `close` ends those that run and refuses the rest."""
+    """Runs generations and limits their number. `close` ends the running ones and refuses new ones."""
 
     def __init__(self, running: int = 2, waiting: int = 16, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._threads = ThreadPoolExecutor(running, thread_name_prefix="generation")
@@ -38,14 +38,14 @@ class Generations:
 
     @property
     def admitted(self) -> int:
-        """The number of generations that run or wait."""
+        """Return the number of running and waiting generations."""
         with self._lock:
             return len(self._admitted)
 
     async def run(self, start: Callable[[], Generator[T, None, None]]) -> AsyncGenerator[T, None]:
         """Yield the pieces of `start()`, which is called in a thread.
 
-        Raises Overloaded (also where the system has no thread to give), ReaderStalled, and whatever the generation raises.
+        Raises Overloaded (also where the system has no thread to give), ReaderStalled, and the errors of the generation.
         """
         generation = _Generation(start, asyncio.get_running_loop(), self._patience_seconds)
         with self._lock:
@@ -65,7 +65,7 @@ class Generations:
             generation.stop()
 
     def close(self) -> None:
-        """Stop what runs, at its next piece, and refuse what comes."""
+        """Stop running generations at their next piece, and refuse new ones."""
         with self._lock:
             self._closed = True
             for generation in self._admitted:

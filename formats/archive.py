@@ -1,4 +1,4 @@
-"""Zip a folder while the zip is being read: no copy on disk, and constant memory whatever the size."""
+"""Zip a folder while the zip is being read: no copy on disk, and constant memory for any size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHUNK_BYTES = 1 << 20
 
 
 class _Drain:
-    """A file that cannot be sought; zipfile then writes sizes behind each entry instead of before it."""
+    """A file that cannot be sought, so that zipfile writes sizes after each entry instead of before it."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []

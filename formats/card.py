@@ -1,7 +1,7 @@
 """Write the model card, README.md of a model's folder: what the model is, what it read, how well it does, how to load it.
 
-The card is honest about a model trained from scratch on a few books, and a test runs its Python lines. It is advisory: what
-counts stands in azr.json and in the metadata of model.safetensors.
+The card is honest about a model trained from scratch on a few books, and a test runs its Python lines. It is for reading
+only: the program uses azr.json and the metadata of model.safetensors.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _row(number: int, training: TrainingSummary) -> str:
 
 
 def _plain(text: str) -> str:
-    """A person's words on one line of Markdown, with nothing in them taken for markup.
+    """Return a person's text on one line, escaped for Markdown.
 
     >>> _plain("War_and_[Peace]")
     'War\\\\_and\\\\_\\\\[Peace\\\\]'

@@ -19,7 +19,7 @@ from formats.lineage import Lineage
 
 @dataclass(frozen=True)
 class Exportable:
-    """A model that was found whole, as exports see it."""
+    """A verified model, as exports need it."""
 
     name: str
     config: ModelConfig
@@ -30,7 +30,7 @@ class Exportable:
 
 @dataclass(frozen=True)
 class Export:
-    """A file on its way out."""
+    """An exported file, as a stream."""
 
     filename: str
     media_type: str
@@ -45,7 +45,7 @@ def export(model: Exportable, format: str) -> Export:
 
 
 def _hf(model: Exportable) -> Export:
-    """Zip the Hugging Face folder as it stands."""
+    """Zip the Hugging Face folder unchanged."""
     if model.tokenizer_size is None:
         raise NoTokenizer(name=model.name, field="model")
     return Export(f"{model.name}.zip", "application/zip", zip_stream(model.name, model.files))

@@ -79,7 +79,7 @@ def from_huggingface(config: ModelConfig, tensors: Mapping[str, Tensor]) -> dict
 
 
 def _sources(config: ModelConfig) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield each foreign parameter with those of ours that it is made of: one, or q, k and v stacked."""
+    """Yield each foreign parameter name with our parameters that it consists of: one, or q, k and v stacked."""
     kind = config.architecture
     biased = kind == "gpt2"
     for ours, theirs in _OUTER[kind].items():

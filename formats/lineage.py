@@ -25,7 +25,7 @@ class TrainingSummary:
     books: tuple[str, ...]
     trained_at: str  # ISO 8601, UTC
     elapsed_seconds: float  # of training, summed over all trainings of the model
-    from_iteration: int = 0  # where this training began; 0 also in models of before, which did not record it
+    from_iteration: int = 0  # where this training began; 0 also in models of earlier versions, which did not record it
 
 
 Lineage = tuple[TrainingSummary, ...]  # the first training first

@@ -23,7 +23,7 @@ WARM_UPS = 2  # plain calls before recording: libraries set themselves up, optim
 
 
 class Recorder:
-    """Record the functions of one training, which share memory. Without a CUDA card, or unless `wanted`, they are called as they are."""
+    """Records the functions of one training, which share memory. Without a CUDA card, or unless `wanted`, calls them directly."""
 
     def __init__(self, device: torch.device, wanted: bool = True) -> None:
         self.active = wanted and device.type == "cuda"
@@ -46,7 +46,7 @@ class Recorder:
             self._pool = torch.cuda.graph_pool_handle()
 
     def record(self, work: Callable[[], Result]) -> tuple[torch.cuda.CUDAGraph, Result] | None:
-        """Return the graph and the result of the work; None where it can't be recorded, which switches recording off."""
+        """Return the graph and the result of the work; None if it cannot be recorded, which turns recording off."""
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(

@@ -16,7 +16,7 @@ import torch
 from errors import OutOfMemory
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of mallopt
-USUAL_MMAP_BYTES = 2**25  # the largest threshold that the library chooses by itself
+USUAL_MMAP_BYTES = 2**25  # the largest threshold that the library sets automatically
 OUT_OF_MEMORY = re.compile(  # as torch, oneDNN, cuBLAS, cuDNN, the C++ library and the kernel say it
     r"not enough memory|allocate memory|out of memory|bad_alloc|alloc_failed|cudaErrorMemoryAllocation"
     r"|could not create a (?:primitive(?! desc)|memory object)",
@@ -33,7 +33,7 @@ def available_bytes(device: torch.device) -> int | None:
     if sys.platform == "win32":
         return _windows_available_bytes()
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # macOS: half of all there is
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # macOS: half of the physical memory
     return None
 
 
@@ -71,7 +71,7 @@ def _windows_available_bytes() -> int | None:
 
 
 def held_bytes() -> int | None:
-    """Return the memory that this process holds now; None where the system does not tell. Linux only."""
+    """Return the memory that this process holds now, in bytes; None on systems other than Linux."""
     if sys.platform != "linux":
         return None
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
@@ -137,7 +137,7 @@ def give_back_unused() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that memory ran out. Libraries have no common type for it, so the message decides.
+    """Return whether an error means that memory ran out. Libraries have no common type for it, so the message decides.
 
     oneDNN reports each failure of its own allocations as "could not create a primitive".
     """

@@ -99,11 +99,11 @@ def joined() -> Iterator[Ranks]:
 
 @contextlib.contextmanager
 def ending_at_once() -> Iterator[None]:
-    """Around the work of a process of a group: end the process right after it, with the exit status it would have had.
+    """End the process right after this block, with the exit status it would have had, if it belongs to a group.
 
     A gloo thread may hold the tensors of the last exchange a moment longer. If Python is shutting down when it releases them, it
     can't get the interpreter's lock, and the process aborts (pytorch/pytorch#190489). So the shutdown is skipped. A process without
-    a group goes on normally.
+    a group continues normally.
     """
     if _world_size() == 1:
         yield
@@ -118,7 +118,7 @@ def ending_at_once() -> Iterator[None]:
     except BaseException:
         traceback.print_exc()
         status = 1
-    with contextlib.suppress(OSError):  # nobody reads any more
+    with contextlib.suppress(OSError):  # the reader is gone
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(status)

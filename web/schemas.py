@@ -45,7 +45,7 @@ class CreateModel(Shape):
 
 
 class EstimateShape(Shape):
-    """With `model` the shape is that model's, whatever sizes are given."""
+    """With `model` the shape is that model's, and sizes are ignored."""
 
     model: Name | None = None
     books: Names = ()
