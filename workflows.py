@@ -34,6 +34,7 @@ from corpus.library import (
 )
 from corpus.library import sweep as sweep_books
 from corpus.readers.encoding import ENCODINGS
+from corpus.readers.formats import endings as book_endings
 from engine.generations import RETRY_AFTER_SECONDS, Generations
 from engine.stream import NonFiniteLogits
 from engine.text import Piece, write
@@ -79,6 +80,7 @@ __all__ = [
     "Piece",
     "TrainingPlan",
     "add_book",
+    "book_endings",
     "book_notices",
     "decode_name",
     "delete_book",

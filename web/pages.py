@@ -78,6 +78,7 @@ class TrainingPage:
     train: tuple[Parameter, ...]
     self_play: tuple[Parameter, ...]
     status: TrainingStatus
+    book_endings: tuple[str, ...]  # of the files that can be uploaded
     upload_limit_bytes: int
 
     def script_data(self) -> dict[str, Any]:
@@ -132,6 +133,7 @@ class LibraryPage:
     books: tuple[workflows.BookInfo, ...]
     encodings: dict[str, str]
     training: str | None
+    book_endings: tuple[str, ...]
     upload_limit_bytes: int
 
     def titles(self, books: Iterable[str]) -> list[str]:
@@ -180,6 +182,7 @@ def training(request: Request, services: ServicesDep, model: str | None = None) 
         train=tuple(parameters(TrainConfig)),
         self_play=tuple(parameters(SelfPlayConfig)),
         status=status,
+        book_endings=workflows.book_endings(),
         upload_limit_bytes=services.upload_limit_bytes,
     )
     return render(request, "training", page)
@@ -211,6 +214,7 @@ def library(request: Request, services: ServicesDep) -> HTMLResponse:
         books=tuple(workflows.list_books(services.workspace)),
         encodings=_encodings(request),
         training=_running_model(services),
+        book_endings=workflows.book_endings(),
         upload_limit_bytes=services.upload_limit_bytes,
     )
     return render(request, "library", page)

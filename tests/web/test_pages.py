@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 import config
 import workflows
+from corpus.readers.formats import READERS
 from i18n import LANGUAGES, translator
 from tests.web.page_tree import Node, parse
 from tests.web.web_client import train, wait_until_over
@@ -367,6 +368,15 @@ def test_library_lists_every_training_with_its_books_and_figures(
     assert len(trainings) == 2
     assert trainings[0].text.startswith("Анна Каренина") and "1–10" in trainings[0].text
     assert trainings[1].text.startswith("Вторая") and "11–20" in trainings[1].text
+
+
+@pytest.mark.usefixtures("furnished")
+@pytest.mark.parametrize("address", ["/training", "/library"])
+def test_the_file_dialog_offers_the_endings_of_every_format(
+    client: TestClient, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(READERS, "other", dataclasses.replace(READERS["txt"], endings=(".other", ".oth")))
+    assert load(client, address).one("#upload-file")["accept"] == ".txt,.other,.oth,text/plain"
 
 
 def test_an_empty_library_tells_what_to_do(client: TestClient) -> None:
