@@ -49,6 +49,8 @@ CUDA_INDEX = "https://download.pytorch.org/whl/cu130"
 OLD_CUDA_INDEX = "https://download.pytorch.org/whl/cu126"
 PLAYWRIGHT_HOST = "https://cdn.playwright.dev"
 
+SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile"]  # many tests wait for processes; `-n 0` runs them one by one
+
 PROBE_SECONDS = 4.0
 NVIDIA_SMI_SECONDS = 10.0
 BROWSER_VERSION_SECONDS = 30.0
@@ -705,7 +707,7 @@ def run_tests(arguments: List[str]) -> int:
     else:
         say("no_browser")
     os.chdir(str(ROOT))
-    return hand_over(["-m", "pytest", *arguments])
+    return hand_over(["-m", "pytest", *SIDE_BY_SIDE, *arguments])
 
 
 def run(arguments: List[str]) -> int:

@@ -631,7 +631,10 @@ def test_tests_are_told_the_browser_and_their_arguments(
     monkeypatch.setattr(start, "install_debian_browser", lambda: "/usr/bin/chromium")
     monkeypatch.setattr(start, "hand_over", hand_over)
     assert start.run_tests(["-k", "web"]) == 3
-    assert (handed_over, os.environ["AZR_TEST_BROWSER"]) == ([["-m", "pytest", "-k", "web"]], "/usr/bin/chromium")
+    assert (handed_over, os.environ["AZR_TEST_BROWSER"]) == (
+        [["-m", "pytest", *start.SIDE_BY_SIDE, "-k", "web"]],
+        "/usr/bin/chromium",
+    )
 
 
 @posix_only
