@@ -7,7 +7,7 @@ taken at any yield is consistent.
 Resuming is exact: data order, dropout and rollouts are drawn from (seed, iteration) and (seed, round), so a checkpoint needs no
 more than weights, optimizer and the small `TrainerState`.
 
-Not here: the policy-gradient round itself (learning/policy_gradient.py), tokenizing, saving, the decision what to publish.
+Not here: the round of self-play itself (learning/self_play.py), tokenizing, saving, the decision what to publish.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWr
 from learning.average import Average
 from learning.learner import Learner
 from learning.loss_guard import LossGuard, Verdict
-from learning.policy_gradient import Round, SelfPlay, SelfPlayState
 from learning.schedules import dropout_at, learning_rate_at
+from learning.self_play import Round, SelfPlay, SelfPlayState
 from machine.devices import choose_num_threads, describe
 from machine.memory import is_out_of_memory, lack_named
 from machine.processes import ALONE, Ranks
@@ -45,6 +45,7 @@ MOST_BAD = 5  # steps skipped in a row; then the fault is in the weights and not
 SAMPLE_TOKENS = 60
 SAMPLE_SECONDS = 1.0  # least time between samples: a card evaluates several times a second, faster than anyone reads
 MEMORISING_EVALUATIONS = 5
+FORMER_REFERENCE_PREFIX = "reference/"  # weights that checkpoints of earlier versions kept for self-play
 WEIGHTS_PREFIX = "weights/"  # marks the weights being trained among a checkpoint's tensors
 
 
@@ -110,7 +111,7 @@ class Snapshot:
 
     iteration: int
     weights: dict[str, Tensor]  # the average, which is also used for generating text
-    optimizer: dict[str, Tensor]  # moments, the weights being trained, self-play's reference
+    optimizer: dict[str, Tensor]  # moments, the weights being trained
     state: dict[str, Any]
 
 
@@ -324,23 +325,33 @@ class AZRTrainer:
         else:
             state.evaluations_since_best += 1
             notices += self._memorising()
+        sample_is_due = self._sample_is_due()
         if self.self_play is not None:
             state.self_play, own_notices = self.self_play.after_evaluation(
-                state.self_play,
-                self.average.model,
-                state.iteration,
-                val_loss,
-                state.best_val_loss or val_loss,
-                state.train_loss,
+                state.self_play, state.iteration, val_loss, state.best_val_loss or val_loss, state.train_loss
             )
             notices += own_notices
+            if sample_is_due or state.self_play.beginning is None:
+                notices += self._compare(self.self_play)
         bits_per_byte = val_loss / math.log(2) / self.dataset.val_bytes_per_token
-        sample = self.sample() if self._sample_is_due() else None
+        sample = self.sample() if sample_is_due else None
         state.elapsed_seconds += time.perf_counter() - started_at
         yield Evaluated(state.iteration, val_loss, bits_per_byte, state.train_loss, is_best, state.elapsed_seconds)
         if sample is not None:
             yield SampleWritten(state.iteration, self.config.sample_prompt, sample)
         yield from notices
+
+    def _compare(self, self_play: SelfPlay) -> list[Event]:
+        """Compare how the model writes with how it wrote when self-play began. On out-of-memory there is nothing to tell."""
+        try:
+            self.state.self_play, compared = self_play.compare(
+                self.average.model, self.state.self_play, self.state.iteration, self.learner.autocast
+            )
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return []
+        return [] if compared is None else [compared]
 
     def validate(self, most_batches: int | None = None) -> float:
         """Return the mean loss on held-out text, or on its first `most_batches`, in nats per token.
@@ -395,16 +406,13 @@ class AZRTrainer:
         tensors = self.learner.optimizers.state() | {
             WEIGHTS_PREFIX + name: tensor for name, tensor in self.model.state_dict().items()
         }
-        if self.self_play is not None:
-            tensors |= self.self_play.tensors()
         return Snapshot(
             self.state.iteration, _copies(self.average.model.state_dict()), _copies(tensors), self.state.to_json()
         )
 
     def _load_tensors(self, tensors: dict[str, Tensor]) -> None:
         placed = {name: tensor.to(self.device) for name, tensor in tensors.items()}
-        if self.self_play is not None:
-            placed = self.self_play.load_tensors(self.model, placed)
+        placed = {name: tensor for name, tensor in placed.items() if not name.startswith(FORMER_REFERENCE_PREFIX)}
         own = {name: placed.pop(name) for name in list(placed) if name.startswith(WEIGHTS_PREFIX)}
         if own:  # older checkpoints hold the trained weights as their weights
             self.model.load_state_dict({name.removeprefix(WEIGHTS_PREFIX): tensor for name, tensor in own.items()})

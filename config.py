@@ -28,7 +28,7 @@ Optimizer = Literal["muon", "adamw"]
 
 SEED_LIMIT = 2**32 - 1
 # Past its best a held-out loss does not come back (docs/en/benchmarks.md), but self-play may lift it for a while: its gate needs three
-# evaluations to close (selfplay/leash.py) and the model some more to recover. Five are the first number above that.
+# evaluations to close (selfplay/gate.py) and the model some more to recover. Five are the first number above that.
 PATIENCE_EVALUATIONS = 5
 PATIENCE_ITERATIONS = 300  # at least: evaluations that follow each other closely differ by chance
 
@@ -105,7 +105,8 @@ PRESET_WITHOUT_ONE: Literal["small"] = "small"  # a processor needs minutes for 
 
 
 class SelfPlayConfig(Config):
-    """Text self-play: the model writes, is paid for diversity and length, and learns from the pay (see docs/en/self_play.md)."""
+    """Text self-play: the model writes as people let it write, is rewarded for diversity and length, and unlearns its loops
+    (see docs/en/self_play.md)."""
 
     enabled: bool = _setting(True, Decides.BOTH)
     environment: Literal["text"] = _setting("text", Decides.BOTH, advanced=True)
@@ -113,15 +114,25 @@ class SelfPlayConfig(Config):
     prompts: tuple[Annotated[str, StringConstraints(min_length=1, max_length=2000)], ...] = _setting(
         (), Decides.BOTH, max_length=64, strict=False
     )
-    num_prompts: int = _setting(8, Decides.BOTH, unit="prompts", ge=1, le=256, advanced=True)
-    group_size: int = _setting(4, Decides.BOTH, unit="rollouts", ge=2, le=64, advanced=True)
+    num_prompts: int = _setting(16, Decides.BOTH, unit="rollouts", ge=1, le=256, advanced=True)
     max_new_tokens: int = _setting(96, Decides.BOTH, unit="tokens", ge=8, le=4096, advanced=True)
+    greedy_share: float = _setting(0.5, Decides.NUMBERS, ge=0, le=1, advanced=True)
+    temperature: float = _setting(0.7, Decides.NUMBERS, ge=0, le=10, advanced=True)
+    top_k: int = _setting(50, Decides.NUMBERS, unit="tokens", ge=0, le=200_000, advanced=True)  # 0 = off
+    top_p: float = _setting(0.9, Decides.NUMBERS, gt=0, le=1, advanced=True)
     diversity_weight: float = _setting(0.5, Decides.NUMBERS, ge=0, le=10, advanced=True)
     length_weight: float = _setting(0.5, Decides.NUMBERS, ge=0, le=10, advanced=True)
-    kl_coef: float = _setting(0.05, Decides.NUMBERS, unit="reward/nat", ge=0, le=10, advanced=True)
-    kl_target: float = _setting(0.3, Decides.NUMBERS, unit="nat/token", gt=0, le=10, advanced=True)
-    copy_penalty: float = _setting(0.5, Decides.NUMBERS, ge=0, le=10, advanced=True)
-    max_grad_share: float = _setting(0.2, Decides.NUMBERS, ge=0, le=1, advanced=True)
+    max_grad_share: float = _setting(0.5, Decides.NUMBERS, ge=0, le=1, advanced=True)
+
+
+FORMER_SELF_PLAY = frozenset({"group_size", "kl_coef", "kl_target", "copy_penalty"})  # settings of earlier versions
+
+
+def without_former(values: Any) -> Any:
+    """Return the settings of a training as an earlier version stored them, without those of self-play that no longer exist."""
+    if not isinstance(values, dict) or not isinstance(play := values.get("self_play"), dict):
+        return values
+    return values | {"self_play": {name: value for name, value in play.items() if name not in FORMER_SELF_PLAY}}
 
 
 class TrainConfig(Config):

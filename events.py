@@ -10,12 +10,20 @@ An event is written to JSON as its fields plus `"event": <class name>`. Numbers 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
 
 from config import TrainConfig
+
+T = TypeVar("T")
+Band = tuple[
+    float, float, float
+]  # a low value, the mean and a high one: a tenth of the book's passages lies outside on either side
 
 
 class State(StrEnum):
@@ -115,8 +123,11 @@ class Rollout:
     reward: float
     reward_breakdown: dict[str, float]  # the parts of the reward, named by the environment that paid it
     copied: float  # share of its word 8-grams that stand verbatim in the book
-    kl: float  # nats per token away from the reference
-    advantage: float
+    greedy: bool | None = (
+        None  # written with the likeliest tokens, else with the person's sampling settings; None in older logs
+    )
+    looped: float | None = None  # share of its tokens with which it repeats itself more often than the book
+    loops: tuple[tuple[int, int], ...] = ()  # the characters of `completion` that these tokens cover
 
 
 @dataclass(frozen=True)
@@ -125,12 +136,33 @@ class SelfPlayDone(Event):
     round: int  # counted from 1
     reward: float  # means over the round's rollouts
     reward_breakdown: dict[str, float]
-    kl: float  # nats per token
-    kl_coef: float
-    entropy: float  # nats per token
     copied: float
-    skipped_share: float  # of groups whose rewards were too alike to teach anything
     rollouts: tuple[Rollout, ...]
+    looped: float | None = None
+    book: dict[str, Band] = dataclasses.field(default_factory=dict)  # the same figures of passages of the books
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a model continues fixed prompts in one way, greedily or sampled: means over its texts, and one of them."""
+
+    reward: float
+    reward_breakdown: dict[str, float]
+    looped: float
+    text: str
+    loops: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class SelfPlayCompared(Event):
+    """How the model writes now and how it wrote when self-play began, at the same prompts and seeds, by ways of writing."""
+
+    iteration: int
+    since: int  # the iteration at which self-play began
+    prompt: str  # of the texts that are shown
+    before: dict[str, Writing]
+    now: dict[str, Writing]
+    book: dict[str, Band]
 
 
 @dataclass(frozen=True)
@@ -189,7 +221,9 @@ class TrainingStatus:
     best_iteration: int | None = None
     reward: float | None = None
     reward_breakdown: dict[str, float] = dataclasses.field(default_factory=dict)
-    kl: float | None = None
+    looped: float | None = None
+    book: dict[str, Band] = dataclasses.field(default_factory=dict)
+    compared: SelfPlayCompared | None = None
     learning_rate: float | None = None
     grad_norm: float | None = None
     tokens_per_second: float | None = None
@@ -234,7 +268,9 @@ def advance(status: TrainingStatus, event: Event) -> TrainingStatus:
             if event.is_best:
                 changes |= {"best_val_loss": event.val_loss, "best_iteration": event.iteration}
         case SelfPlayDone():
-            changes = {name: getattr(event, name) for name in ("reward", "reward_breakdown", "kl")}
+            changes = {name: getattr(event, name) for name in ("reward", "reward_breakdown", "looped", "book")}
+        case SelfPlayCompared():
+            changes = {"compared": event}
         case SampleWritten():
             changes = {"sample": event.prompt + event.text}
         case CheckpointSaved():
@@ -274,32 +310,42 @@ def to_json(event: Event) -> dict[str, Any]:
 
 
 def from_json(values: Mapping[str, Any]) -> Event:
-    """Return the event that `to_json` wrote. Raises KeyError and TypeError for anything else."""
+    """Return the event that `to_json` wrote. Raises KeyError, TypeError and ValueError for anything else."""
     fields = {name: value for name, value in values.items() if name != "event"}
-    if values["event"] == "StageBegun":
-        fields["stage"] = Stage(fields["stage"])
     if values["event"] == "SelfPlayDone":
         fields = upgraded_round(fields)
-        fields["rollouts"] = tuple(Rollout(**rollout) for rollout in fields["rollouts"])
-    return _KINDS[values["event"]](**fields)
+    return restored(_KINDS[values["event"]], fields)
+
+
+def restored(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Return the dataclass of `kind` that `dataclasses.asdict` wrote, after its way through JSON. Raises ValueError for anything else."""
+    found: T = _adapter(kind).validate_python(dict(values))
+    return found
+
+
+@functools.cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def upgraded_round(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a round of self-play from a log, its rollouts included, in the shape in which it is written today.
 
-    Earlier versions wrote the parts of a reward beside the reward itself: every field that is not known is such a part.
+    Earlier versions wrote the parts of a reward beside the reward itself, and what a policy gradient needed (FORMER).
     """
-    upgraded = _with_breakdown(values, SelfPlayDone)
+    upgraded = _upgraded(values, SelfPlayDone)
     if isinstance(rollouts := upgraded.get("rollouts"), list):
-        upgraded["rollouts"] = [
-            _with_breakdown(rollout, Rollout) for rollout in rollouts if isinstance(rollout, Mapping)
-        ]
+        upgraded["rollouts"] = [_upgraded(rollout, Rollout) for rollout in rollouts if isinstance(rollout, Mapping)]
     return upgraded
 
 
-def _with_breakdown(values: Mapping[str, Any], kind: type[SelfPlayDone | Rollout]) -> dict[str, Any]:
+FORMER = frozenset({"kl", "kl_coef", "entropy", "skipped_share", "advantage"})  # fields that earlier versions wrote
+
+
+def _upgraded(values: Mapping[str, Any], kind: type[SelfPlayDone | Rollout]) -> dict[str, Any]:
+    values = {name: value for name, value in values.items() if name not in FORMER}
     if "reward_breakdown" in values:
-        return dict(values)
+        return values
     known = {"event"} | {field.name for field in dataclasses.fields(kind)}
     kept = {name: value for name, value in values.items() if name in known}
     return kept | {"reward_breakdown": {name: value for name, value in values.items() if name not in known}}

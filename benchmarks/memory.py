@@ -61,7 +61,7 @@ def measure(file: Path, preset: str, settings: dict[str, Any]) -> tuple[int, int
             book = library.add_book(workspace, file.name, stream)
         workflows.create_model(workspace, "measured", PRESETS[preset])
         plan = workflows.prepare_training(workspace, "measured", (book.name,), config)
-        with mock.patch.multiple("selfplay.leash", MIN_ITERATIONS=0, MIN_FALL=-1.0):
+        with mock.patch.multiple("selfplay.gate", MIN_ITERATIONS=0, MIN_FALL=-1.0):
             played = sum(type(event).__name__ == "SelfPlayDone" for event in workflows.train(workspace, plan))
     assert bool(played) == config.self_play.enabled
     return peak_bytes(), workflows.estimate(PRESETS[preset], config).training_bytes

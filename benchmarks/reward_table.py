@@ -5,7 +5,7 @@
 Particular: calibrated on the first 90 % of the book, the prose taken from the last 10 %, the vocabulary from all of
 it. A word stands for a token, so no tokenizer and no torch is needed; "without loop cut" pays a loop's full length.
 
-Not covered: what a trained model does with the reward; the KL leash, which is 0 here.
+Not covered: what a trained model does with the reward; the loops that it unlearns.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def _line(event: Event) -> str:
             return f"{event.iteration:>7}  {figures}" + ("  *" if event.is_best else "")
         case SelfPlayDone():
             parts = ", ".join(f"{name} {value:.3f}" for name, value in event.reward_breakdown.items())
-            return f"{event.iteration:>7}  reward {event.reward:.3f} ({parts})  kl {event.kl:.3f}"
+            return f"{event.iteration:>7}  reward {event.reward:.3f} ({parts})  looped {event.looped or 0:.3f}"
         case SampleWritten():
             return f"         {event.prompt}{event.text}"
         case Notice():

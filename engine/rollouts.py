@@ -1,88 +1,80 @@
-"""Sample whole batches of continuations for self-play, from the untouched softmax (temperature 1): that is the distribution
-which the policy gradient differentiates.
+"""Write whole batches of continuations for self-play, in the ways in which people let a model write: greedily, or sampled.
 
 Shapes: B rows, T tokens, V vocab_size, C d_model.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from engine.sampling import draw
+from config import SamplingConfig
+from engine.sampling import choose
 from model import KVCache, Transformer
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Sampled continuations. `tokens` (B, T) holds prompt and completion of each row, padded with end-of-text."""
+    """Written continuations. `tokens` (B, T) holds prompt and completion of each row, padded with end-of-text."""
 
     tokens: Tensor
-    logprobs: Tensor  # (B, T-1) of the sampled tokens, at the place of the token before; 0 elsewhere
     starts: list[int]  # where each row's completion begins
-    completions: list[list[int]]  # all that was sampled; an end-of-text is the last one
+    completions: list[list[int]]  # all that was written; an end-of-text is the last one
     finished: list[bool]  # ends with an end-of-text
-    entropy: float  # mean over the sampled tokens, nats
 
 
 @torch.no_grad()
 def write_rollouts(
     model: Transformer,
-    prompts: list[list[int]],
-    max_new_tokens: int,
+    prompts: Sequence[Sequence[int]],
+    greedy: Sequence[bool],
+    sampling: SamplingConfig,
     size: int,
     end_of_text: int,
     generator: torch.Generator,
     part: tuple[int, int] | None = None,
 ) -> Rollouts:
-    """Sample a continuation of each prompt at temperature 1 from the whole softmax over the first `size` ids.
+    """Continue each prompt by at most `sampling.max_new_tokens` of the first `size` ids: the likeliest ones where `greedy`, else sampled.
 
     Prompts longer than the window allows keep their end. Runs under the caller's autocast. `part` (first, total) says
     that these are the rows from `first` on of `total`, so that each row draws what it would draw among all of them.
     """
+    device, new = model.lm_head.weight.device, sampling.max_new_tokens
     first, total = part or (0, len(prompts))
-    device = model.lm_head.weight.device
-    prompts = [prompt[-(model.config.max_seq_len - max_new_tokens) :] for prompt in prompts]
+    prompts = [prompt[-(model.config.max_seq_len - new) :] for prompt in prompts]
     starts = [len(prompt) for prompt in prompts]
-    tokens = torch.full((len(prompts), max(starts) + max_new_tokens), end_of_text, device=device)  # (B, T)
+    tokens = torch.full((len(prompts), max(starts) + new), end_of_text, device=device)  # (B, T)
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)] = torch.tensor(prompt, device=device)
-    logprobs = torch.zeros((len(prompts), tokens.shape[1] - 1), device=device)  # (B, T-1)
     rows, at = (
         torch.arange(len(prompts), device=device),
         torch.tensor(starts, device=device),
-    )  # `at`: where the next token goes
+    )  # `at`: the next token's place
+    likeliest = torch.tensor(greedy, device=device)
     cache = KVCache(model.config, len(prompts), device=device, dtype=_cache_dtype(device))
     hidden = model.hidden(tokens[:, : max(starts)], cache)[rows, at - 1]  # (B, C)
     done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
     ragged = len(set(starts)) > 1
-    entropy_sum, count = 0.0, 0
-    for _ in range(max_new_tokens):
-        log_p = model.lm_head(hidden)[:, :size].float().log_softmax(-1)  # (B, V)
-        p = log_p.exp()
+    for number in range(1, new + 1):
+        logits = model.lm_head(hidden)[:, :size]  # (B, V)
         chance = torch.rand(total, 1, dtype=torch.float64, generator=generator)[first : first + len(prompts)]
-        drawn = draw(p, chance.to(device))
-        entropy_sum -= float((p * log_p).sum(-1)[~done].sum())
-        count += int((~done).sum())
-        logprobs[rows, at - 1] = log_p[rows, drawn].masked_fill(done, 0.0)
-        tokens[rows, at] = drawn.masked_fill(done, end_of_text)
-        done |= drawn == end_of_text
-        if bool(done.all()) or int(at.max()) + 1 == tokens.shape[1]:
+        chosen = choose(logits, sampling, likeliest, chance.to(device))
+        tokens[rows, at] = chosen.masked_fill(done, end_of_text)
+        done |= chosen == end_of_text
+        if number == new or bool(done.all()):
             break
         hidden = model.hidden(tokens[rows, at][:, None], cache, at[:, None] if ragged else at[:1])[:, -1]
         at = at + 1
-    completions = [
-        _completion(row[start : start + max_new_tokens], end_of_text)
-        for row, start in zip(tokens.tolist(), starts, strict=True)
-    ]
-    finished = [completion[-1] == end_of_text for completion in completions]
-    return Rollouts(tokens, logprobs, starts, completions, finished, entropy_sum / count)
+    written = zip(tokens.tolist(), starts, strict=True)
+    completions = [_completion(row[start : start + new], end_of_text) for row, start in written]
+    return Rollouts(tokens, starts, completions, [completion[-1] == end_of_text for completion in completions])
 
 
 def _completion(row: list[int], end_of_text: int) -> list[int]:
-    """Return what was sampled, up to and including the first end-of-text."""
+    """Return what was written, up to and including the first end-of-text."""
     return row[: row.index(end_of_text) + 1] if end_of_text in row else row
 
 

@@ -1,4 +1,4 @@
-"""Choose a token: apply the person's sampling parameters to logits, and draw for whole batches by inversion.
+"""Choose tokens: apply the person's sampling parameters to logits, for one text or for a batch, and draw by inversion.
 
 Shapes: B rows, V vocab_size.
 """
@@ -37,6 +37,24 @@ def filter_logits(logits: Tensor, sampling: SamplingConfig, seen: Tensor) -> Ten
         probabilities = logits.softmax(-1)
         logits[probabilities < sampling.min_p * probabilities.max()] = -torch.inf
     return logits
+
+
+def choose(logits: Tensor, sampling: SamplingConfig, greedy: Tensor, chance: Tensor) -> Tensor:
+    """Choose one id for each row of logits (B, V): the likeliest where `greedy` (B,) is true, else drawn as `sampling` says.
+
+    Returns ids (B,). `chance` (B, 1), float64, is uniform on [0, 1). Temperature, top-k, top-p and min-p count, in the order of
+    `filter_logits`; the repetition penalty does not.
+    """
+    most = min(sampling.top_k or logits.shape[1], logits.shape[1])
+    values, ids = logits.float().topk(most)  # (B, k), the likeliest first: all filters keep a beginning of the row
+    p = ((values - values[:, :1]) / max(sampling.temperature, LEAST)).softmax(-1)
+    if sampling.top_p < 1:
+        p = p.masked_fill(p.cumsum(-1) - p >= max(sampling.top_p, LEAST), 0.0)
+        p = p / p.sum(-1, keepdim=True)
+    if sampling.min_p > 0:
+        p = p.masked_fill(p < sampling.min_p * p[:, :1], 0.0)
+    drawn = draw(p, chance).masked_fill(greedy | (sampling.temperature == 0), 0)
+    return ids.gather(1, drawn[:, None])[:, 0]
 
 
 def draw(p: Tensor, chance: Tensor) -> Tensor:

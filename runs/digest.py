@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from events import upgraded_round
+from events import FORMER, upgraded_round
 
 CHUNK = 100  # iterations
 LARGEST = 2**53  # iteration: JavaScript counts exactly up to here
 MEANS = {
     "Evaluated": ("val_loss", "bits_per_byte", "train_loss"),
-    "SelfPlayDone": ("reward", "kl", "kl_coef", "entropy", "copied", "skipped_share"),
+    "SelfPlayDone": ("reward", "looped", "copied"),
 }
 PART = "reward_breakdown."  # before the names of the parts of a reward, which come from its environment
 
@@ -114,7 +114,7 @@ def _sums(event: str, iteration: int, count: int, fields: dict[str, tuple[float,
     """Return the sums from a line of the digest; earlier versions wrote the parts of a reward without PART."""
     sums = {str(name): (float(total), int(there)) for name, (total, there) in fields.items()}
     if event == "SelfPlayDone":
-        known = MEANS[event]
+        known = {*MEANS[event], *FORMER}
         sums = {name if name in known or name.startswith(PART) else PART + name: value for name, value in sums.items()}
     return Sums(int(iteration), int(count), sums)
 

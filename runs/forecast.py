@@ -22,7 +22,7 @@ from events import StageBegun
 from kernels import native, native_attention
 from kernels.attention import LONGEST_KEPT, QUERIES_AT_ONCE
 from kernels.head import rows_at_once
-from learning.policy_gradient import ROWS_AT_ONCE as SELF_PLAY_ROWS
+from learning.unlikelihood import ROWS_AT_ONCE as SELF_PLAY_ROWS
 from machine.devices import choose_device, choose_precision
 from machine.memory import available_bytes, give_back_unused, held_bytes
 from model import count_parameters
@@ -104,10 +104,10 @@ def checkpoint_bytes(config: ModelConfig, train: TrainConfig) -> int:
 
 
 def _kept_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int:
-    """Return the bytes kept between iterations: weights, their average, the optimizer's moments, self-play's reference."""
+    """Return the bytes kept between iterations: weights, their average, the optimizer's moments."""
     matrices = parameters - 2 * config.vocab_size * config.d_model
     moments = 8 * parameters - (4 * matrices if train.optimizer == "muon" else 0)
-    return 8 * parameters + moments + (4 * parameters if train.self_play.enabled else 0)
+    return 8 * parameters + moments
 
 
 def _bytes_per_token(config: ModelConfig, train: TrainConfig) -> int:

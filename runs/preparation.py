@@ -16,9 +16,10 @@ from azr_trainer import AZRTrainer, TrainerState
 from config import ModelConfig, TrainConfig
 from corpus import library
 from corpus.dataset import MOST_PLACES, SplitBook, TokenDataset, fit_tokenizer, require_size, split, tokenize
+from corpus.repetition import most_times_within
 from events import Event, Notice, Stage, StageBegun
 from learning.bigram_start import is_untrained, start_from_bigrams
-from learning.policy_gradient import SelfPlay
+from learning.self_play import SelfPlay
 from machine.memory import give_back_unused
 from machine.processes import Ranks
 from model import Transformer
@@ -26,7 +27,7 @@ from runs.plan import BooksRead, TrainingPlan
 from runs.reproducibility import circumstances, differences
 from runs.run_log import truncate_after
 from runs.vocabulary_fit import misfit
-from selfplay.factory import make_environment
+from selfplay.factory import make_environment, repetition_window
 from store import checkpoint_store, model_store
 from store.checkpoint_store import Checkpoint
 from store.model_store import LoadedModel
@@ -147,7 +148,7 @@ class Preparation:
             dataset,
             self.config,
             name=self.plan.model,
-            self_play=self._self_play(model, tokenizer, books),
+            self_play=self._self_play(model, tokenizer, dataset, books),
             state=state,
             optimizer_state=optimizer,
             exact=exact,
@@ -171,13 +172,16 @@ class Preparation:
         notices.append(Notice(checkpoint.iteration, "resumed_not_exact" if changed else "resumed", values))
         return not changed
 
-    def _self_play(self, model: Transformer, tokenizer: Tokenizer, books: list[SplitBook]) -> SelfPlay | None:
+    def _self_play(
+        self, model: Transformer, tokenizer: Tokenizer, dataset: TokenDataset, books: list[SplitBook]
+    ) -> SelfPlay | None:
         config = self.config.self_play
         if not config.enabled:
             return None
         texts = [book.train for book in books]
+        repeated = most_times_within(dataset.train, repetition_window(config, model.config))
         environment = make_environment(
-            config, model.config, texts, tokenizer.encode, tokenizer.decode, self.config.seed
+            config, model.config, texts, repeated, tokenizer.encode, tokenizer.decode, self.config.seed
         )
         return SelfPlay(environment, config, tokenizer, model.config, self.config.seed, self.ranks)
 

@@ -19,13 +19,13 @@ import torch
 from azr_trainer import MOST_VAL_TOKENS, SAMPLE_SECONDS, AZRTrainer
 from config import TrainConfig
 from corpus.dataset import SplitBook, TokenDataset
-from learning.policy_gradient import SelfPlay
 from learning.schedules import dropout_at
+from learning.self_play import SelfPlay
 from machine.devices import autocast, choose_device, choose_precision, describe
 from machine.memory import lack_named, memory_kept
 from model import Transformer
 from selfplay.factory import make_environment, rollout_tokens
-from selfplay.leash import MIN_ITERATIONS
+from selfplay.gate import MIN_ITERATIONS
 from tokenizer import Tokenizer
 
 ITERATION_SECONDS, SELF_PLAY_SECONDS = 12.0, 4.0  # budget for measuring each of them
@@ -153,6 +153,7 @@ class _Rehearsal:
             config.self_play,
             model.config,
             [book.train for book in sample.books],
+            {},
             tokenizer.encode,
             tokenizer.decode,
             config.seed,
@@ -177,7 +178,7 @@ class _Rehearsal:
         play = config.self_play.model_copy(update={"max_new_tokens": tokens})
         player = SelfPlay(self._environment, play, self._tokenizer, self._model.config, config.seed)
         model = self._model.to(device)
-        state = player.begin(model)
+        state = player.begin()
         calculation = functools.partial(autocast, device, choose_precision(config.precision, device))
         taken: list[float] = []
         with lack_named(describe(device)):

@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from config import TrainConfig
+from config import TrainConfig, without_former
 from errors import codes
 from events import ACTIVE_STATES, Notice, State, TrainingStatus
 from runs.run_log import finite
@@ -84,9 +84,9 @@ def status_of(model: str, record: Record | None) -> TrainingStatus:
 
 
 def known_config(values: Any) -> TrainConfig | None:
-    """Return the settings of a run, or None if this version cannot read them."""
+    """Return the settings of a run, without those that only earlier versions knew; None if this version cannot read them."""
     try:
-        return TrainConfig.model_validate(values)
+        return TrainConfig.model_validate(without_former(values))
     except ValidationError:
         return None
 

@@ -117,7 +117,7 @@ Chunk = tuple[str, int, int]  # text, start, end
 
 
 class BookGrams:
-    """The set of the book's word 8-grams. `repeated` is the share of them that occurred earlier in the book."""
+    """The set of the book's word 8-grams."""
 
     def __init__(self, texts: Sequence[str], rng: random.Random) -> None:
         chunks = _chosen([(text, start, end) for text in texts for start, end in _chunks(text)], rng)
@@ -127,9 +127,8 @@ class BookGrams:
         fixed = random.Random(0)
         self._patterns = [sum(1 << bit for bit in fixed.sample(range(64), 4)) for _ in range(4096)]
         codes = _WordCodes()
-        added = [self._add(codes.of(WORD.findall(text, start, end))) for text, start, end in chunks]
-        total = sum(count for count, _ in added)
-        self.repeated = sum(repeated for _, repeated in added) / total if total else 0.0
+        for text, start, end in chunks:
+            self._add(codes.of(WORD.findall(text, start, end)))
 
     def copied(self, text: str) -> float:
         """Return the share of the text's word 8-grams that are in the book; 0 for fewer than 8 words."""
@@ -140,17 +139,11 @@ class BookGrams:
         pattern = self._patterns[key >> 40 & 4095]
         return self._bits[key & self._mask] & pattern == pattern
 
-    def _add(self, codes: Sequence[int]) -> tuple[int, int]:
-        """Add 8-grams; return their number, and how many were known already. This is the hot loop of the set-up."""
-        bits, mask, patterns, repeated = self._bits, self._mask, self._patterns, 0
+    def _add(self, codes: Sequence[int]) -> None:
+        """Add 8-grams. This is the hot loop of the set-up."""
+        bits, mask, patterns = self._bits, self._mask, self._patterns
         for key in _keys(codes):
-            pattern, slot = patterns[key >> 40 & 4095], key & mask
-            old = bits[slot]
-            if old & pattern == pattern:
-                repeated += 1
-            else:
-                bits[slot] = old | pattern
-        return max(0, len(codes) - GRAM_WORDS + 1), repeated
+            bits[key & mask] |= patterns[key >> 40 & 4095]
 
 
 class _WordCodes(dict[str, int]):

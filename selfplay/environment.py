@@ -1,9 +1,9 @@
-"""The interface between trainer and self-play: the environment proposes prompts and scores what the model writes.
+"""The interface between trainer and self-play: the environment proposes prompts, scores what the model writes and names its faults.
 
 Particular: an environment handles tokens and text, never tensors, and keeps no state between calls, so a resumed run
 gets the same prompts and scores from the same `random.Random`.
 
-Not here: sampling, log-probabilities, the update (trainer); the KL penalty (`rewards.penalised`, `leash.KLController`).
+Not here: sampling and the update (learning/self_play.py).
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+Band = tuple[float, float, float]  # a low value, the mean and a high one
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,18 @@ class Score:
 
     reward: float
     breakdown: Mapping[str, float]
+    faults: tuple[int, ...] = ()  # the tokens of the completion, by number, that the model should find less likely
     copied: float = 0.0  # share of the rollout's word 8-grams that are in the book
-    copied_in_book: float = 0.0  # share of the book's own 8-grams that occurred earlier in it
 
 
 class Environment(Protocol):
+    @property
+    def book(self) -> Mapping[str, Band]:
+        """Return what the person's books score: bands of `reward`, of its parts and of `looped`, the share of faults. May be empty."""
+        ...
+
     def propose(self, rng: random.Random) -> Prompt:
-        """Return a prompt for a group of rollouts."""
+        """Return a prompt for one rollout."""
         ...
 
     def score(self, prompt: Prompt, completion_tokens: Sequence[int], finished: bool) -> Score:

@@ -5,11 +5,12 @@ Not here: what an environment is (environment.py) and does (text.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from config import ModelConfig, SelfPlayConfig
 from selfplay.environment import Environment
-from selfplay.text import Decode, Encode, TextEnvironment
+from selfplay.loops import Gram
+from selfplay.text import BOOK_PREFIX_TOKENS, Decode, Encode, TextEnvironment
 
 
 def rollout_tokens(config: SelfPlayConfig, model: ModelConfig) -> int:
@@ -20,17 +21,24 @@ def rollout_tokens(config: SelfPlayConfig, model: ModelConfig) -> int:
     return min(config.max_new_tokens, model.max_seq_len * 3 // 4)
 
 
+def repetition_window(config: SelfPlayConfig, model: ModelConfig) -> int:
+    """Return how many tokens of a book are compared with a rollout: a prompt out of the book and the rollout itself."""
+    return BOOK_PREFIX_TOKENS + rollout_tokens(config, model)
+
+
 def make_environment(
     config: SelfPlayConfig,
     model: ModelConfig,
     book_texts: Sequence[str],
+    repeated: Mapping[Gram, int],
     encode: Encode,
     decode: Decode,
     seed: int,
 ) -> Environment:
     """Return the environment that `config.environment` names, for a model of this shape.
 
-    `book_texts` are the training parts of the books; `encode` and `decode` are the model's tokenizer.
+    `book_texts` are the training parts of the books, `repeated` what they repeat within `repetition_window` tokens
+    (corpus/repetition.py); `encode` and `decode` are the model's tokenizer.
     """
     tokens = rollout_tokens(config, model)
     config = config.model_copy(update={"max_new_tokens": tokens})
@@ -38,6 +46,7 @@ def make_environment(
         case "text":
             return TextEnvironment(
                 book_texts,
+                repeated,
                 config.prompts,
                 config,
                 encode,

@@ -5,7 +5,7 @@ a list of the vocabulary is more varied than any real sentence (`python -m bench
 Length counts only tokens before the text begins to loop.
 
 Not covered: shuffled words score like prose, and so does one word among a hundred different punctuation marks,
-because diversity looks at words alone; only the KL penalty notices either. `book.py` measures how varied the book is.
+because diversity looks at words alone. `book.py` measures how varied the book is.
 """
 
 from __future__ import annotations
@@ -63,20 +63,3 @@ def reward(diversity: float, length: float, diversity_weight: float, length_weig
     """Return R, the weighted mean: weights 0.5 and 0.5, (0.75, 0.62) -> 0.685; 0 if both weights are 0."""
     weights = diversity_weight + length_weight
     return (diversity * diversity_weight + length * length_weight) / weights if weights else 0.0
-
-
-def penalised(
-    reward: float,
-    *,
-    kl_sum: float,
-    kl_coef: float,
-    copied: float = 0.0,
-    copied_in_book: float = 0.0,
-    copy_penalty: float = 0.0,
-) -> float:
-    """Return R' = R - beta * sum_t(logprob - ref_logprob) - copy_penalty * max(0, copied - copied_in_book).
-
-    `kl_sum` is that sum over the rollout's sampled tokens, in nats; it is a reward of the whole sequence, as in RLOO
-    (Ahmadian et al., arXiv 2402.14740). It may be negative: a sum of sampled log-ratios is KL only on average.
-    """
-    return reward - kl_coef * kl_sum - copy_penalty * max(0.0, copied - copied_in_book)

@@ -15,7 +15,7 @@ import azr_trainer
 from azr_trainer import WEIGHTS_PREFIX, AZRTrainer, Snapshot, TrainerState
 from errors import Diverged, OutOfMemory
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, SelfPlayDone, StageBegun
-from learning import policy_gradient
+from learning import self_play
 from tests.training_kit import SELF_PLAY, SHAPE, changed, make_model, same, wild
 
 Make = Callable[..., AZRTrainer]
@@ -540,7 +540,7 @@ def test_trainer_evaluates_in_smaller_batches_when_the_memory_runs_out(
 
 def test_trainer_leaves_out_a_round_that_finds_no_memory(make_trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer(self_play=True, iterations=4, eval_every=100)
-    written = policy_gradient.write_rollouts
+    written = self_play.write_rollouts
     calls = []
 
     def first_time_fails(*arguments: Any, **named: Any) -> Any:
@@ -549,7 +549,7 @@ def test_trainer_leaves_out_a_round_that_finds_no_memory(make_trainer: Make, mon
             raise RuntimeError("not enough memory")
         return written(*arguments, **named)
 
-    monkeypatch.setattr(policy_gradient, "write_rollouts", first_time_fails)
+    monkeypatch.setattr(self_play, "write_rollouts", first_time_fails)
     told = list(trainer.run())
     assert "self_play_left_out" in _codes(told)
     assert [event.iteration for event in told if isinstance(event, SelfPlayDone)] == [4]

@@ -156,7 +156,7 @@ def test_settings_that_change_the_weights_and_those_that_change_the_pace() -> No
         "val_fraction",
     }  # fmt: skip
     assert names_of(SelfPlayConfig, Decides.PACE) == {
-        "enabled", "environment", "num_prompts", "group_size", "max_new_tokens", "prompts",
+        "enabled", "environment", "num_prompts", "max_new_tokens", "prompts",
     }  # fmt: skip
 
 

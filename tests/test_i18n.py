@@ -19,7 +19,7 @@ import i18n
 import start
 import workspace
 from i18n import LANGUAGES, MissingTranslation, negotiate, translator
-from selfplay.leash import NoticeCode
+from selfplay.gate import NoticeCode
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = {
@@ -181,7 +181,7 @@ def test_every_notice_that_is_emitted_has_a_sentence_and_every_sentence_an_emitt
 
 
 def emitted_notices() -> set[str]:
-    """The codes written out in the program's calls of Notice(iteration, code, ...); the leash returns its own."""
+    """The codes written out in the program's calls of Notice(iteration, code, ...); the gate returns its own."""
     codes = set(get_args(NoticeCode))
     for path in source_code():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -190,7 +190,7 @@ def emitted_notices() -> set[str]:
                 choices = [code.body, code.orelse] if isinstance(code, ast.IfExp) else [code]
                 codes |= {choice.value for choice in choices if isinstance(choice, ast.Constant)}
                 written_out = all(isinstance(choice, ast.Constant) for choice in choices)
-                assert written_out or path.name == "policy_gradient.py", f"{path.name}: {ast.unparse(node)}"
+                assert written_out or path.name == "self_play.py", f"{path.name}: {ast.unparse(node)}"
     return codes
 
 

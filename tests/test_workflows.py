@@ -162,7 +162,7 @@ def _with_large_model(ws: Workspace) -> Workspace:
 def test_disk_budget_below_one_checkpoint_is_refused_with_the_numbers(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("learning.policy_gradient.SelfPlay.is_due", lambda *_: False)
+    monkeypatch.setattr("learning.self_play.SelfPlay.is_due", lambda *_: False)
     list(workflows.train(workspace, plan(workspace)))
     (step,) = workspace.checkpoint_folder(MODEL).glob("step-*")
     size = sum(file.stat().st_size for file in step.iterdir())

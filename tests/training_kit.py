@@ -13,11 +13,11 @@ from azr_trainer import TrainerState
 from config import ModelConfig, SelfPlayConfig, TrainConfig
 from corpus import library
 from corpus.dataset import split
-from learning.policy_gradient import SelfPlay, SelfPlayState
+from learning.self_play import SelfPlay, SelfPlayState
 from machine.processes import ALONE, Ranks
 from model import Transformer
 from selfplay.factory import make_environment
-from selfplay.leash import Starter
+from selfplay.gate import Starter
 from tokenizer import Tokenizer
 from workspace import Workspace
 
@@ -47,7 +47,7 @@ def prose(lines: int, seed: int = 7) -> str:
 TEXT = prose(150)
 OTHER_TEXT = prose(150, seed=8)
 SHAPE = ModelConfig(vocab_size=300, d_model=32, num_layers=2, num_heads=2, d_ff=64, max_seq_len=32)
-SELF_PLAY = SelfPlayConfig(every=2, num_prompts=2, group_size=3, max_new_tokens=8)
+SELF_PLAY = SelfPlayConfig(every=2, num_prompts=6, max_new_tokens=8)
 QUIET = SelfPlayConfig(enabled=False)
 TRAINING = TrainConfig(
     iterations=6,
@@ -102,7 +102,7 @@ def play(
     tokenizer: Tokenizer, config: SelfPlayConfig = SELF_PLAY, environment: Any = None, ranks: Ranks = ALONE
 ) -> SelfPlay:
     environment = environment or make_environment(
-        config, SHAPE, [split(TEXT, 0.1).train], tokenizer.encode, tokenizer.decode, 0
+        config, SHAPE, [split(TEXT, 0.1).train], {}, tokenizer.encode, tokenizer.decode, 0
     )
     return SelfPlay(environment, config, tokenizer, SHAPE, 0, ranks)
 

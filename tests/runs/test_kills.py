@@ -43,13 +43,13 @@ for event in workflows.train(ws, plan(ws, iterations=None, eval_every=3, checkpo
 
 TRAININGS = """
 import os, random, signal, sys, time
-import azr_trainer, selfplay.leash, workflows
+import azr_trainer, selfplay.gate, workflows
 from runs import forecast
 from store import checkpoint_store
 from tests.training_kit import MODEL, SELF_PLAY, changed, plan
 from workspace import Workspace
 azr_trainer.SAMPLE_TOKENS = 6
-selfplay.leash.MIN_ITERATIONS, selfplay.leash.MIN_FALL = 0, 0.0
+selfplay.gate.MIN_ITERATIONS, selfplay.gate.MIN_FALL = 0, 0.0
 forecast.available_bytes = lambda device: 8 * 10**9
 ws, kills, rng = Workspace(sys.argv[1]), int(sys.argv[2]), random.Random(5)
 

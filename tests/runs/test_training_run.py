@@ -218,8 +218,8 @@ def test_going_on_with_other_settings_says_that_it_is_not_exact(workspace: Works
 
 @pytest.mark.slow
 def test_self_play_switched_off_and_on_again_goes_on(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfplay.leash.MIN_ITERATIONS", 0)
-    monkeypatch.setattr("selfplay.leash.MIN_FALL", 0.0)
+    monkeypatch.setattr("selfplay.gate.MIN_ITERATIONS", 0)
+    monkeypatch.setattr("selfplay.gate.MIN_FALL", 0.0)
     options = {"iterations": 12, "eval_every": 3}
     _train_until(workspace, _at(4), self_play=SELF_PLAY, **options)
     assert any(name.startswith("reference/") for name in _checkpoint(workspace).optimizer)

@@ -112,7 +112,7 @@ def test_stopping_nothing_is_a_conflict(client: TestClient) -> None:
         ({"iterations": 1.5}, 422, "invalid_input", "iterations"),
         ({"learning_rate": -1}, 422, "invalid_input", "learning_rate"),
         ({"device": "tpu"}, 422, "invalid_input", "device"),
-        ({"self_play": {"kl_coef": 99}}, 422, "invalid_input", "self_play.kl_coef"),
+        ({"self_play": {"temperature": 99}}, 422, "invalid_input", "self_play.temperature"),
         ({"self_play": {"prompts": ["ok", ""]}}, 422, "invalid_input", "self_play.prompts"),
         ({"self_play": {"secret": 1}}, 422, "invalid_input", "self_play.secret"),
         ({"self_play": None}, 422, "invalid_input", "self_play"),

@@ -39,7 +39,7 @@ TINY_TRAINING = {
     "checkpoint_every": 1000,
     "device": "cpu",
     "num_threads": 1,
-    "self_play": {"every": 5, "num_prompts": 1, "group_size": 2, "max_new_tokens": 8},
+    "self_play": {"every": 5, "num_prompts": 2, "max_new_tokens": 8},
 }
 BOOK = "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему. " * 120
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfplay.leash import Gate, KLController, Starter, may_be_reference
+from selfplay.gate import Gate, KLController, Starter, may_be_reference
 
 
 def through_json(state: Any) -> Any:

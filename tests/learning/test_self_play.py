@@ -13,10 +13,10 @@ import torch
 
 from config import SelfPlayConfig
 from learning import policy_gradient
-from learning.policy_gradient import Round, SelfPlay, SelfPlayState
+from learning.self_play import Round, SelfPlay, SelfPlayState
 from model import Transformer
 from selfplay.environment import Prompt, Score
-from selfplay.leash import Gate, KLController, Starter
+from selfplay.gate import Gate, KLController, Starter
 from tests.training_kit import finish, make_model, play, same, wild
 from tokenizer import Tokenizer
 

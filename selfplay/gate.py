@@ -1,17 +1,17 @@
-"""Decide when self-play starts and pauses, and how strongly it is pulled back to its reference.
+"""Decide when self-play starts and when it pauses.
 
-Three small state machines and a rule. Each is a frozen dataclass of plain numbers, so a checkpoint holds `dataclasses.asdict(gate)`
+Two small state machines. Each is a frozen dataclass of plain numbers, so a checkpoint holds `dataclasses.asdict(gate)`
 and a resumed run continues from `Gate(**state)`; `after` returns the next state and perhaps the code of a notice for the person.
 A value that is not finite is ignored.
 
-Not here: acting on the decisions. The trainer copies the reference, sets the weight of the loss to 0 and emits the notices.
+Not here: acting on the decisions (learning/self_play.py); the limit of its gradient (azr_trainer.py).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 NoticeCode = Literal["self_play_started", "self_play_paused", "self_play_resumed"]
 
@@ -19,10 +19,6 @@ MIN_FALL = 0.3  # of val_loss, before self-play starts
 MIN_ITERATIONS = 200
 PAUSE_MARGIN = 0.05  # nats per token above the best val_loss
 PAUSE_EVALUATIONS = 3
-SYNC_MARGIN = 0.01  # nats per token above the best val_loss
-KL_ERROR_LIMIT = 0.2
-KL_GAIN = 0.1  # the two together: at most x 1 +- 0.02 a round
-KL_COEF_RANGE = 10.0  # the coefficient stays between a tenth and ten times the configured one
 
 
 @dataclass(frozen=True)
@@ -66,33 +62,3 @@ class Gate:
         if closed == self.closed:
             return None
         return "self_play_paused" if closed else "self_play_resumed"
-
-
-@dataclass(frozen=True)
-class KLController:
-    """Adjusts beta so that the policy stays about `target` nats per token from the reference.
-
-    Ziegler et al., arXiv 1909.08593, section 2.2: e = clip(KL / target - 1, -0.2, 0.2), beta <- beta * (1 + 0.1 * e).
-    A coefficient of 0 means no KL penalty and stays 0.
-    """
-
-    kl_coef: float
-    target: float
-    lowest: float
-    highest: float
-
-    @classmethod
-    def start(cls, kl_coef: float, target: float) -> Self:
-        return cls(kl_coef, target, lowest=kl_coef / KL_COEF_RANGE, highest=kl_coef * KL_COEF_RANGE)
-
-    def after(self, kl: float) -> KLController:
-        """Return the controller after a round with a mean KL of `kl` nats per token."""
-        if not math.isfinite(kl):
-            return self
-        error = min(KL_ERROR_LIMIT, max(-KL_ERROR_LIMIT, kl / self.target - 1))
-        return replace(self, kl_coef=min(self.highest, max(self.lowest, self.kl_coef * (1 + KL_GAIN * error))))
-
-
-def may_be_reference(val_loss: float, best_val_loss: float) -> bool:
-    """Return whether the averaged weights may become the reference: not if they are worse than before."""
-    return val_loss <= best_val_loss + SYNC_MARGIN

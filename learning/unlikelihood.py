@@ -1,0 +1,51 @@
+"""Compute the gradient that makes chosen tokens of a model's own texts less likely: unlikelihood (Welleck et al., arXiv 1908.04319).
+
+Particular: the gradient of -log(1 - p) is that of -log p times -p / (1 - p), so the fused head with its few rows of logits at a
+time serves here as well; only the hidden states of the chosen tokens go through it.
+
+Shapes: B rows, T tokens, C d_model, N chosen tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import kernels
+from model import Transformer
+
+ROWS_AT_ONCE = 16  # bounds the memory
+MOST_PROBABLE = 0.9999  # the factor p / (1 - p) has no limit, and in bfloat16 p may round to 1
+
+
+def unlikelihood_gradient(
+    model: Transformer,
+    tokens: Tensor,
+    weights: Tensor,
+    size: int,
+    autocast: Callable[[], AbstractContextManager[Any]],
+) -> list[Tensor]:
+    """Return the gradient of the sum of `weights` (B, T-1) times -log(1 - p(tokens[:, t+1] | tokens[:, :t+1])), over the first `size` ids.
+
+    It is in the order of `model.parameters()`, and zero where all weights are.
+    """
+    total = [torch.zeros_like(parameter) for parameter in model.parameters()]
+    for rows, shares in zip(tokens.split(ROWS_AT_ONCE), weights.split(ROWS_AT_ONCE), strict=True):
+        if bool(shares.any()):
+            with autocast():
+                loss = _loss(model, rows, shares, size)
+            torch._foreach_add_(total, list(torch.autograd.grad(loss, list(model.parameters()))))
+    return total
+
+
+def _loss(model: Transformer, tokens: Tensor, weights: Tensor, size: int) -> Tensor:
+    """Return a loss () with the gradient, not the value, of the weighted unlikelihood."""
+    chosen = weights.flatten().nonzero()[:, 0]  # (N,)
+    x = model.hidden(tokens[:, :-1]).flatten(0, 1)[chosen]  # (N, C)
+    head, targets = model.lm_head.weight[:size], tokens[:, 1:].flatten()[chosen]
+    p = kernels.logprobs(x.detach(), head, targets).exp().clamp_max(MOST_PROBABLE)
+    return kernels.weighted_nll(x, head, targets, -weights.flatten()[chosen] * p / (1 - p))
