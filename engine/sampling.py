@@ -45,6 +45,15 @@ def choose(logits: Tensor, sampling: SamplingConfig, greedy: Tensor, chance: Ten
     Returns ids (B,). `chance` (B, 1), float64, is uniform on [0, 1). Temperature, top-k, top-p and min-p count, in the order of
     `filter_logits`; the repetition penalty does not.
     """
+    chosen = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
+    if sampling.temperature == 0:
+        return torch.argmax(logits, -1, out=chosen)
+    chosen[greedy] = logits[greedy].argmax(-1)
+    chosen[~greedy] = _drawn(logits[~greedy], sampling, chance[~greedy])
+    return chosen
+
+
+def _drawn(logits: Tensor, sampling: SamplingConfig, chance: Tensor) -> Tensor:
     most = min(sampling.top_k or logits.shape[1], logits.shape[1])
     values, ids = logits.float().topk(most)  # (B, k), the likeliest first: all filters keep a beginning of the row
     p = ((values - values[:, :1]) / max(sampling.temperature, LEAST)).softmax(-1)
@@ -53,8 +62,7 @@ def choose(logits: Tensor, sampling: SamplingConfig, greedy: Tensor, chance: Ten
         p = p / p.sum(-1, keepdim=True)
     if sampling.min_p > 0:
         p = p.masked_fill(p < sampling.min_p * p[:, :1], 0.0)
-    drawn = draw(p, chance).masked_fill(greedy | (sampling.temperature == 0), 0)
-    return ids.gather(1, drawn[:, None])[:, 0]
+    return ids.gather(1, draw(p, chance)[:, None])[:, 0]
 
 
 def draw(p: Tensor, chance: Tensor) -> Tensor:

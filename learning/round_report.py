@@ -50,7 +50,7 @@ def round_event(iteration: int, number: int, rollouts: Sequence[Rollout], book: 
         round=number,
         reward=_mean(one.reward for one in rollouts),
         reward_breakdown=_mean_parts([one.reward_breakdown for one in rollouts]),
-        looped=_mean(one.looped for one in rollouts),
+        looped=_mean(one.looped or 0.0 for one in rollouts),
         copied=_mean(one.copied for one in rollouts),
         book=dict(book),
         rollouts=tuple(rollouts),
@@ -62,7 +62,7 @@ def writing(rollouts: Sequence[Rollout]) -> Writing:
     return Writing(
         reward=_mean(one.reward for one in rollouts),
         reward_breakdown=_mean_parts([one.reward_breakdown for one in rollouts]),
-        looped=_mean(one.looped for one in rollouts),
+        looped=_mean(one.looped or 0.0 for one in rollouts),
         text=rollouts[0].completion,
         loops=rollouts[0].loops,
     )

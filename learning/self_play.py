@@ -214,7 +214,7 @@ class SelfPlay:
             return dataclasses.replace(state, beginning=Beginning(iteration, prompt, now)), None
         began = state.beginning
         return state, SelfPlayCompared(
-            iteration, began.iteration, began.prompt, began.writing, now, self._environment.book
+            iteration, began.iteration, began.prompt, began.writing, now, dict(self._environment.book)
         )
 
     def _writing(self, model: Transformer, autocast: Autocast) -> tuple[str, dict[str, Writing]]:

@@ -69,7 +69,8 @@ class Pace:
             + evaluations * self.evaluation_seconds
         )
         samples = min(evaluations, 1 + seconds / SAMPLE_SECONDS)
-        return seconds + samples * self.sample_seconds
+        compared = samples * self.round_seconds if rounds else 0.0  # writes as many texts as a round
+        return seconds + samples * self.sample_seconds + compared
 
     def epoch_seconds(self) -> float:
         """Return the time of reading all books once, without self-play."""

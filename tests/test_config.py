@@ -29,7 +29,7 @@ FIELDS = [(config, parameter) for config in CONFIGS for parameter in parameters(
 NUMBERS = [(config, p) for config, p in FIELDS if p.kind in ("int", "float")]
 WITHOUT_UNIT = {
     "d_model", "d_ff", "learning_rate", "weight_decay", "max_grad_norm", "dropout", "seed", "val_fraction",
-    "diversity_weight", "length_weight", "copy_penalty", "max_grad_share", "temperature", "top_p", "min_p", "repetition_penalty",
+    "diversity_weight", "length_weight", "greedy_share", "max_grad_share", "temperature", "top_p", "min_p", "repetition_penalty",
 }  # fmt: skip
 
 

@@ -19,18 +19,24 @@ from events import (
     Rollout,
     RunStarted,
     SampleWritten,
+    SelfPlayCompared,
     SelfPlayDone,
     Stage,
     StageBegun,
     State,
     TrainingStatus,
+    Writing,
     advance,
+    from_json,
     to_json,
 )
 
 STARTED = RunStarted("поэт", 100, 110, True, False, 1234, 900, 100, "CPU", "float32", 2)
-ROLLOUT = Rollout("а", "б", 0.5, {"diversity": 0.4, "length": 0.6}, 0.0, 0.01, 0.2)
-ROUND = SelfPlayDone(101, 7, 0.5, {"diversity": 0.4, "length": 0.6}, 0.01, 0.05, 3.0, 0.0, 0.25, (ROLLOUT,))
+ROLLOUT = Rollout("а", "б", 0.5, {"diversity": 0.4, "length": 0.6}, 0.0, True, 0.25, ((0, 1),))
+BOOK = {"reward": (0.8, 0.9, 1.0)}
+ROUND = SelfPlayDone(101, 7, 0.5, {"diversity": 0.4, "length": 0.6}, 0.0, (ROLLOUT,), 0.25, BOOK)
+WRITING = {"greedy": Writing(0.5, {"length": 0.5}, 0.25, "б", ((0, 1),))}
+COMPARED = SelfPlayCompared(300, 200, "а", WRITING, WRITING, BOOK)
 
 
 def _done(iteration: int, elapsed_seconds: float) -> IterationDone:
@@ -57,7 +63,8 @@ def _differences(*told: Event) -> dict[str, object]:
             Evaluated(101, 3.0, 2.0, 3.5, True, 9.0),
             {"val_loss": 3.0, "bits_per_byte": 2.0, "best_val_loss": 3.0, "best_iteration": 101},
         ),
-        (ROUND, {"reward": 0.5, "reward_breakdown": {"diversity": 0.4, "length": 0.6}, "kl": 0.01}),
+        (ROUND, {"reward": 0.5, "reward_breakdown": {"diversity": 0.4, "length": 0.6}, "looped": 0.25, "book": BOOK}),
+        (COMPARED, {"compared": COMPARED}),
         (SampleWritten(101, "Старик", " пел"), {"sample": "Старик пел"}),
         (CheckpointSaved(101, 5), {"checkpoint_iteration": 101}),
         (ModelPublished(101, 3.0), {"published_iteration": 101}),
@@ -120,11 +127,20 @@ def test_event_written_to_json_is_its_class_and_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [STARTED, _done(1, 1.0), ROUND, Notice(1, "x", {"a": 1})], ids=lambda e: type(e).__name__
+    "event", [STARTED, _done(1, 1.0), ROUND, COMPARED, Notice(1, "x", {"a": 1})], ids=lambda e: type(e).__name__
 )
 def test_event_survives_json(event: Event) -> None:
     read = json.loads(json.dumps(to_json(event)))
-    assert read.pop("event") == type(event).__name__
-    if "rollouts" in read:
-        read["rollouts"] = tuple(Rollout(**rollout) for rollout in read["rollouts"])
-    assert type(event)(**read) == event
+    assert read["event"] == type(event).__name__
+    assert from_json(read) == event
+
+
+def test_round_of_a_policy_gradient_is_read_without_what_only_that_needed() -> None:
+    values = to_json(ROUND) | {"kl": 0.01, "kl_coef": 0.05, "entropy": 3.0, "skipped_share": 0.25}
+    del values["looped"], values["book"]
+    kept = {name: ROLLOUT.__dict__[name] for name in ("prompt", "completion", "reward", "reward_breakdown", "copied")}
+    values["rollouts"] = [kept | {"kl": 0.01, "advantage": 0.2}]
+    read = from_json(values)
+    assert isinstance(read, SelfPlayDone)
+    assert (read.looped, read.book, read.rollouts[0].greedy, read.rollouts[0].loops) == (None, {}, None, ())
+    assert read.rollouts[0].completion == "б"

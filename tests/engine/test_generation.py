@@ -1,18 +1,18 @@
-"""Sampling against probabilities worked out by hand, text that never splits a character, and rollouts whose logprobs are true."""
+"""Sampling against probabilities worked out by hand, text that never splits a character, and rollouts written as asked."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
 
 from config import SamplingConfig
 from engine.rollouts import write_rollouts
-from engine.sampling import draw, filter_logits
+from engine.sampling import choose, draw, filter_logits
 from engine.stream import NonFiniteLogits, Token, stream
 from engine.text import Piece, prompt_ids, text_pieces, write
 from tests.training_kit import SHAPE, changed, make_model, wild
@@ -238,22 +238,38 @@ RAGGED = [[5], [8, 9, 10, 20, 21], [11, 12]]
 END = 3
 
 
-def _rollouts(prompts: list[list[int]], seed: int = 1, new: int = 12, size: int = 40):
-    return write_rollouts(wild(make_model()), prompts, new, size, END, torch.Generator().manual_seed(seed))
+def _rollouts(prompts: list[list[int]], seed: int = 1, size: int = 40, greedy: Sequence[bool] = (), **sampling: float):
+    ways = greedy or [False] * len(prompts)
+    settings = SamplingConfig(**{"max_new_tokens": 12, "temperature": 1.0, "top_k": 0, "top_p": 1.0} | sampling)
+    return write_rollouts(wild(make_model()), prompts, ways, settings, size, END, torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("prompts", [EQUAL, RAGGED], ids=["equal", "ragged"])
-def test_rollout_logprobs_are_those_of_the_model_on_the_same_tokens(prompts: list[list[int]]) -> None:
-    written, model = _rollouts(prompts), wild(make_model())
-    for row, (prompt, completion) in enumerate(zip(prompts, written.completions, strict=True)):
-        tokens = torch.tensor([prompt + completion])
-        assert written.tokens[row, : tokens.shape[1]].tolist() == prompt + completion
-        places = slice(len(prompt) - 1, len(prompt) - 1 + len(completion))
-        found = written.logprobs[row, places]
-        torch.testing.assert_close(found, model.token_logprobs(tokens, size=40)[0, places])
-        whole = model.token_logprobs(tokens)[0, places]  # over all ids: another distribution
-        assert not torch.allclose(found, whole)
-        assert float(written.logprobs[row].abs().sum()) == pytest.approx(float(found.abs().sum()))  # 0 elsewhere
+def test_rollouts_of_greedy_rows_take_the_likeliest_token_each_time(prompts: list[list[int]]) -> None:
+    written, model = _rollouts(prompts, greedy=[True, False, True]), wild(make_model())
+    for row, is_greedy in enumerate([True, False, True]):
+        context, likeliest = list(prompts[row]), []
+        for token in written.completions[row]:
+            likeliest.append(int(model(torch.tensor([context]))[0, -1, :40].argmax()))
+            context.append(token)
+        assert (likeliest == written.completions[row]) is is_greedy
+        assert written.tokens[row, : len(context)].tolist() == context
+
+
+def test_rollouts_choose_as_the_sampling_settings_say() -> None:
+    """Each token is among the two likeliest, where the text written without the limit leaves them."""
+    model = wild(make_model())
+
+    def ranks(**sampling: float) -> list[int]:
+        written, found = _rollouts(EQUAL, **sampling), []
+        for prompt, completion in zip(EQUAL, written.completions, strict=True):
+            logits = model(torch.tensor([prompt + completion]))[0, len(prompt) - 1 : -1, :40]
+            found += [int((row > row[token]).sum()) for row, token in zip(logits, completion, strict=True)]
+        return found
+
+    assert set(ranks(top_k=2)) == {0, 1}
+    assert set(ranks(temperature=0.0)) == {0}
+    assert max(ranks(top_p=0.3)) < max(ranks())
 
 
 @pytest.mark.slow
@@ -266,15 +282,13 @@ def test_rollouts_end_at_the_end_of_text(prompts: list[list[int]]) -> None:
             assert completion.count(END) == finished == (completion[-1] == END)
             assert finished or len(completion) == 12
             seen.add(finished)
-        for row, (start, completion) in enumerate(zip(written.starts, written.completions, strict=True)):
-            assert written.logprobs[row, start - 1 + len(completion) :].abs().sum() == 0  # nothing after the end
     assert seen == {True, False}
 
 
 def test_rollouts_same_generator_state_writes_the_same() -> None:
     first, again, other = _rollouts(RAGGED), _rollouts(RAGGED), _rollouts(RAGGED, seed=2)
     assert first.completions == again.completions
-    assert torch.equal(first.logprobs, again.logprobs)
+    assert torch.equal(first.tokens, again.tokens)
     assert first.completions != other.completions
 
 
@@ -288,10 +302,23 @@ def test_rollouts_of_a_long_prompt_keep_its_end() -> None:
     assert written.tokens[0, :20].tolist() == list(range(19, 39))
 
 
-def test_rollouts_entropy_of_an_untrained_model_is_that_of_a_uniform_choice() -> None:
-    written = write_rollouts(make_model(), EQUAL, 8, 40, END, torch.Generator().manual_seed(0))
-    assert written.entropy == pytest.approx(math.log(40), abs=1e-5)
-    assert _rollouts(EQUAL).entropy < math.log(40) - 0.1
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 0.7, "top_k": 5, "top_p": 0.9},
+        {"temperature": 1.3, "top_k": 0, "top_p": 0.6},
+        {"temperature": 0.9, "top_k": 0, "top_p": 1.0, "min_p": 0.2},
+        {"temperature": 0.8, "top_k": 6, "top_p": 0.8, "min_p": 0.1},
+    ],
+)
+def test_choose_draws_with_the_probabilities_of_a_single_text(settings: dict[str, float]) -> None:
+    sampling = SamplingConfig(**settings)
+    logits = torch.randn(1, 12, generator=torch.Generator().manual_seed(3))
+    chance = torch.arange(0, 1, 1 / 4000, dtype=torch.float64)[:, None]
+    rows = logits.expand(len(chance), -1)
+    drawn = choose(rows, sampling, torch.zeros(len(chance), dtype=torch.bool), chance)
+    expected = filter_logits(logits[0], sampling, torch.tensor([])).softmax(-1)
+    torch.testing.assert_close(drawn.bincount(minlength=12) / len(chance), expected, rtol=0, atol=1e-3)
 
 
 def test_draw_takes_each_id_as_often_as_its_probability_says() -> None:

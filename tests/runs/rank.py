@@ -16,7 +16,7 @@ from tokenizer import Tokenizer
 def main(options: str) -> None:
     tokenizer = Tokenizer.fit([TEXT], SHAPE.vocab_size)
     dataset = finish(tokenize([split(TEXT, 0.1)], tokenizer))
-    config = changed(TRAINING, self_play=changed(SELF_PLAY, num_prompts=3), dropout=0.0, **json.loads(options))
+    config = changed(TRAINING, self_play=changed(SELF_PLAY, num_prompts=9), dropout=0.0, **json.loads(options))
     with joined() as ranks:
         player = play(tokenizer, config.self_play, ranks=ranks)
         model, state = wild(make_model(), std=0.1), ready_to_play(tokenizer)

@@ -218,9 +218,9 @@ def test_log_says_when_it_lost_events_or_never_gave_the_id() -> None:
 def test_log_keeps_rounds_of_self_play_without_their_texts_and_no_stages(runner: JobRunner) -> None:
     puppet = Puppet()
     submit(runner, puppet)
-    rollout = Rollout("p", "c" * 10_000, 0.5, {"diversity": 0.5, "length": 0.5}, 0.0, 0.0, 0.0)
+    rollout = Rollout("p", "c" * 10_000, 0.5, {"diversity": 0.5, "length": 0.5}, 0.0)
     puppet.tell(StageBegun(Stage.REWARD))
-    puppet.tell(SelfPlayDone(1, 1, 0.6, {"diversity": 0.7, "length": 0.5}, 0.0, 0.05, 3.0, 0.0, 0.0, (rollout,)))
+    puppet.tell(SelfPlayDone(1, 1, 0.6, {"diversity": 0.7, "length": 0.5}, 0.0, (rollout,)))
     assert runner.status().stage == Stage.REWARD
     assert runner.status().reward == 0.6
     ((_, kept),) = runner.events_after(0)[0]

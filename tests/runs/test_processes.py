@@ -113,7 +113,7 @@ def test_two_processes_write_and_pay_the_rollouts_of_one(both: list[list[Event]]
         r.completion for round_ in one for r in round_.rollouts
     ]
     for mine, alone in zip(two, one, strict=True):
-        shown = [[getattr(round_, name) for name in ("reward", "kl", "entropy")] for round_ in (mine, alone)]
+        shown = [[getattr(round_, name) for name in ("reward", "looped", "copied")] for round_ in (mine, alone)]
         assert shown[0] == pytest.approx(shown[1], rel=1e-4, abs=1e-6)
     assert one[0].rollouts[0].completion != one[1].rollouts[0].completion
 
@@ -244,12 +244,12 @@ def workers(workspace: Workspace, rank: int | None = None) -> list[int]:
 # ---- what cannot be divided ------------------------------------------------------------------------------------------
 
 
-ONE_GROUP = changed(SELF_PLAY, num_prompts=1)
+ONE_TEXT = changed(SELF_PLAY, num_prompts=1)
 
 
 @pytest.mark.parametrize(
     ("changes", "most"),
-    [({"devices": 3}, 2), ({"devices": 2, "batch_size": 1}, 1), ({"devices": 2, "self_play": ONE_GROUP}, 1)],
+    [({"devices": 3}, 2), ({"devices": 2, "batch_size": 1}, 1), ({"devices": 2, "self_play": ONE_TEXT}, 1)],
 )
 def test_more_devices_than_work_are_refused_by_name(
     workspace: Workspace, changes: dict[str, object], most: int

@@ -49,10 +49,8 @@ def evaluated(iteration: int, val_loss: float = 5.0) -> Evaluated:
 
 
 def self_play(iteration: int, number: int, reward: float = 0.5) -> SelfPlayDone:
-    rollout = Rollout("Море", "шумело\nи молчало", reward, {"variety": 0.6, "surprise": 0.4}, 0.0, 0.01, 1.0)
-    return SelfPlayDone(
-        iteration, number, reward, {"variety": 0.6, "surprise": 0.4}, 0.01, 0.05, 3.0, 0.0, 0.25, (rollout, rollout)
-    )
+    rollout = Rollout("Море", "шумело\nи молчало", reward, {"variety": 0.6, "surprise": 0.4}, 0.0, False, 0.25)
+    return SelfPlayDone(iteration, number, reward, {"variety": 0.6, "surprise": 0.4}, 0.0, (rollout, rollout), 0.25)
 
 
 def tell(ws: Workspace, *events: Event) -> None:
@@ -190,7 +188,7 @@ def test_a_short_history_is_told_exactly(ws: Workspace) -> None:
     assert (found["model"], found["iterations"], found["loss"]) == (NAME, [1, 2, 3], [8.5, 1e-7, 8.0])
     evaluations = {"iteration": [2], "val_loss": [7.25], "bits_per_byte": [2.0], "train_loss": [4.5]}
     assert found["evaluations"] == evaluations
-    assert found["self_play"]["reward"] == [0.5] and found["self_play"]["skipped_share"] == [0.25]
+    assert found["self_play"]["reward"] == [0.5] and found["self_play"]["looped"] == [0.25]
     assert found["self_play"]["reward_breakdown"] == {"variety": [0.6], "surprise": [0.4]}
     assert found["samples"] == [{"iteration": 2, "prompt": "Море", "text": " шумело"}]
     assert found["downsampling"]["iterations_per_point"] == 1
@@ -333,7 +331,7 @@ def test_rounds_of_an_earlier_version_are_read_as_those_of_today(ws: Workspace) 
     for file in ("metrics.jsonl", "rollouts.jsonl"):
         (folder / file).write_text("".join(lines), encoding="utf-8")
     (newest, _) = run_log.rollouts(ws, NAME)
-    assert newest == to_json(self_play(2, 2)) | {"rollouts": [dataclasses.asdict(r) for r in self_play(2, 2).rollouts]}
+    assert newest == json.loads(json.dumps(to_json(self_play(2, 2))))
     found = history.history(ws, NAME)["self_play"]
     assert found["reward_breakdown"] == {"variety": [0.6, 0.6], "surprise": [0.4, 0.4]}
     assert from_json(json.loads(lines[1])) == self_play(2, 2)

@@ -92,12 +92,6 @@ def test_copied_finds_every_passage_of_the_book(prose: str) -> None:
     assert all(grams.copied(" ".join(found[start : start + 8])) == 1.0 for start in range(len(found) - 7))
 
 
-def test_repeated_is_the_share_of_8_grams_seen_before() -> None:
-    assert BookGrams([numbered(0, 8) + " " + numbered(0, 8)], random.Random(0)).repeated == pytest.approx(1 / 9)
-    assert BookGrams([numbered(0, 100)], random.Random(0)).repeated == 0.0
-    assert BookGrams([numbered(0, 50)] * 2, random.Random(0)).repeated == pytest.approx(1 / 2)
-
-
 def test_foreign_8_grams_are_seldom_taken_for_copied() -> None:
     grams = BookGrams([numbered(0, 100_000)], random.Random(0))
     assert grams.copied(numbered(200_000, 250_000)) < 0.002

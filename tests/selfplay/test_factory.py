@@ -24,7 +24,7 @@ def test_rollout_leaves_a_quarter_of_the_window_to_its_prompt(wanted: int, windo
 
 def test_environment_of_the_books_fits_the_window_of_the_model(prose: str) -> None:
     config = SelfPlayConfig(environment="text", max_new_tokens=96, prompts=["а" * 100])
-    made = make_environment(config, SHAPE, [prose], encode, decode, 0)
+    made = make_environment(config, SHAPE, [prose], {}, encode, decode, 0)
     assert isinstance(made, TextEnvironment)
     (own,) = made._own
     assert len(own.tokens) == 32 - 24

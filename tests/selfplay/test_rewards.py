@@ -73,16 +73,6 @@ def test_reward_is_the_weighted_mean() -> None:
     assert rewards.reward(0.8, 0.2, 0.0, 0.0) == 0.0
 
 
-def test_penalised_of_written_figures() -> None:
-    # 0.7 - 0.05 * 4.8 - 0.5 * (0.3 - 0.1)
-    written = rewards.penalised(0.7, kl_sum=4.8, kl_coef=0.05, copied=0.3, copied_in_book=0.1, copy_penalty=0.5)
-    assert written == pytest.approx(0.36)
-
-
-def test_penalised_does_not_pay_for_copying_less_than_the_book_does() -> None:
-    assert rewards.penalised(0.7, kl_sum=0.0, kl_coef=0.05, copied=0.1, copied_in_book=0.4, copy_penalty=0.5) == 0.7
-
-
 @given(unit, unit, st.floats(0, 10), st.floats(0, 10))
 def test_reward_of_scores_within_0_and_1_stays_there(diversity: float, length: float, a: float, b: float) -> None:
     assert -1e-12 <= rewards.reward(diversity, length, a, b) <= 1 + 1e-12

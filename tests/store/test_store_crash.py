@@ -133,10 +133,8 @@ def test_a_log_that_drops_old_rounds_is_old_or_new(memory_folder: Path) -> None:
 
 
 def self_play(number: int) -> SelfPlayDone:
-    rollout = Rollout("a" * 50, "b" * 200, 0.5, {"diversity": 0.5, "length": 0.5}, 0.0, 0.0, 0.0)
-    return SelfPlayDone(
-        number * 10, number, 0.5, {"diversity": 0.5, "length": 0.5}, 0.0, 0.05, 3.0, 0.0, 0.0, (rollout,)
-    )
+    rollout = Rollout("a" * 50, "b" * 200, 0.5, {"diversity": 0.5, "length": 0.5}, 0.0)
+    return SelfPlayDone(number * 10, number, 0.5, {"diversity": 0.5, "length": 0.5}, 0.0, (rollout,))
 
 
 def test_truncating_logs_is_old_or_new(memory_folder: Path) -> None:

@@ -138,7 +138,7 @@ def test_history_continues_in_the_event_stream(client: TestClient, trained: str)
     assert history["iterations"] == list(range(1, 11))
     assert len(history["loss"]) == len(history["loss_smooth"]) == 10
     assert history["evaluations"]["iteration"][-1] == 10
-    assert set(history["self_play"]) >= {"iteration", "reward", "reward_breakdown", "kl"}
+    assert set(history["self_play"]) >= {"iteration", "reward", "reward_breakdown", "looped"}
     assert history["samples"][0]["text"]
     assert isinstance(history["last_event_id"], int)
     assert_error(client.get("/training_history?model=nobody"), 404, "model_not_found")
@@ -153,16 +153,12 @@ def test_rollouts_are_read_round_by_round_with_their_texts(
     assert expect(client.get("/rollouts", params={"model": trained}), 200) == {"rounds": []}
     with RunLog(workspace, trained) as log:
         for number in (1, 2, 3):
-            rollout = Rollout("Однажды", "весной", 0.5, {"diversity": 0.6, "length": 0.4}, 0.0, math.inf, 0.0)
-            log.append(
-                SelfPlayDone(
-                    10 * number, number, 0.6, {"diversity": 0.7, "length": 0.5}, 0.0, 0.05, 3.0, 0.0, 0.0, (rollout,)
-                )
-            )
+            rollout = Rollout("Однажды", "весной", 0.5, {"diversity": 0.6, "length": 0.4}, 0.0, True, math.inf)
+            log.append(SelfPlayDone(10 * number, number, 0.6, {"diversity": 0.7, "length": 0.5}, 0.0, (rollout,)))
     rounds = expect(client.get("/rollouts", params={"model": trained}), 200)["rounds"]
     assert [entry["round"] for entry in rounds] == [3, 2, 1]
     (shown,) = rounds[0]["rollouts"]
-    assert (shown["prompt"], shown["completion"], shown["reward_breakdown"]["diversity"], shown["kl"]) == (
+    assert (shown["prompt"], shown["completion"], shown["reward_breakdown"]["diversity"], shown["looped"]) == (
         "Однажды",
         "весной",
         0.6,

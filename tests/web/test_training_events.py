@@ -19,8 +19,8 @@ from tests.web.web_client import ServerSent, events_of, expect, status_when, tra
 from web import event_stream as live
 
 EVALUATED = Evaluated(2, 4.0, 2.0, 5.0, True, 1.0)
-ROLLOUT = Rollout("Однажды", "весной", 0.5, {"diversity": 0.5, "length": 0.5}, 0.0, 0.0, 0.0)
-ROUND = SelfPlayDone(2, 1, 0.6, {"diversity": 0.7, "length": 0.5}, 0.0, 0.05, 3.0, 0.0, 0.0, (ROLLOUT,))
+ROLLOUT = Rollout("Однажды", "весной", 0.5, {"diversity": 0.5, "length": 0.5}, 0.0)
+ROUND = SelfPlayDone(2, 1, 0.6, {"diversity": 0.7, "length": 0.5}, 0.0, (ROLLOUT,))
 
 
 def iteration(number: int, loss: float = 2.0) -> IterationDone:

@@ -1,0 +1,58 @@
+"""The gradient of unlikelihood against autograd on the formula written out."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+
+from learning import unlikelihood
+from learning.unlikelihood import unlikelihood_gradient
+from tests.training_kit import make_model, wild
+
+SIZE = 40
+
+
+def _case() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, SIZE, (5, 12), generator=generator)
+    weights = torch.rand(5, 11, generator=generator) * (torch.rand(5, 11, generator=generator) < 0.3)
+    weights[2] = 0  # a row without a fault
+    return tokens, weights
+
+
+def test_unlikelihood_gradient_equals_autograd_written_out() -> None:
+    model, (tokens, weights) = wild(make_model()), _case()
+    logprobs = model(tokens[:, :-1])[..., :SIZE].log_softmax(-1).gather(2, tokens[:, 1:, None])[..., 0]
+    loss = -(weights * torch.log1p(-logprobs.exp())).sum()
+    expected = torch.autograd.grad(loss, list(model.parameters()))
+    found = unlikelihood_gradient(model, tokens, weights, SIZE, contextlib.nullcontext)
+    for own, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(own, wanted, rtol=1e-3, atol=1e-6)
+    assert any(float(gradient.abs().max()) > 1e-3 for gradient in expected)
+
+
+def test_unlikelihood_gradient_does_not_depend_on_the_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (tokens, weights) = wild(make_model()), _case()
+    whole = unlikelihood_gradient(model, tokens, weights, SIZE, contextlib.nullcontext)
+    monkeypatch.setattr(unlikelihood, "ROWS_AT_ONCE", 2)
+    parts = unlikelihood_gradient(model, tokens, weights, SIZE, contextlib.nullcontext)
+    for own, wanted in zip(parts, whole, strict=True):
+        torch.testing.assert_close(own, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_unlikelihood_gradient_makes_a_certain_token_less_likely_and_stays_finite() -> None:
+    model, (tokens, _) = wild(make_model(), std=3.0), _case()  # probabilities of almost 1
+    model.requires_grad_(True)
+    likeliest = model(tokens)[..., :SIZE].argmax(-1)[:, -2]
+    tokens[:, -1] = likeliest
+    weights = torch.zeros(5, 11)
+    weights[:, -1] = 1.0
+    before = model.token_logprobs(tokens, SIZE)[:, -1].sum()
+    gradient = unlikelihood_gradient(model, tokens, weights, SIZE, contextlib.nullcontext)
+    assert all(bool(torch.isfinite(one).all()) for one in gradient)
+    with torch.no_grad():
+        for parameter, one in zip(model.parameters(), gradient, strict=True):
+            parameter -= 1e-6 * one
+    assert model.token_logprobs(tokens, SIZE)[:, -1].sum() < before
