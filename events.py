@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -319,12 +319,12 @@ def from_json(values: Mapping[str, Any]) -> Event:
 
 def restored(kind: type[T], values: Mapping[str, Any]) -> T:
     """Return the dataclass of `kind` that `dataclasses.asdict` wrote, after its way through JSON. Raises ValueError for anything else."""
-    found: T = _adapter(kind).validate_python(dict(values))
+    found: T = _adapter(kind).validate_python(dict(values))  # type: ignore[arg-type]  # mypy holds no type variable for hashable
     return found
 
 
 @functools.cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
