@@ -32,7 +32,7 @@ from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWr
 from learning.average import Average
 from learning.learner import Learner
 from learning.loss_guard import LossGuard, Verdict
-from learning.schedules import dropout_at, learning_rate_at
+from learning.schedules import dropout_at, learning_rate_at, weight_decay_at
 from learning.self_play import Round, SelfPlay, SelfPlayState
 from machine.devices import choose_num_threads, describe
 from machine.memory import is_out_of_memory, lack_named
@@ -214,7 +214,8 @@ class AZRTrainer:
         if verdict == "good":
             self._bad_in_a_row = 0
             state.guard = state.guard.after(loss)
-            self.learner.take_step(learning_rate, self._readings, steps + 1)
+            readings = self._readings
+            self.learner.take_step(learning_rate, readings, weight_decay_at(config, readings), steps + 1)
         else:
             notices.append(self._skip_step(verdict))
         state.iteration += 1

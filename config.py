@@ -145,7 +145,7 @@ class TrainConfig(Config):
     bigram_start: bool = _setting(True, Decides.NUMBERS, advanced=True)
     learning_rate: float = _setting(2e-3, Decides.NUMBERS, gt=0, le=1)
     warmup_iterations: int = _setting(10, Decides.NUMBERS, unit="iterations", ge=0, le=10**6, advanced=True)
-    weight_decay: float = _setting(0.1, Decides.NUMBERS, ge=0, le=10, advanced=True)
+    weight_decay: float | None = _setting(None, Decides.NUMBERS, ge=0, le=10, advanced=True)
     max_grad_norm: float = _setting(1.0, Decides.NUMBERS, gt=0, le=1e6, advanced=True)
     dropout: float | None = _setting(None, Decides.BOTH, ge=0, lt=1)
     precision: Precision = _setting("auto", Decides.PACE, advanced=True)

@@ -84,7 +84,7 @@ def operations(shape: ModelConfig) -> Iterator[tuple[str, Work, Work]]:
     yield (
         "Muon step",
         torch.optim.Muon(matrices(shape)).step,
-        Muon(groups(matrices(shape), shape), weight_decay=0.1, dtype=DTYPE).step,
+        Muon(groups(matrices(shape), shape), dtype=DTYPE).step,
     )
     p, generator = torch.rand(ROLLOUT_ROWS, shape.vocab_size).softmax(-1), torch.Generator()
     yield (

@@ -112,7 +112,7 @@ def ours(arm: str, preset: str, rows: int) -> Iterator[float]:
             inputs, targets = sequences.batch(number * rows, rows)
             learner.compute_gradient(inputs, targets, rows, 1, dropout=0.0)
             learner.clip_gradient()
-            learner.take_step(config.learning_rate, 0.0, number + 1)
+            learner.take_step(config.learning_rate, 0.0, 0.1, number + 1)
             yield time.perf_counter() - started_at
 
 

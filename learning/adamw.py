@@ -13,7 +13,7 @@ from learning.optimizer import Optimizer, with_gradients
 
 
 class AdamW(Optimizer):
-    """Groups have "lr", which may be a tensor () on the card, and "weight_decay"."""
+    """Groups have "lr" and "weight_decay", which may be tensors () on the card."""
 
     def __init__(self, groups: Iterable[Mapping[str, Any]], *, betas: tuple[float, float], eps: float) -> None:
         super().__init__(groups)
@@ -25,7 +25,12 @@ class AdamW(Optimizer):
             if found := list(with_gradients(group)):
                 self._step(found, group["lr"], group["weight_decay"])
 
-    def _step(self, found: list[tuple[Tensor, Tensor]], lr: float | Tensor, weight_decay: float) -> None:
+    def _step(self, found: list[tuple[Tensor, Tensor]], lr: float | Tensor, weight_decay: float | Tensor) -> None:
+        if isinstance(
+            weight_decay, Tensor
+        ):  # the fused kernel takes a number only, which a CUDA graph would never read again
+            torch._foreach_mul_([parameter for parameter, _ in found], 1 - lr * weight_decay)
+            weight_decay = 0.0
         states = [self._state(parameter) for parameter, _ in found]
         adamw(
             [parameter for parameter, _ in found],

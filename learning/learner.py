@@ -81,9 +81,9 @@ class Learner:
         """Scale the gradient down to `max_grad_norm` where it is longer; return the norm it had, ()."""
         return self._run_clip()
 
-    def take_step(self, learning_rate: float, readings: float, steps: int) -> None:
+    def take_step(self, learning_rate: float, readings: float, weight_decay: float, steps: int) -> None:
         """Move the weights along the gradient as step number `steps`, update the average, and clear the gradient."""
-        self.optimizers.set_rates(learning_rate, readings)
+        self.optimizers.set_rates(learning_rate, readings, weight_decay)
         self.average.set_steps(steps)
         self._run_step()
         self.clear_gradient()

@@ -38,12 +38,12 @@ EPS = 1e-7
 class Muon(Optimizer):
     """Muon for 2-D parameters (rows, columns), with Nesterov momentum and decoupled decay; orthogonalises in `dtype`.
 
-    A group's "lr" may be a tensor () on the card. "pieces" (1 by default) is the number of matrices that each parameter holds, one below
+    A group's "lr" and "weight_decay" may be tensors () on the card. "pieces" (1 by default) is the number of matrices that each parameter holds, one below
     the other; it divides the rows.
     """
 
-    def __init__(self, groups: Iterable[Mapping[str, Any]], *, weight_decay: float, dtype: torch.dtype) -> None:
-        super().__init__(groups, momentum=0.95, weight_decay=weight_decay, pieces=1)
+    def __init__(self, groups: Iterable[Mapping[str, Any]], *, dtype: torch.dtype) -> None:
+        super().__init__(groups, momentum=0.95, weight_decay=0.0, pieces=1)
         self._dtype = dtype
 
     @torch.no_grad()

@@ -28,6 +28,7 @@ MUON_FACTOR: Factor = (7.0, 10.0)
 EMBEDDING_FACTOR: Factor = (40.0, 5.0)
 HEAD_FACTOR: Factor = (4.5, 1.5)
 ADAMW_FACTOR: Factor = (1.0, 1.0)
+RATES = ("lr", "weight_decay")  # what changes from step to step
 OF_HEADS = (
     "q_proj.weight",
     "k_proj.weight",
@@ -44,47 +45,43 @@ class Optimizers:
         muon = config.optimizer == "muon"
         heads, matrices = groups["heads"], groups["matrices"]
         adamw_groups: list[dict[str, Any]] = [
-            {"params": groups["embeddings"], "weight_decay": 0.0, "factor": EMBEDDING_FACTOR if muon else ADAMW_FACTOR},
-            {
-                "params": groups["head"],
-                "weight_decay": config.weight_decay,
-                "factor": HEAD_FACTOR if muon else ADAMW_FACTOR,
-            },
-            {"params": groups["vectors"], "weight_decay": 0.0, "factor": ADAMW_FACTOR},
+            {"params": groups["embeddings"], "decays": False, "factor": EMBEDDING_FACTOR if muon else ADAMW_FACTOR},
+            {"params": groups["head"], "decays": True, "factor": HEAD_FACTOR if muon else ADAMW_FACTOR},
+            {"params": groups["vectors"], "decays": False, "factor": ADAMW_FACTOR},
         ]
         self._optimizers: list[Optimizer] = []
         device = matrices[0].device
         if muon:
             muon_groups: list[dict[str, Any]] = [
-                {"params": heads, "factor": MUON_FACTOR, "pieces": model.config.num_heads},
-                {"params": matrices, "factor": MUON_FACTOR},
+                {"params": heads, "decays": True, "factor": MUON_FACTOR, "pieces": model.config.num_heads},
+                {"params": matrices, "decays": True, "factor": MUON_FACTOR},
             ]
             dtype = choose_precision(config.precision, device)
-            self._optimizers.append(Muon(muon_groups, weight_decay=config.weight_decay, dtype=dtype))
+            self._optimizers.append(Muon(muon_groups, dtype=dtype))
         else:
-            adamw_groups.append(
-                {"params": heads + matrices, "weight_decay": config.weight_decay, "factor": ADAMW_FACTOR}
-            )
+            adamw_groups.append({"params": heads + matrices, "decays": True, "factor": ADAMW_FACTOR})
         betas = (0.8, 0.95) if muon else (0.9, 0.99)
         graphs = device.type == "cuda"  # a CUDA graph reads its rates from the card's memory
         self._optimizers.append(AdamW(adamw_groups, betas=betas, eps=1e-10 if muon else 1e-8))
         for settings in self._groups():
-            settings["lr"] = torch.zeros((), device=device) if graphs else 0.0
+            for name in RATES:
+                settings[name] = torch.zeros((), device=device) if graphs else 0.0
 
     def _groups(self) -> Iterator[dict[str, Any]]:
         for optimizer in self._optimizers:
             yield from optimizer.param_groups
 
-    def set_rates(self, learning_rate: float, readings: float = 0.0) -> None:
-        """Set the learning rates for a step after `readings` passes over the books."""
+    def set_rates(self, learning_rate: float, readings: float, weight_decay: float) -> None:
+        """Set the learning rates and the decay for a step after `readings` passes over the books."""
         known = how_known(readings)
         for group in self._groups():
             fresh, settled = group["factor"]
-            rate = learning_rate * (fresh + (settled - fresh) * known)
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+            rates = (learning_rate * (fresh + (settled - fresh) * known), weight_decay if group["decays"] else 0.0)
+            for name, rate in zip(RATES, rates, strict=True):
+                if isinstance(group[name], Tensor):
+                    group[name].fill_(rate)
+                else:
+                    group[name] = rate
 
     def step(self) -> None:
         """Update the weights; the gradients stay."""

@@ -1,4 +1,4 @@
-"""Learning rate and dropout as pure functions of the iteration and of how often the books have been read.
+"""Learning rate, dropout and weight decay as pure functions of the iteration and of how often the books have been read.
 
 The schedule has no end: a training of 1,000 iterations, continued for 1,000 more, equals one of 2,000 bit for bit.
 """
@@ -8,6 +8,10 @@ from __future__ import annotations
 from config import TrainConfig
 
 KNOWN_DROPOUT = 0.1
+NEW_DECAY = 0.1  # weight decay while the books are new
+DECAY_FROM = 2.0  # readings from which it rises
+DECAY_RISE = 0.25  # for each reading after that
+MOST_DECAY = 2.0
 
 
 def learning_rate_at(config: TrainConfig, iteration: int) -> float:
@@ -28,3 +32,12 @@ def dropout_at(config: TrainConfig, readings: float) -> float:
     rising one during the second pass.
     """
     return config.dropout if config.dropout is not None else KNOWN_DROPOUT * how_known(readings - 1)
+
+
+def weight_decay_at(config: TrainConfig, readings: float) -> float:
+    """Return the configured weight decay, or by default a small one while the books are new, which rises with each reading from the
+    second on: what a model has read often it memorises, and weight decay holds against that (docs/en/benchmarks.md).
+    """
+    if config.weight_decay is not None:
+        return config.weight_decay
+    return min(MOST_DECAY, NEW_DECAY + DECAY_RISE * max(0.0, readings - DECAY_FROM))

@@ -37,7 +37,7 @@ def _step_alike(first: tuple[Any, list[Parameter]], second: tuple[Any, list[Para
 
 
 def _muon(parameters: list[Parameter], lr: float, dtype: torch.dtype) -> Muon:
-    return Muon([{"params": parameters, "lr": lr}], weight_decay=0.1, dtype=dtype)
+    return Muon([{"params": parameters, "lr": lr, "weight_decay": 0.1}], dtype=dtype)
 
 
 def test_muon_moves_nearly_as_torchs_own() -> None:
@@ -80,7 +80,7 @@ def test_muon_moves_the_pieces_of_a_matrix_like_matrices_of_their_own() -> None:
     for parameter, grad in zip(apart, whole.grad.split(8), strict=True):
         parameter.grad = grad
     groups = [{"params": [whole], "pieces": 4, "lr": 0.1}, {"params": apart, "lr": 0.1}, {"params": [uncut], "lr": 0.1}]
-    Muon(groups, weight_decay=0.0, dtype=torch.float32).step()
+    Muon(groups, dtype=torch.float32).step()
     assert torch.allclose(whole, torch.cat(apart), atol=1e-5)
     assert not torch.allclose(whole, uncut, atol=1e-2)
 
@@ -113,6 +113,16 @@ def test_adamw_moves_bit_for_bit_as_torchs_own() -> None:
         }
 
 
+def test_adamw_with_its_rates_in_tensors_moves_like_one_with_numbers() -> None:
+    """As on a card, where a CUDA graph reads them."""
+    numbers, tensors = (Parameter(torch.ones(6)) for _ in range(2))
+    numbers.grad = tensors.grad = torch.linspace(-1, 1, 6)
+    for parameter, kind in ((numbers, float), (tensors, torch.tensor)):
+        AdamW([{"params": [parameter], "lr": kind(0.1), "weight_decay": kind(0.5)}], betas=(0.8, 0.95), eps=1e-8).step()
+    assert torch.allclose(numbers, tensors)
+    assert float(numbers.detach().mean()) == pytest.approx(0.95, abs=1e-3)
+
+
 def test_adamw_leaves_a_parameter_without_gradient_alone_and_gives_gradients_free() -> None:
     still, moved = (Parameter(torch.ones(4)) for _ in range(2))
     moved.grad = torch.ones(4)
@@ -139,7 +149,7 @@ for optimizer in ("muon", "adamw"):
     tokens = torch.randint(300, (2, 8))
     learner.compute_gradient(tokens, tokens, 2, 1, dropout=0.1)
     learner.clip_gradient()
-    learner.take_step(1e-3, 0.0, 1)
+    learner.take_step(1e-3, 0.0, 0.1, 1)
 print(sorted(name for name in ("torch._dynamo", "torch._inductor", "sympy") if name in sys.modules))
 """
 

@@ -10,7 +10,17 @@ import torch
 from config import ModelConfig
 from learning.average import AVERAGE_SHARE, Average
 from learning.parameter_groups import EMBEDDING_FACTOR, MUON_FACTOR, Optimizers
-from learning.schedules import KNOWN_DROPOUT, dropout_at, how_known, learning_rate_at
+from learning.schedules import (
+    DECAY_FROM,
+    DECAY_RISE,
+    KNOWN_DROPOUT,
+    MOST_DECAY,
+    NEW_DECAY,
+    dropout_at,
+    how_known,
+    learning_rate_at,
+    weight_decay_at,
+)
 from model import Transformer
 from tests.training_kit import SHAPE, TRAINING, changed, make_model, same
 
@@ -47,14 +57,20 @@ def test_dropout_by_itself_grows_with_the_readings_and_a_chosen_one_stays() -> N
     assert [dropout_at(chosen, readings) for readings in (0, 0.5, 9)] == [0.3] * 3
 
 
+def test_weight_decay_by_itself_grows_with_the_readings_and_a_chosen_one_stays() -> None:
+    found = [weight_decay_at(TRAINING, readings) for readings in (0, DECAY_FROM, DECAY_FROM + 1, 1000)]
+    assert found == [NEW_DECAY, NEW_DECAY, NEW_DECAY + DECAY_RISE, MOST_DECAY]
+    assert [weight_decay_at(changed(TRAINING, weight_decay=0.3), readings) for readings in (0, 9)] == [0.3] * 2
+
+
 @pytest.mark.parametrize(("readings", "which"), [(0.0, 0), (1.0, 1), (4.0, 1)])
 def test_each_group_moves_at_the_rate_of_its_readings(readings: float, which: int) -> None:
     model = make_model()
-    optimizers = Optimizers(model, changed(TRAINING, weight_decay=0.0))
+    optimizers = Optimizers(model, TRAINING)
     before = model.embed_tokens.weight.detach().clone()
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    optimizers.set_rates(1e-4, readings)
+    optimizers.set_rates(1e-4, readings, 0.0)
     optimizers.step()
     moved = (before - model.embed_tokens.weight.detach()).mean()
     assert float(moved) == pytest.approx(1e-4 * EMBEDDING_FACTOR[which], rel=1e-3)  # AdamW's first step is its rate
@@ -114,7 +130,8 @@ def test_optimizers_cover_each_parameter_exactly_once(optimizer: str, architectu
 def test_optimizers_move_matrices_by_muon_and_never_decay_norms_and_embeddings() -> None:
     model = make_model()
     names = {id(p): name for name, p in model.named_parameters()}
-    optimizers = Optimizers(model, changed(TRAINING, optimizer="muon", weight_decay=0.1))
+    optimizers = Optimizers(model, changed(TRAINING, optimizer="muon"))
+    optimizers.set_rates(1e-3, 0.0, 0.1)
     by_muon = {names[id(p)] for group in optimizers._optimizers[0].param_groups for p in group["params"]}
     assert by_muon == {n for n in names.values() if n.startswith("layers.") and n.endswith("_proj.weight")}
     groups = [group for o in optimizers._optimizers for group in o.param_groups]
@@ -132,8 +149,8 @@ def test_muon_orthogonalises_queries_keys_and_values_head_by_head(architecture: 
         parameter.grad = torch.randn(len(parameter) // heads, *parameter.shape[1:]).repeat(
             heads, *[1] * (parameter.dim() - 1)
         )
-    optimizers = Optimizers(model, changed(TRAINING, optimizer="muon", weight_decay=0.0, precision="float32"))
-    optimizers.set_rates(1.0)
+    optimizers = Optimizers(model, changed(TRAINING, optimizer="muon", precision="float32"))
+    optimizers.set_rates(1.0, 0.0, 0.0)
     optimizers.step()
     for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
         moved = (attention.get_submodule(name).weight.detach() - before[f"{name}.weight"]) / MUON_FACTOR[0]
@@ -146,7 +163,7 @@ def _steps(model: Transformer, optimizers: Optimizers, first: int, last: int) ->
     for step in range(first, last):
         torch.manual_seed(step)
         model.loss(torch.randint(300, (2, 8)), torch.randint(300, (2, 8))).backward()
-        optimizers.set_rates(1e-3)
+        optimizers.set_rates(1e-3, 0.0, 0.1)
         optimizers.step()
         optimizers.zero_grad()
 
