@@ -15,6 +15,7 @@ def picture(lines: dict[str, list[tuple[float, float]]], x_name: str, y_name: st
         min(y for _, y in points),
         sorted(y for _, y in points)[len(points) * 19 // 20],
     )  # a first value may dwarf the rest
+    decimals = 0 if most_x >= 5 else 1
     room_x, room_y = WIDTH - LEFT - 20, HEIGHT - BOTTOM - TOP
 
     def at(x: float, y: float) -> str:
@@ -30,7 +31,7 @@ def picture(lines: dict[str, list[tuple[float, float]]], x_name: str, y_name: st
         (px, _), (_, py) = at(x, low).split(","), at(0, y).split(",")
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 20}" y1="{py}" y2="{py}" stroke="#e2e8f0"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{py}" text-anchor="end">{y:.2f}</text>')
-        parts.append(f'<text x="{px}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{x:.0f}</text>')
+        parts.append(f'<text x="{px}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{x:.{decimals}f}</text>')
     parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 8}" text-anchor="middle">{html.escape(x_name)}</text>')
     parts.append(f'<text x="{LEFT}" y="14">{html.escape(y_name)}</text>')
     for number, (name, line) in enumerate(lines.items()):
