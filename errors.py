@@ -252,6 +252,13 @@ class FileUnwritable(AZRError):
     code = "file_unwritable"
 
 
+class OutputUnwritable(AZRError):
+    """Standard output cannot be written; `reason` is "closed" or "full", else `detail` is what the system said."""
+
+    code = "output_unwritable"
+    status = 500
+
+
 class FolderUnusable(AZRError):
     """`path` must be a folder; `reason` is "file", "link", "missing" or "system", and `detail` what the system said."""
 
