@@ -104,6 +104,33 @@ def test_a_damaged_record_is_written_anew(ws: Workspace, record: str) -> None:
     assert json.loads(path.read_text(encoding="utf-8"))["sha256"] == info.sha256
 
 
+@pytest.mark.parametrize("chosen", [None, "koi8_r"])
+@pytest.mark.parametrize("record", [None, "nonsense"], ids=["lost", "damaged"])
+def test_a_book_without_its_record_keeps_its_original(ws: Workspace, record: str | None, chosen: str | None) -> None:
+    info = add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")), encoding=chosen)
+    for _ in range(3):
+        if record is None:
+            ws.book_record("рыбка").unlink()
+        else:
+            drop(ws, "рыбка.json", record)
+        (again,) = list_books(ws)
+        assert dataclasses.replace(again, added_at=info.added_at) == info
+        assert files(ws) == {"рыбка.txt", "рыбка.json", "рыбка.original"}
+    assert preview_as(ws, "рыбка", "cp1251")[1]
+    reread_book(ws, "рыбка", "cp1251")
+    assert read_text(ws, "рыбка") == TEXT
+    assert files(ws) == {"рыбка.txt", "рыбка.json", "рыбка.original"}
+
+
+def test_an_edited_text_without_its_record_does_not_get_the_original_of_another(ws: Workspace) -> None:
+    add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
+    drop(ws, "рыбка.txt", "Другая повесть\n")
+    drop(ws, "рыбка.json", "nonsense")
+    assert [book.preview for book in list_books(ws)] == ["Другая повесть"]
+    assert reread_book(ws, "рыбка", "utf_8").preview == "Другая повесть"
+    assert (ws.books / "рыбка.original.1").read_bytes() == UNCLEAN.encode("cp1251")
+
+
 def test_files_renamed_together_are_one_book_under_the_new_name(ws: Workspace) -> None:
     info = add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
     for ending in ("txt", "json", "original"):
