@@ -306,7 +306,7 @@ class ProcessLost(AZRError):
 
 
 class BookDamaged(Conflict):
-    """The text of book `name` is damaged on disk and cannot be restored."""
+    """The text of book `name` is damaged on disk and cannot be restored; with the reason "folder", a folder stands in its place."""
 
     code = "book_damaged"
 

@@ -71,6 +71,13 @@ def restore_lost(ws: Workspace) -> list[BookInfo]:
     return damaged
 
 
+def in_folders(ws: Workspace) -> list[BookInfo]:
+    """Return the books in place of whose text a folder stands, marked as damaged."""
+    names = [name for name in shelf.recorded_names(ws) if shelf.is_folder(ws, name)]
+    found = (_damaged(ws, name) for name in names)
+    return [dataclasses.replace(info, is_folder=True) for info in found if info]
+
+
 def stamp_of(path: Path) -> tuple[int, int]:
     """Return the size and the modification time of a file, by which a change is noticed."""
     status = path.stat()

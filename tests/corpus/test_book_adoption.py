@@ -14,7 +14,17 @@ from typing import Any, NoReturn
 
 import pytest
 
-from corpus.library import add_book, delete_book, get_book, list_books, preview_as, read_text, reread_book, sweep
+from corpus.library import (
+    add_book,
+    book_notices,
+    delete_book,
+    get_book,
+    list_books,
+    preview_as,
+    read_text,
+    reread_book,
+    sweep,
+)
 from corpus.readers.formats import READERS
 from corpus.readers.plain_text import Reading
 from errors import BookDamaged, BookNotFound, NotText
@@ -242,6 +252,35 @@ def test_a_book_that_cannot_be_restored_is_shown_as_damaged_and_can_be_deleted(
     assert files(ws) == before
     delete_book(ws, "рыбка")
     assert (list_books(ws), files(ws)) == ([], set())
+
+
+@pytest.mark.parametrize("holds", [None, "chapter.docx"], ids=["empty", "full"])
+def test_a_book_whose_text_is_a_folder_is_shown_as_damaged_and_can_be_deleted(ws: Workspace, holds: str | None) -> None:
+    info = add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
+    text = ws.book_text("рыбка")
+    text.unlink()
+    text.mkdir()
+    if holds:
+        (text / holds).write_bytes(b"mine")
+    sweep(ws)
+    assert list_books(ws) == [dataclasses.replace(info, is_damaged=True, is_folder=True)]
+    assert [notice.code for notice in book_notices(list_books(ws)[0])] == ["in_a_folder"]
+    with pytest.raises(BookDamaged) as damaged:
+        read_text(ws, "рыбка")
+    assert damaged.value.parameters == {"name": "рыбка", "reason": "folder"}
+    delete_book(ws, "рыбка")
+    assert list_books(ws) == []
+    assert files(ws) == ({"рыбка.txt"} if holds else set())  # what is not the book's stays
+
+
+def test_a_book_whose_text_was_a_folder_is_restored_once_the_folder_is_moved(ws: Workspace) -> None:
+    info = add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
+    ws.book_text("рыбка").unlink()
+    ws.book_text("рыбка").mkdir()
+    list_books(ws)
+    ws.book_text("рыбка").rename(ws.root / "elsewhere")
+    assert list_books(ws) == [info]
+    assert read_text(ws, "рыбка") == TEXT
 
 
 def test_listing_deletes_nothing_and_the_sweep_removes_records_without_a_book(ws: Workspace) -> None:
