@@ -280,7 +280,7 @@ class NumbersOutOfRange(Diverged):
 
 
 class OutOfMemory(AZRError):
-    """The device ran out of memory even with a micro-batch of one."""
+    """The device ran out of memory even with a micro-batch of one; with the reason "generation", while it wrote a text."""
 
     code = "out_of_memory"
     status = 507
