@@ -24,7 +24,8 @@ from console.help import UsageError, translated, usage_error
 from console.options import SELF_PLAY_PREFIX, parameters_table, train_config, with_options
 from console.output import Failed, errors_as_sentences, say, words
 from console.progress import forecast_lines, show
-from errors import FileMissing, FileUnwritable, FolderUnusable, InvalidInput
+from console.streams import READER_GONE, ReaderGone, guarded_output
+from errors import FileMissing, FileUnwritable, FolderUnusable, InvalidInput, OutputUnwritable
 from workspace import Workspace, explain, replace_atomic
 
 if TYPE_CHECKING:
@@ -284,12 +285,17 @@ def export(
 
 
 def _export_to(target: Path, chunks: Iterator[bytes]) -> None:
-    """Write a file, or into a device or pipe that stands there. Raises DiskFull, AccessDenied and FileUnwritable."""
+    """Write a file, or into a device or pipe that stands there.
+
+    Raises DiskFull, AccessDenied, FileUnwritable, and ReaderGone for a pipe that nobody reads any more.
+    """
     try:
         if os.path.exists(target) and not target.is_file():  # noqa: PTH110
             _write(target, chunks)
         else:
             replace_atomic(target, lambda temporary: _write(temporary, chunks))
+    except BrokenPipeError:
+        raise ReaderGone from None
     except OSError as error:
         raise explain(error, target) or FileUnwritable(path=str(target), detail=error.strerror or "") from error
 
@@ -326,6 +332,17 @@ def _require_text(prompt: str) -> None:
 def main() -> int:
     """Run a command and return the exit code."""
     output.prepare_streams()
+    try:
+        with guarded_output():
+            return _run()
+    except ReaderGone:
+        return READER_GONE
+    except OutputUnwritable as error:
+        output.warn(words().error(error))
+        return output.FAILED
+
+
+def _run() -> int:
     arguments, language = _language_of(sys.argv[1:])
     if language is not None:
         os.environ["AZR_LANGUAGE"] = language  # also for the processes that a training starts
@@ -339,9 +356,6 @@ def main() -> int:
         return output.FAILED
     except typer.Abort:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of the output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return output.FAILED
     except UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             say(str(error))

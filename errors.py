@@ -252,6 +252,13 @@ class FileUnwritable(AZRError):
     code = "file_unwritable"
 
 
+class OutputUnwritable(AZRError):
+    """Standard output cannot be written; `reason` is "closed" or "full", else `detail` is what the system said."""
+
+    code = "output_unwritable"
+    status = 500
+
+
 class FolderUnusable(AZRError):
     """`path` must be a folder; `reason` is "file", "link", "missing" or "system", and `detail` what the system said."""
 
@@ -273,7 +280,7 @@ class NumbersOutOfRange(Diverged):
 
 
 class OutOfMemory(AZRError):
-    """The device ran out of memory even with a micro-batch of one."""
+    """The device ran out of memory even with a micro-batch of one; with the reason "generation", while it wrote a text."""
 
     code = "out_of_memory"
     status = 507
@@ -299,7 +306,7 @@ class ProcessLost(AZRError):
 
 
 class BookDamaged(Conflict):
-    """The text of book `name` is damaged on disk and cannot be restored."""
+    """The text of book `name` is damaged on disk and cannot be restored; with the reason "folder", a folder stands in its place."""
 
     code = "book_damaged"
 

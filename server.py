@@ -10,7 +10,6 @@ training save, and exit with 0. Every option can also be an environment variable
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import logging
@@ -29,7 +28,9 @@ from typing import TYPE_CHECKING, NoReturn
 import uvicorn
 
 import i18n
-from errors import AZRError, NotLoopback, WorkspaceLocked
+from console.arguments import Parser, WrongCall
+from console.streams import READER_GONE, ReaderGone, guarded_output
+from errors import AZRError, InvalidInput, NotLoopback, WorkspaceLocked
 from web.access import LOOPBACK, Access
 from web.connections import Connection, Quiet, close_late
 from workspace import Workspace
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent
 EXAMPLE_BOOK = ROOT / "books" / "example_book.txt"
+MOST_PORT = 65_535
 PORTS_TRIED = 21  # the requested one and twenty more
 CONNECTIONS = 4000  # streams stay open, so this is far above what a page needs
 DESCRIPTORS = 16_384
@@ -69,8 +71,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     translator = i18n.translator(i18n.console_language())
     options = None
     try:
-        options = parse(arguments)
-        serve(options, translator)
+        with guarded_output():
+            options = parse(arguments)
+            serve(options, translator)
+    except ReaderGone:
+        return READER_GONE
+    except WrongCall as error:
+        more = translator.gettext("cli.usage.more", command="python server.py --help")
+        _print_error(f"{translator.gettext(error.key, **error.values)}\n{more}")
+        return REFUSED
     except WorkspaceLocked as error:
         _print_error(translator.error(error))
         holder = str(error.parameters["holder"])
@@ -84,13 +93,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
-    """Read the options from the command line, else from AZR_*. Raises NotLoopback; argparse itself exits with 2."""
-    parser = argparse.ArgumentParser(
-        prog="server.py", description="AZR Model Trainer: books in, your own language model out."
-    )
+    """Read the options from the command line, else from AZR_*. Raises WrongCall, InvalidInput and NotLoopback."""
+    parser = Parser(prog="server.py", description="AZR Model Trainer: books in, your own language model out.")
     add = parser.add_argument
     add("--host", default=_environment("HOST", "127.0.0.1"), help="127.0.0.1: only this machine is served")
-    add("--port", type=_port, default=_environment("PORT", "8000"), help="the next free one is used when it is taken")
+    add("--port", default=_environment("PORT", "8000"), help="the next free one is used when it is taken")
     add(
         "--workspace",
         type=Path,
@@ -103,12 +110,14 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         default=_environment("NO_BROWSER", "0") not in ("", "0"),
         help="open no browser",
     )
-    add("--upload-limit-mb", type=_positive, default=_environment("UPLOAD_LIMIT_MB", None), help="the largest book")
+    add("--upload-limit-mb", default=_environment("UPLOAD_LIMIT_MB", None), help="the largest book")
     given = parser.parse_args(arguments)
     if given.host not in LOOPBACK:
         raise NotLoopback(field="host", host=given.host)
-    limit_bytes = None if given.upload_limit_mb is None else given.upload_limit_mb * 1_000_000
-    return Options(given.port, given.workspace, not given.no_browser, limit_bytes)
+    port = _whole_number("--port", given.port, 0, MOST_PORT)
+    limit = given.upload_limit_mb
+    limit_bytes = None if limit is None else _whole_number("--upload-limit-mb", limit, 1) * 1_000_000
+    return Options(port, given.workspace, not given.no_browser, limit_bytes)
 
 
 def serve(options: Options, translator: i18n.Translator) -> None:
@@ -136,7 +145,7 @@ def listen(port: int) -> list[socket.socket]:
 
     They listen at once: a socket that is merely bound keeps no other server from the port.
     """
-    candidates = range(port, min(port + PORTS_TRIED, 65_536)) if port else range(1)
+    candidates = range(port, min(port + PORTS_TRIED, MOST_PORT + 1)) if port else range(1)
     for candidate in candidates:
         if sockets := _listen_on(candidate):
             return sockets
@@ -189,7 +198,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         for each in sockets or ():
             each.listen(QUEUED)  # asyncio has made the queue as short as its batch
-        self.on_ready()
+        try:
+            self.on_ready()
+        except BaseException:  # the address cannot be printed
+            await self.shutdown(sockets)
+            raise
 
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_PER_SECOND == 0:
@@ -286,17 +299,16 @@ def _environment(name: str, default: str | None) -> str | None:
     return os.environ.get(f"AZR_{name}", default)
 
 
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65_535:
-        raise argparse.ArgumentTypeError(f"{port} is not a port: 1 to 65535")
-    return port
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a size: at least 1")
+def _whole_number(option: str, text: str, least: int, most: int | None = None) -> int:
+    """Return the number that an option was given. Raises InvalidInput."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise InvalidInput(field=option, reason="int_parsing", value=text) from None
+    if number < least:
+        raise InvalidInput(field=option, reason="greater_than_equal", value=text, ge=str(least))
+    if most is not None and number > most:
+        raise InvalidInput(field=option, reason="less_than_equal", value=text, le=str(most))
     return number
 
 
@@ -310,8 +322,9 @@ def _process() -> NoReturn:
         code = main()
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else 0
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed before this process began
+            stream.flush()
     os._exit(code)
 
 

@@ -6,6 +6,7 @@ Functions that need no addition are re-exported from their rooms: books from `co
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Generator, Iterator
 from typing import Literal
@@ -38,7 +39,7 @@ from corpus.readers.formats import endings as book_endings
 from engine.generations import RETRY_AFTER_SECONDS, Generations
 from engine.stream import NonFiniteLogits
 from engine.text import Piece, write
-from errors import DiskBudgetTooSmall, DoesNotFit, ModelDamaged, NoBooks, TooManyDevices
+from errors import DiskBudgetTooSmall, DoesNotFit, ModelDamaged, NoBooks, OutOfMemory, TooManyDevices
 from events import TrainingStatus
 from formats import exports
 from formats.exports import Export
@@ -224,11 +225,11 @@ def generate(
     cache: ModelCache,
     version: Literal["best", "last"] = "best",
 ) -> Generator[Piece, None, None]:
-    """Generate the continuation of a prompt piece by piece. Raises ModelNotFound, NoTokenizer, ModelDamaged.
+    """Generate the continuation of a prompt piece by piece. Raises ModelNotFound, NoTokenizer, ModelDamaged, OutOfMemory.
 
     Uses one thread, which is fastest for a single text and leaves the others to a training.
     """
-    with lack_named("CPU"):
+    with _lack_named():
         loaded = cache.get(workspace, model, version)
     assert loaded.tokenizer is not None
     torch.set_num_threads(1)
@@ -238,10 +239,20 @@ def generate(
 
 def _damage_named(model: str, source: str, pieces: Iterator[Piece]) -> Generator[Piece, None, None]:
     try:
-        with lack_named("CPU"):
+        with _lack_named():
             yield from pieces
     except NonFiniteLogits as error:
         raise ModelDamaged(name=model, file=source) from error
+
+
+@contextlib.contextmanager
+def _lack_named() -> Iterator[None]:
+    """Inside this block, a lack of memory becomes OutOfMemory with what helps while a text is written."""
+    try:
+        with lack_named("CPU"):
+            yield
+    except OutOfMemory as error:
+        raise OutOfMemory(device="CPU", reason="generation") from error
 
 
 # ---- export ------------------------------------------------------------------------------------------------------

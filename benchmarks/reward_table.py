@@ -1,9 +1,9 @@
-"""What the reward pays five kinds of text, beside the naive mean of distinct-1 and length: `docs/en/self_play.md`'s table.
+"""What the reward pays five kinds of text, beside the naive mean of distinct-1 and length: the table in `docs/en/self_play.md`.
 
     python -m benchmarks.reward_table --book FILE [--words 100] [--samples 200] [--seed 0]
 
-Particular: calibrated on the first 90 % of the book, the prose taken from the last 10 %, the vocabulary from all of
-it. A word stands for a token, so no tokenizer and no torch is needed; "without loop cut" pays a loop's full length.
+Particular: calibrated on what a training reads of the book, the prose taken from the text that it holds out, the vocabulary from
+all of it. A word stands for a token, so no tokenizer is needed; "without loop cut" pays a loop's full length.
 
 Not covered: what a trained model does with the reward; the loops that it unlearns.
 """
@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from config import SelfPlayConfig
+from config import SelfPlayConfig, TrainConfig
+from corpus.dataset import split
 from selfplay import rewards
 from selfplay.book import Bands, BookGrams, measure_bands
 
-TRAIN_FRACTION = 0.9
 LOOP_WORDS = 5
 
 Sampler = Callable[[], list[str]]
@@ -42,10 +42,10 @@ class Row:
 
 
 def table(book: str, words_each: int, samples: int, seed: int) -> list[Row]:
-    border, rng = int(len(book) * TRAIN_FRACTION), random.Random(seed)
-    train, held_out = book[:border], rewards.words(book[border:])
+    parts, rng = split(book, TrainConfig().val_fraction), random.Random(seed)
+    held_out = rewards.words(parts.val)
     vocabulary = list(dict.fromkeys(rewards.words(book)))
-    bands, grams = measure_bands([train], words_each, rng), BookGrams([train], rng)
+    bands, grams = measure_bands([parts.train], words_each, rng), BookGrams([parts.train], rng)
     kinds = texts(held_out, vocabulary, words_each, rng)
     return [_row(kind, [sample() for _ in range(samples)], words_each, bands, grams) for kind, sample in kinds.items()]
 

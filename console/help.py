@@ -80,11 +80,16 @@ def _sentence(error: Exception, translator: i18n.Translator) -> str:
             return translator.gettext("cli.usage.missing", name=name)
         case "NoSuchOption":
             return translator.gettext("cli.usage.no_option", name=str(getattr(error, "option_name", "")))
+        case "BadOptionUsage":
+            key = "no_value" if " requires " in str(error) else "takes_no_value"
+            return translator.gettext(f"cli.usage.{key}", name=str(getattr(error, "option_name", "")))
         case "BadParameter" if isinstance(error.__cause__, ValidationError):
             return translator.error(_wrong_value(error.__cause__, name))
     message = str(getattr(error, "message", error))
     if found := re.match(r"No such command '(.*?)'", message):
         return translator.gettext("cli.usage.no_command", name=found[1])
+    if found := re.match(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", message):
+        return translator.gettext("cli.usage.extra", values=found[1])
     return translator.gettext("cli.usage.other", message=message)
 
 

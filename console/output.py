@@ -53,8 +53,10 @@ def say(sentence: str) -> None:
 
 
 def warn(sentence: str) -> None:
-    """Print a sentence on standard error."""
-    sys.stderr.write(sentence + "\n")
+    """Print a sentence on standard error, if that can be written."""
+    if sys.stderr is not None:  # closed before this process began
+        with contextlib.suppress(OSError):
+            sys.stderr.write(sentence + "\n")
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

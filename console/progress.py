@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from collections.abc import Generator, Iterator
@@ -42,7 +43,8 @@ def show(run: Generator[Event, None, None], *, anywhere: bool) -> bool:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console(), disable=not sys.stdout.isatty()) as progress:
+    bar = Progress(*columns, console=console(), disable=not sys.stdout.isatty())
+    with contextlib.closing(run), bar as progress:  # closed, and so saved, also where the output cannot be written
         task = progress.add_task("", total=None)
         for event in run:
             _show_event(progress, task, event)

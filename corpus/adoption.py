@@ -1,9 +1,10 @@
 """Turn texts in the books folder that have no valid record into books.
 
-There are four cases. A person dropped a file in, or edited one: its bytes become the original and its clean form the text; an
-earlier original is kept beside it. A crash interrupted a re-reading: it is finished from the original. Or the text was cut short
-or lost: it is restored from the original. A text that is already clean stays untouched and only gets a record; in a read-only
-folder it is a book without one. No file of the person is ever deleted here.
+There are five cases. A person dropped a file in, or edited one: its bytes become the original and its clean form the text; an
+earlier original is kept beside it. A crash interrupted a re-reading: it is finished from the original. The record was damaged or
+lost: it is written anew from the original, which stays. Or the text was cut short or lost: it is restored from the original. A text
+that is already clean stays untouched and only gets a record; in a read-only folder it is a book without one. No file of the person
+is ever deleted here.
 
 Not covered: files in a read-only folder that need cleaning. They are left out, and the log says so.
 """
@@ -18,7 +19,8 @@ import os
 import shutil
 from pathlib import Path
 
-from corpus import shelf
+from corpus import cleaning, shelf
+from corpus.readers.encoding import ENCODINGS
 from corpus.readers.formats import PLAIN_TEXT, READERS
 from corpus.readers.plain_text import Reading
 from corpus.shelf import BookInfo
@@ -27,6 +29,10 @@ from workspace import Workspace, commit_file, safe_name, suggest_name
 
 _log = logging.getLogger(__name__)
 _refused: dict[Path, tuple[int, int]] = {}  # unreadable files that were logged already: path -> size, mtime
+_HEAD_BYTES, _HEAD_CHARACTERS = (
+    8192,
+    1000,
+)  # of a text and its original, compared before the original is read as a whole
 _NO_BOOK = (NotText, BookUnreadable, EmptyBook, TwoEncodings)
 
 
@@ -65,6 +71,13 @@ def restore_lost(ws: Workspace) -> list[BookInfo]:
     return damaged
 
 
+def in_folders(ws: Workspace) -> list[BookInfo]:
+    """Return the books in place of whose text a folder stands, marked as damaged."""
+    names = [name for name in shelf.recorded_names(ws) if shelf.is_folder(ws, name)]
+    found = (_damaged(ws, name) for name in names)
+    return [dataclasses.replace(info, is_folder=True) for info in found if info]
+
+
 def stamp_of(path: Path) -> tuple[int, int]:
     """Return the size and the modification time of a file, by which a change is noticed."""
     status = path.stat()
@@ -90,7 +103,7 @@ def _adopt(ws: Workspace, text: Path) -> BookInfo:
     record = shelf.record_of(ws, name)
     info = shelf.info_of(record)
     if info is None:
-        return _take_in(ws, name, text)
+        return _recorded_anew(ws, name, text) or _take_in(ws, name, text)
     info = dataclasses.replace(info, name=name)
     if ws.book_original(name).is_file():
         if record.get("pending"):
@@ -101,6 +114,32 @@ def _adopt(ws: Workspace, text: Path) -> BookInfo:
         return _take_in(ws, name, text, info)
     except _NO_BOOK:
         raise BookDamaged(name=name) from None
+
+
+def _recorded_anew(ws: Workspace, name: str, text: Path) -> BookInfo | None:
+    """Write the record of a text that is still what its original reads as; return None if there is no such original."""
+    original = ws.book_original(name)
+    if not original.is_file() or not os.access(original, os.R_OK):
+        return None
+    wanted = _sha256(text)
+    for encoding in (None, *(each for each in ENCODINGS if _begins_like(text, original, each))):
+        with contextlib.suppress(*_NO_BOOK):
+            reading = READERS[PLAIN_TEXT].read(original, Path(os.devnull), encoding, field="file")
+            if reading.sha256 == wanted:
+                info = shelf.describe(name, reading, PLAIN_TEXT)
+                with contextlib.suppress(AZRError, OSError):  # a read-only folder
+                    shelf.write_record(ws, info)
+                return info
+    return None
+
+
+def _begins_like(text: Path, original: Path, encoding: str) -> bool:
+    """Return whether the original, read in this encoding, begins as the text does."""
+    with text.open("rb") as clean, original.open("rb") as file:
+        head = clean.read(_HEAD_BYTES).decode("utf-8", "replace")
+        read = cleaning.clean(file.read(_HEAD_BYTES).decode(encoding, "replace"))
+    compared = min(len(head), len(read) - 1, _HEAD_CHARACTERS)  # cleaning may end a cut text otherwise
+    return head[:compared] == read[:compared]
 
 
 def _take_in(ws: Workspace, name: str, text: Path, before: BookInfo | None = None) -> BookInfo:

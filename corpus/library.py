@@ -93,7 +93,7 @@ def same_text(ws: Workspace, book: BookInfo) -> str | None:
 def list_books(ws: Workspace) -> list[BookInfo]:
     """Return all books by name. Adopts texts that a person dropped in and restores those that were cut short; deletes nothing."""
     with LOCK:
-        damaged = adoption.restore_lost(ws)
+        damaged = adoption.restore_lost(ws) + adoption.in_folders(ws)
         books = damaged + [book for text in shelf.text_files(ws) if (book := adoption.book_or_none(ws, text))]
     return sorted(books, key=lambda book: (book.name.casefold(), book.name))
 
@@ -104,6 +104,8 @@ def get_book(ws: Workspace, name: str) -> BookInfo:
         adoption.restore_lost(ws)
         if shelf.has_lost_text(ws, name):
             raise BookDamaged(name=safe_name(name))
+        if shelf.is_folder(ws, name):
+            raise BookDamaged(name=safe_name(name), reason="folder")
         return adoption.book_of(ws, shelf.require_book(ws, name))
 
 
@@ -187,7 +189,7 @@ def book_notices(book: BookInfo) -> list[BookNotice]:
     """Return what a person should know about a book before training on it."""
     notices = []
     if book.is_damaged:
-        notices.append(BookNotice(code="damaged", parameters={}))
+        notices.append(BookNotice(code="in_a_folder" if book.is_folder else "damaged", parameters={}))
     if book.wrong_characters:
         notices.append(
             BookNotice(code="wrong_characters", parameters={"count": book.wrong_characters, "line": book.wrong_line})

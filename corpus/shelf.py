@@ -1,11 +1,13 @@
 """The books folder: which names are taken, how the files of a book are added together, which record is valid.
 
 A book is three files: `<name>.txt`, the clean text; `<name>.json`, its record; `<name>.original`, the bytes as they came, so
-that "read it as ..." stays possible (missing where the text was clean from the start). Two rules hold them together:
+that "read it as ..." stays possible (missing where the text was clean from the start). Three rules hold them together:
 
 - A book exists if its text exists. `put_up` writes the record, renames the text into place and then the original; `take_down`
   renames the original aside and then removes the text. So a record alone is left over from a crash, and a record with an original
   but without a text is a book that lost its text, which is read again from the original (`adoption`).
+- A record whose text is a folder is a damaged book: nothing is restored until a person has moved the folder away, and deleting the
+  book deletes the folder only if it is empty.
 - A record is valid if it is whole, the text has the size it states, and it is not `pending`. A pending record means that
   a re-reading was interrupted after the point of no return.
 
@@ -57,6 +59,10 @@ class BookInfo:
     marks: int = 0  # how often the text spells the special token <|endoftext|>, which is learned as ordinary characters
     is_edited: bool = False  # a person wrote title, author and language
     is_damaged: bool = False  # the text on disk does not match the record and cannot be restored
+    is_folder: bool = False  # damaged: a folder stands in place of the text
+
+
+_SEEN_ON_DISK = ("is_damaged", "is_folder")  # not recorded
 
 
 def describe(name: str, reading: Reading, format: str, before: BookInfo | None = None) -> BookInfo:
@@ -188,20 +194,24 @@ def replace(ws: Workspace, info: BookInfo, original: Path | None, text: Path) ->
 def take_down(ws: Workspace, name: str) -> None:
     """Remove a book and its files. Raises BookNotFound, DiskFull and AccessDenied; the book stays then."""
     text, original, record = ws.book_text(name), ws.book_original(name), ws.book_record(name)
-    if not has_lost_text(ws, name):
+    if not has_lost_text(ws, name) and not is_folder(ws, name):
         require_book(ws, name)
     aside = temporary_beside(original)
     with disk_errors(text):
         if original.is_file():
             os.rename(original, aside)
         try:
-            if text.exists():
+            if text.is_dir():
+                _remove(record)
+            elif text.exists():
                 _remove(text)
         except BaseException:
             if aside.exists():
                 os.rename(aside, original)
             raise
     discard(aside, record, *_kept_aside(original))
+    with contextlib.suppress(OSError):  # a folder in place of the text stays if it holds something
+        text.rmdir()
 
 
 def put_aside_original(ws: Workspace, name: str) -> None:
@@ -223,6 +233,11 @@ def has_lost_text(ws: Workspace, name: str) -> bool:
         and ws.book_original(name).is_file()
         and info_of(record_of(ws, name)) is not None
     )
+
+
+def is_folder(ws: Workspace, name: str) -> bool:
+    """Return whether a folder stands in place of the text of a book that has a record."""
+    return ws.book_text(name).is_dir() and info_of(record_of(ws, name)) is not None
 
 
 def sweep_leftovers(ws: Workspace) -> None:
@@ -275,8 +290,7 @@ def _kept_aside(original: Path) -> list[Path]:
 def write_record(ws: Workspace, info: BookInfo, *, pending: bool = False) -> None:
     """Write the record of a book. Raises DiskFull and AccessDenied."""
     record = dataclasses.asdict(info) | ({"pending": True} if pending else {})
-    del record["is_damaged"]  # follows from the files
-    write_json(ws.book_record(info.name), record)
+    write_json(ws.book_record(info.name), {key: value for key, value in record.items() if key not in _SEEN_ON_DISK})
 
 
 def recorded(ws: Workspace, text: Path) -> BookInfo | None:
@@ -302,7 +316,7 @@ def info_of(record: dict[str, Any]) -> BookInfo | None:
     values = {
         field.name: record.get(field.name, field.default)
         for field in dataclasses.fields(BookInfo)
-        if field.name != "is_damaged"
+        if field.name not in _SEEN_ON_DISK
     }
     types = {field.name: field.type for field in dataclasses.fields(BookInfo)}  # "str", "int" or "bool"
     if any(type(value).__name__ != types[name] for name, value in values.items()):

@@ -1,7 +1,7 @@
 """The files of one model's folder: their names, how each is read, and how damage to one of them is named.
 
-Every reader reports any fault of a file as ModelDamaged with that file's name. `undisturbed` makes a read safe
-against a folder that is deleted or created anew at the same moment.
+Every reader reports any fault of a file as ModelDamaged with that file's name, and a file that may not be read as AccessDenied.
+`undisturbed` makes a read safe against a folder that is deleted or created anew at the same moment.
 
 The weights are compared with their checksum once for each version of the file; this process remembers the result.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from config import ModelConfig
-from errors import ModelDamaged, ModelNotFound
+from errors import AccessDenied, ModelDamaged, ModelNotFound
 from formats import lineage
 from formats.lineage import Lineage
 from machine.memory import is_out_of_memory
@@ -39,9 +39,14 @@ _verdicts_lock = threading.Lock()
 def folder_of(ws: Workspace, name: str) -> Path:
     """Return a model's folder. Raises ModelNotFound, InvalidName."""
     folder = ws.model_folder(name)
-    if not (folder / RECORD).is_file():
+    if not is_model(folder):
         raise ModelNotFound(name=name, field="model")
     return folder
+
+
+def is_model(folder: Path) -> bool:
+    """Return whether a folder is a model's; one that has lost azr.json is a damaged model."""
+    return any((folder / file).exists() for file in (RECORD, WEIGHTS, TOKENIZER))
 
 
 def stamp(file: Path) -> str:
@@ -57,15 +62,21 @@ def undisturbed(ws: Workspace, name: str, read: Callable[[Path], Read]) -> Read:
     """Return what `read` finds in a model's folder; read again if the folder was deleted or created anew meanwhile."""
     while True:
         folder = folder_of(ws, name)
-        before = stamp(folder / RECORD)  # written once in a model's life
+        before = _life_of(folder)
         try:
             found = read(folder)
-        except ModelDamaged:
-            if stamp(folder / RECORD) == before != GONE:
+        except (ModelDamaged, AccessDenied):
+            if _life_of(folder) == before != GONE:
                 raise
         else:
-            if stamp(folder / RECORD) == before:
+            if _life_of(folder) == before:
                 return found
+
+
+def _life_of(folder: Path) -> str:
+    """Return a text that differs for another model of the same name: azr.json is written once in a model's life."""
+    record = stamp(folder / RECORD)
+    return stamp(folder) if record == GONE else record
 
 
 def damage(name: str, file: str) -> ModelDamaged:
@@ -77,9 +88,14 @@ def damage(name: str, file: str) -> ModelDamaged:
 
 @contextlib.contextmanager
 def damage_named(folder: Path, file: str) -> Iterator[None]:
-    """Raise ModelDamaged for any error of a reader in this block; `tokenizers` raises plain Exception."""
+    """Raise ModelDamaged for any error of a reader in this block; `tokenizers` raises plain Exception.
+
+    A file that only may not be read is AccessDenied: it may be whole, and nothing must be written over it.
+    """
     try:
         yield
+    except PermissionError as error:
+        raise AccessDenied(path=str(folder / file), reason="read") from error
     except Exception as error:
         if is_out_of_memory(error):
             raise  # the file may be whole

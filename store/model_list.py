@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from config import ModelConfig
-from errors import ModelDamaged, ModelNotFound
+from errors import AccessDenied, ModelDamaged, ModelNotFound
 from formats.lineage import Lineage, books_of
 from model import count_parameters
 from store.model_files import (
-    RECORD,
+    is_model,
     is_verified,
     read_lineage,
     read_record,
@@ -47,7 +47,8 @@ class ModelInfo:
     books: tuple[str, ...]  # of all trainings
     bytes: int  # of the folder, checkpoints not counted
     lineage: Lineage  # every training, the first one first
-    damaged: str | None  # the file that is damaged
+    damaged: str | None  # the file that is damaged or missing
+    denied: str | None  # the path of the file that this user may not read
 
     @property
     def last_books(self) -> tuple[str, ...]:
@@ -59,7 +60,7 @@ def list_models(ws: Workspace) -> list[ModelInfo]:
     """Return all models, the oldest first."""
     found, until = [], time.monotonic() + VERIFYING_SECONDS
     for folder in ws.models.iterdir() if ws.models.is_dir() else ():
-        if folder.name.startswith(TEMPORARY_PREFIX) or not (folder / RECORD).is_file():
+        if folder.name.startswith(TEMPORARY_PREFIX) or not is_model(folder):
             continue
         with contextlib.suppress(ModelNotFound):  # deleted meanwhile
             found.append(undisturbed(ws, folder.name, lambda path: _info(path, verifying=time.monotonic() < until)))
@@ -77,19 +78,21 @@ def read_config(ws: Workspace, name: str) -> ModelConfig:
 
 
 def _info(folder: Path, verifying: bool = True) -> ModelInfo:
-    damaged: list[str] = []
+    faults: list[ModelDamaged | AccessDenied] = []
     config, created_at = None, _changed_at(folder)
-    with _noted(damaged):
+    with _noted(faults):
         record, config = read_record(folder)
         created_at = str(record["created_at"])
     lineage: Lineage = ()
-    with _noted(damaged):
+    with _noted(faults):
         lineage = read_lineage(folder)
         if verifying or is_verified(folder):
             verify_weights(folder)
     tokenizer_size = None
-    with _noted(damaged):
+    with _noted(faults):
         tokenizer_size = read_tokenizer_size(folder)
+    damaged = (str(fault.parameters["file"]) for fault in faults if isinstance(fault, ModelDamaged))
+    denied = (str(fault.parameters["path"]) for fault in faults if isinstance(fault, AccessDenied))
     return ModelInfo(
         name=folder.name,
         config=config,
@@ -103,16 +106,17 @@ def _info(folder: Path, verifying: bool = True) -> ModelInfo:
         books=books_of(lineage),
         bytes=_size(folder),
         lineage=lineage,
-        damaged=damaged[0] if damaged else None,
+        damaged=next(damaged, None),
+        denied=next(denied, None),
     )
 
 
 @contextlib.contextmanager
-def _noted(damaged: list[str]) -> Iterator[None]:
+def _noted(faults: list[ModelDamaged | AccessDenied]) -> Iterator[None]:
     try:
         yield
-    except ModelDamaged as error:
-        damaged.append(str(error.parameters["file"]))
+    except (ModelDamaged, AccessDenied) as fault:
+        faults.append(fault)
 
 
 def _changed_at(folder: Path) -> str:

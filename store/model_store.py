@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from config import ModelConfig
-from errors import AZRError, ModelDamaged, ModelNotFound, NameTaken
+from errors import AccessDenied, AZRError, ModelDamaged, ModelNotFound, NameTaken
 from formats import huggingface, lineage
 from formats.card import card
 from formats.exports import Exportable
@@ -118,7 +118,7 @@ def publish(
 ) -> None:
     """Replace the model's weights by `weights` (our names) and append `summary` to its lineage, in one step.
 
-    Raises ModelNotFound, DiskFull.
+    Raises ModelNotFound, DiskFull, AccessDenied.
     """
     folder = folder_of(ws, name)
     trainings = lineage.extended(_lineage_so_far(folder), summary)
@@ -228,8 +228,10 @@ def assemble(config: ModelConfig, weights: Mapping[str, Tensor]) -> Transformer:
 
 
 def exportable(ws: Workspace, name: str) -> Exportable:
-    """Return the model for an export, after verifying its weights. Raises ModelNotFound, ModelDamaged."""
+    """Return the model for an export, after verifying its weights. Raises ModelNotFound, ModelDamaged, AccessDenied."""
     info = get_model(ws, name)
+    if info.denied is not None:
+        raise AccessDenied(path=info.denied, reason="read")
     if info.damaged is not None or info.config is None:
         raise damage(info.name, info.damaged or RECORD)
     folder = folder_of(ws, info.name)

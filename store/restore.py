@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from pathlib import Path
 
 from errors import ModelDamaged
 from formats.lineage import TrainingSummary
@@ -12,7 +11,7 @@ from store import checkpoint_store, model_store
 from store.checkpoint_store import Checkpoint
 from store.model_files import WEIGHTS
 from store.model_store import LoadedModel
-from workspace import Workspace, explain
+from workspace import Workspace
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +19,8 @@ _log = logging.getLogger(__name__)
 def load_or_checkpoint(ws: Workspace, name: str) -> LoadedModel:
     """Load the published model, or its newest checkpoint's weights where the published ones are damaged.
 
-    Writes nothing. Raises ModelNotFound, and ModelDamaged if no checkpoint can replace them.
+    Writes nothing. Raises ModelNotFound, AccessDenied for a file that may not be read, and ModelDamaged if no checkpoint can
+    replace the weights.
     """
     try:
         return model_store.load(ws, name)
@@ -37,18 +37,11 @@ def load_restored(ws: Workspace, name: str) -> tuple[LoadedModel, int | None]:
     try:
         return model_store.load(ws, name), None
     except ModelDamaged as damage:
-        _require_read(damage, ws.model_folder(name))
         checkpoint = _rescue(ws, name, damage)
         loaded = _from(ws, name, checkpoint)
     _log.warning("the weights of %s were damaged; checkpoint %d replaces them", name, checkpoint.iteration)
     model_store.publish(ws, name, loaded.config, checkpoint.weights, _summary(checkpoint))
     return model_store.load(ws, name), checkpoint.iteration
-
-
-def _require_read(damage: ModelDamaged, folder: Path) -> None:
-    """Raise AccessDenied where the file may be whole but this user may not read it: nothing must be written over it."""
-    if isinstance(damage.__cause__, PermissionError) and (denied := explain(damage.__cause__, folder)):
-        raise denied from damage
 
 
 def _rescue(ws: Workspace, name: str, damage: ModelDamaged) -> Checkpoint:

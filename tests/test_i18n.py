@@ -243,6 +243,11 @@ def built_from_parts(key: str) -> bool:
 # ---- sentences and numbers -------------------------------------------------------------------------------------------
 
 
+def test_notice_of_a_vocabulary_that_hardly_fits_is_right_for_a_single_byte() -> None:
+    said = translator("en").gettext("notice.vocab_hardly_fits", bytes_per_token=1.0, first=2.4)
+    assert "Bytes per token on average: 1 in these books, 2.4 in those it was made from." in said
+
+
 def test_an_error_names_field_value_and_remedy() -> None:
     error = errors.InvalidInput(field="self_play.every", reason="less_than_equal", value=5_000_000, le=100_000)
     said = translator("en").error(error)

@@ -14,7 +14,17 @@ from typing import Any, NoReturn
 
 import pytest
 
-from corpus.library import add_book, delete_book, get_book, list_books, preview_as, read_text, reread_book, sweep
+from corpus.library import (
+    add_book,
+    book_notices,
+    delete_book,
+    get_book,
+    list_books,
+    preview_as,
+    read_text,
+    reread_book,
+    sweep,
+)
 from corpus.readers.formats import READERS
 from corpus.readers.plain_text import Reading
 from errors import BookDamaged, BookNotFound, NotText
@@ -102,6 +112,33 @@ def test_a_damaged_record_is_written_anew(ws: Workspace, record: str) -> None:
     (again,) = list_books(ws)
     assert dataclasses.replace(again, added_at=info.added_at) == info
     assert json.loads(path.read_text(encoding="utf-8"))["sha256"] == info.sha256
+
+
+@pytest.mark.parametrize("chosen", [None, "koi8_r"])
+@pytest.mark.parametrize("record", [None, "nonsense"], ids=["lost", "damaged"])
+def test_a_book_without_its_record_keeps_its_original(ws: Workspace, record: str | None, chosen: str | None) -> None:
+    info = add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")), encoding=chosen)
+    for _ in range(3):
+        if record is None:
+            ws.book_record("рыбка").unlink()
+        else:
+            drop(ws, "рыбка.json", record)
+        (again,) = list_books(ws)
+        assert dataclasses.replace(again, added_at=info.added_at) == info
+        assert files(ws) == {"рыбка.txt", "рыбка.json", "рыбка.original"}
+    assert preview_as(ws, "рыбка", "cp1251")[1]
+    reread_book(ws, "рыбка", "cp1251")
+    assert read_text(ws, "рыбка") == TEXT
+    assert files(ws) == {"рыбка.txt", "рыбка.json", "рыбка.original"}
+
+
+def test_an_edited_text_without_its_record_does_not_get_the_original_of_another(ws: Workspace) -> None:
+    add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
+    drop(ws, "рыбка.txt", "Другая повесть\n")
+    drop(ws, "рыбка.json", "nonsense")
+    assert [book.preview for book in list_books(ws)] == ["Другая повесть"]
+    assert reread_book(ws, "рыбка", "utf_8").preview == "Другая повесть"
+    assert (ws.books / "рыбка.original.1").read_bytes() == UNCLEAN.encode("cp1251")
 
 
 def test_files_renamed_together_are_one_book_under_the_new_name(ws: Workspace) -> None:
@@ -215,6 +252,35 @@ def test_a_book_that_cannot_be_restored_is_shown_as_damaged_and_can_be_deleted(
     assert files(ws) == before
     delete_book(ws, "рыбка")
     assert (list_books(ws), files(ws)) == ([], set())
+
+
+@pytest.mark.parametrize("holds", [None, "chapter.docx"], ids=["empty", "full"])
+def test_a_book_whose_text_is_a_folder_is_shown_as_damaged_and_can_be_deleted(ws: Workspace, holds: str | None) -> None:
+    info = add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
+    text = ws.book_text("рыбка")
+    text.unlink()
+    text.mkdir()
+    if holds:
+        (text / holds).write_bytes(b"mine")
+    sweep(ws)
+    assert list_books(ws) == [dataclasses.replace(info, is_damaged=True, is_folder=True)]
+    assert [notice.code for notice in book_notices(list_books(ws)[0])] == ["in_a_folder"]
+    with pytest.raises(BookDamaged) as damaged:
+        read_text(ws, "рыбка")
+    assert damaged.value.parameters == {"name": "рыбка", "reason": "folder"}
+    delete_book(ws, "рыбка")
+    assert list_books(ws) == []
+    assert files(ws) == ({"рыбка.txt"} if holds else set())  # what is not the book's stays
+
+
+def test_a_book_whose_text_was_a_folder_is_restored_once_the_folder_is_moved(ws: Workspace) -> None:
+    info = add_book(ws, "рыбка.txt", io.BytesIO(UNCLEAN.encode("cp1251")))
+    ws.book_text("рыбка").unlink()
+    ws.book_text("рыбка").mkdir()
+    list_books(ws)
+    ws.book_text("рыбка").rename(ws.root / "elsewhere")
+    assert list_books(ws) == [info]
+    assert read_text(ws, "рыбка") == TEXT
 
 
 def test_listing_deletes_nothing_and_the_sweep_removes_records_without_a_book(ws: Workspace) -> None:

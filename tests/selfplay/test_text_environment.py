@@ -207,3 +207,10 @@ def test_reward_orders_the_kinds_of_text_as_the_raw_mean_does_not(prose: str) ->
     assert rows["shuffled words"].reward == pytest.approx(real.reward, abs=0.05)  # only learning from the book sees it
     assert loop.reward < 0.4 < real.reward - 0.4
     assert loop.raw > 0.5 and loop.reward_uncut > 0.5  # half the pay for length alone, were loops not cut
+
+
+def test_table_takes_its_prose_from_the_places_that_a_training_holds_out(prose: str) -> None:
+    book = prose * 9
+    licence = "лицензия " * (len(prose) // 9)  # the last tenth of the text
+    rows = {row.kind: row for row in table(book + licence, words_each=36, samples=100, seed=0)}
+    assert rows["real prose"].diversity > 0.7

@@ -174,6 +174,7 @@ WRECKS = [
     (file, wreck) for file in ("model.safetensors", "azr.json", "tokenizer.json") for wreck in (half, emptied, noise)
 ]
 WRECKS += [("model.safetensors", cut), ("model.safetensors", huge_head), ("model.safetensors", Path.unlink)]
+WRECKS += [("azr.json", Path.unlink)]
 
 
 @pytest.mark.parametrize(("file", "wreck"), WRECKS)

@@ -217,8 +217,10 @@ def test_weights_that_may_not_be_read_are_not_remembered_as_damaged(
 
     with monkeypatch.context() as context:
         context.setattr(tensor_file, "verify", refuse)
-        assert model_list.list_models(copy)[0].damaged == WEIGHTS
-    assert model_list.list_models(copy)[0].damaged is None
+        (listed,) = model_list.list_models(copy)
+        assert (listed.damaged, listed.denied) == (None, str(weights_of(copy)))
+    (listed,) = model_list.list_models(copy)
+    assert (listed.damaged, listed.denied) == (None, None)
 
 
 def test_weights_that_may_not_be_read_are_not_replaced_by_a_checkpoint(

@@ -162,15 +162,19 @@ def test_download_of_a_model_with_a_subfolder_is_a_zip(client: TestClient, train
         assert archive.testzip() is None
 
 
+@pytest.mark.parametrize("content", ["{", None], ids=["damaged", "lost"])
 def test_a_model_whose_record_is_damaged_can_be_seen_and_deleted(
-    client: TestClient, make_model: Callable[[str], Any], workspace: Workspace
+    client: TestClient, make_model: Callable[[str], Any], workspace: Workspace, content: str | None
 ) -> None:
     make_model("a")
-    (workspace.model_folder("a") / "azr.json").write_text("{", encoding="utf-8")
+    record = workspace.model_folder("a") / "azr.json"
+    record.unlink() if content is None else record.write_text(content, encoding="utf-8")
     (listed,) = expect(client.get("/models"), 200)["models"]
     assert (listed["damaged"], listed["config"], listed["parameters"]) == ("azr.json", None, None)
     for page in ("/library", "/training", "/generation", "/"):
         assert client.get(page).status_code == 200
+    page = client.get("/library", headers={"Accept-Language": "en"}).text
+    assert "Put back a copy of its folder, or delete the model" in page
     assert client.delete("/models/a").status_code == 204
 
 

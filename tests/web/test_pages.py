@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ import workflows
 from corpus.readers.formats import READERS
 from i18n import LANGUAGES, translator
 from tests.web.page_tree import Node, parse
-from tests.web.web_client import train, wait_until_over
+from tests.web.web_client import assert_error, train, wait_until_over
 from workspace import Workspace
 
 PAGES = {"create": "/", "training": "/training", "generation": "/generation", "library": "/library"}
@@ -289,17 +290,34 @@ def test_training_offers_the_settings_of_the_last_run(client: TestClient, traine
     assert model["settings"]["self_play"]["enabled"] is True
 
 
+def lose_text_and_original(books: Path) -> None:
+    (books / "злая.txt").unlink()
+    (books / "злая.original").write_bytes(b"\0")
+
+
+def put_a_folder_in_place_of_the_text(books: Path) -> None:
+    (books / "злая.txt").unlink()
+    (books / "злая.txt").mkdir()
+
+
+@pytest.mark.parametrize("damage", [lose_text_and_original, put_a_folder_in_place_of_the_text])
 def test_a_damaged_book_is_marked_with_what_can_be_done(
-    client: TestClient, workspace: Workspace, make_model: Callable[[str], Any], make_book: Callable[[str], Any]
+    client: TestClient,
+    workspace: Workspace,
+    make_model: Callable[[str], Any],
+    make_book: Callable[[str], Any],
+    damage: Callable[[Path], None],
 ) -> None:
     make_model("поэт")
     make_book("злая")
-    (workspace.books / "злая.txt").unlink()
-    (workspace.books / "злая.original").write_bytes(b"\0")
+    damage(workspace.books)
     for address in ("/training", "/library"):
         book = load(client, address, "en").one("[data-book=злая]")
         assert "is-damaged" in book["class"]
-        assert "Delete the book and add it again" in book.one(".book-notices").text
+        assert "delete the book and add it again" in book.one(".book-notices").text.lower()
+    assert_error(client.get("/books/злая"), 409, "book_damaged")
+    assert client.delete("/books/злая").status_code == 204
+    assert not load(client, "/library").all("[data-book=злая]")
 
 
 def test_a_book_is_shown_as_text(

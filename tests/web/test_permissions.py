@@ -91,3 +91,20 @@ def test_folder_that_may_not_be_read_is_named(client: TestClient, workspace: Wor
     assert (page.status_code, str(workspace.books) in page.text) == (403, True)
     workspace.books.chmod(0o700)
     assert client.get("/books").status_code == 200
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "model.safetensors", "azr.json"])
+def test_model_file_that_may_not_be_read_is_named_and_not_called_damaged(
+    client: TestClient, workspace: Workspace, file: str
+) -> None:
+    path = workspace.model_folder(MODEL) / file
+    wish = {"model": MODEL, "prompt": "x", "max_new_tokens": 1}
+    path.chmod(0o000)
+    for answer in (client.post("/generate", json=wish), client.get("/download_model", params={"model": MODEL})):
+        assert f"read {path}." in assert_error(answer, 403, "access_denied")["message"]
+    listed = {model["name"]: (model["damaged"], model["denied"]) for model in client.get("/models").json()["models"]}
+    assert listed == {MODEL: (None, str(path)), "new": (None, None)}
+    page = client.get("/library", headers={"Accept-Language": "en"}).text
+    assert f"read {path}." in page and "Damaged" not in page
+    path.chmod(0o600)
+    assert client.post("/generate", json=wish).status_code == 200

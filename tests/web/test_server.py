@@ -381,13 +381,36 @@ def test_options_come_from_the_environment_and_the_command_line_wins(
     assert server.parse(["--port", "9001"]).port == 9001
 
 
+@pytest.mark.parametrize("language", ["en", "ru"])
 @pytest.mark.parametrize(
-    "arguments", [["--port", "-1"], ["--port", "65536"], ["--port", "x"], ["--upload-limit-mb", "0"], ["--what"]]
+    ("arguments", "named"),
+    [
+        (["--port", "-1"], "-1"),
+        (["--port", "99999"], "99999"),
+        (["--port", "abc"], "abc"),
+        (["--port"], "--port"),
+        (["--upload-limit-mb", "0"], "--upload-limit-mb"),
+        (["--no-browser=yes"], "--no-browser"),
+        (["--what"], "--what"),
+        (["what"], "what"),
+        (["--h", "x"], "--host"),
+    ],
 )
-def test_senseless_options_end_with_code_two(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        server.parse(arguments)
-    assert caught.value.code == 2
+def test_senseless_options_end_with_code_two_and_are_named_in_the_consoles_language(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    named: str,
+    language: str,
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setenv("AZR_LANGUAGE", language)
+    assert server.main(arguments) == 2
+    told = capsys.readouterr().err
+    assert named in told
+    for english in ("invalid", "expected", "argument", "unrecognized", "ambiguous", "usage:"):
+        assert english not in told
+    assert bool(set(told) & set("абвгде")) == (language == "ru")
 
 
 def closing(sockets: list[socket.socket]) -> contextlib.ExitStack:
