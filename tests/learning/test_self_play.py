@@ -83,7 +83,12 @@ def test_round_of_faultless_texts_has_no_gradient(tokenizer: Tokenizer) -> None:
     assert 0 < faulty.event.looped < 1
 
 
-def test_round_weighs_each_fault_by_all_tokens_it_may_write(tokenizer: Tokenizer) -> None:
+@pytest.mark.parametrize(("wrong", "few"), [(WRONG, False), (5, True)], ids=["many", "few"])
+def test_round_weighs_faults_by_their_number_but_a_few_by_two_percent_of_all_tokens(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, wrong: int, few: bool
+) -> None:
+    monkeypatch.setattr(f"{__name__}.WRONG", wrong)
+    monkeypatch.setattr("learning.self_play.FEW_FAULTS", 0.1)
     model, player = wild(make_model()), _player(tokenizer)
     written: list[tuple[Prompt, list[int]]] = []
     score = player._environment.score
@@ -94,10 +99,13 @@ def test_round_weighs_each_fault_by_all_tokens_it_may_write(tokenizer: Tokenizer
 
     player._environment.score = watched  # type: ignore[method-assign]
     found = _round(player, model).gradient
+    faults = sum(token < wrong for _, completion in written for token in completion)
+    assert (0 < faults < 0.1 * 12 * 8) == few
+    share = 1 / max(faults, 0.1 * 12 * 8)
     total = [torch.zeros_like(parameter) for parameter in model.parameters()]
     for prompt, completion in written:
         tokens = torch.tensor([[*prompt.tokens, *completion]])
-        weights = torch.tensor([[0.0] + [float(token < WRONG) / (12 * 8) for token in completion]])
+        weights = torch.tensor([[0.0] + [share * (token < wrong) for token in completion]])
         own = unlikelihood_gradient(model, tokens, weights, tokenizer.size, contextlib.nullcontext)
         torch._foreach_add_(total, own)
     for one, wanted in zip(found, total, strict=True):
