@@ -53,7 +53,7 @@ from runs.history import history
 from runs.jobs import JobRunner
 from runs.plan import TrainingPlan, can_resume, is_unfinished
 from runs.rehearsal import Pace
-from runs.run_log import rollouts
+from runs.run_log import comparison, rollouts
 from runs.run_record import known_config, last_run_name, read_run, status_of
 from runs.training_run import train, work
 from runs.worker import follow
@@ -83,6 +83,7 @@ __all__ = [
     "add_book",
     "book_endings",
     "book_notices",
+    "comparison",
     "decode_name",
     "delete_book",
     "edit_book",

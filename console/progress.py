@@ -19,7 +19,17 @@ from rich.progress import (
 )
 
 from console.output import console, words
-from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, SelfPlayDone, StageBegun
+from events import (
+    Evaluated,
+    Event,
+    IterationDone,
+    Notice,
+    RunStarted,
+    SampleWritten,
+    SelfPlayCompared,
+    SelfPlayDone,
+    StageBegun,
+)
 
 if TYPE_CHECKING:
     import workflows
@@ -87,11 +97,24 @@ def _line(event: Event) -> str:
         case SelfPlayDone():
             parts = ", ".join(f"{name} {value:.3f}" for name, value in event.reward_breakdown.items())
             return f"{event.iteration:>7}  reward {event.reward:.3f} ({parts})  looped {event.looped or 0:.3f}"
+        case SelfPlayCompared():
+            return "\n".join(_changed(event))
         case SampleWritten():
             return f"         {event.prompt}{event.text}"
         case Notice():
             return words().gettext(f"notice.{event.code}", **event.parameters)
     return ""
+
+
+def _changed(event: SelfPlayCompared) -> Iterator[str]:
+    """Yield how each way of writing has changed since self-play began, one per line."""
+    for way, now in event.now.items():
+        before = event.before[way]
+        looped, reward = (
+            f"looped {before.looped:.3f} -> {now.looped:.3f}",
+            f"reward {before.reward:.3f} -> {now.reward:.3f}",
+        )
+        yield f"{event.iteration:>7}  {way} since {event.since}: {looped}  {reward}"
 
 
 def forecast_lines(found: workflows.Forecast) -> Iterator[str]:

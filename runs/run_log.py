@@ -26,17 +26,29 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from errors import AZRError
-from events import Event, IterationDone, SampleWritten, SelfPlayDone, StageBegun, to_json, upgraded_round
+from events import (
+    Event,
+    IterationDone,
+    SampleWritten,
+    SelfPlayCompared,
+    SelfPlayDone,
+    StageBegun,
+    from_json,
+    to_json,
+    upgraded_round,
+)
 from runs.digest import CHUNK, file_size, parse, pieces, to_line
 from workspace import Workspace, disk_errors, replace_atomic
 
 METRICS, SAMPLES, ROLLOUTS = "metrics.jsonl", "samples.jsonl", "rollouts.jsonl"
 DIGEST = "metrics.digest.jsonl"
 ROLLOUTS_LIMIT_BYTES = 50_000_000
+COMPARISON_SEARCH_BYTES = 16_000_000  # the newest of the log; there is a comparison beside almost every sample
 
 _BLOCK_BYTES = 1 << 20
 _log = logging.getLogger(__name__)
 _ITERATION = re.compile(rb'"iteration": (\d{1,15})\b')
+_COMPARED = b'{"event": "SelfPlayCompared", '
 _ROUND = re.compile(rb'"round": (\d{1,15})\b')
 
 
@@ -234,7 +246,7 @@ def _lines_backwards(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
         yield 0, end, line
 
 
-# ---- the newest rounds -------------------------------------------------------------------------------------------------
+# ---- the newest rounds and the newest comparison ---------------------------------------------------------------------
 
 
 def rollouts(ws: Workspace, name: str, before: int | None = None, limit: int = 5) -> list[dict[str, Any]]:
@@ -254,3 +266,26 @@ def rollouts(ws: Workspace, name: str, before: int | None = None, limit: int = 5
                 before = int(number[1])
                 found.append(upgraded_round(record))
     return found
+
+
+def comparison(ws: Workspace, name: str) -> SelfPlayCompared | None:
+    """Return the newest SelfPlayCompared of a model's log; None if its newest COMPARISON_SEARCH_BYTES have none."""
+    path = ws.checkpoint_folder(name) / METRICS
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        for start, _, line in _lines_backwards(file):
+            if line.startswith(_COMPARED) and (found := _compared(line)):
+                return found
+            if size - start > COMPARISON_SEARCH_BYTES:
+                break
+    return None
+
+
+def _compared(line: bytes) -> SelfPlayCompared | None:
+    try:
+        event = from_json(parse(line) or {})
+    except (KeyError, TypeError, ValueError):
+        return None
+    return event if isinstance(event, SelfPlayCompared) else None

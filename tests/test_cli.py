@@ -16,7 +16,9 @@ import pytest
 import cli
 import workflows
 from config import ModelConfig, SamplingConfig, SelfPlayConfig, TrainConfig, parameters
+from console import progress
 from errors import FileUnwritable
+from events import SelfPlayCompared, Writing
 from workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -274,6 +276,12 @@ def run():
 
 print(show(run(), anywhere=True))
 """
+
+
+def test_console_tells_what_self_play_has_changed():
+    began, reached = (Writing(reward, {}, looped, "", ()) for reward, looped in ((0.31, 0.71), (0.83, 0.12)))
+    compared = SelfPlayCompared(350, 200, "Старик", {"greedy": began}, {"greedy": reached}, {})
+    assert progress._line(compared) == "    350  greedy since 200: looped 0.710 -> 0.120  reward 0.310 -> 0.830"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")

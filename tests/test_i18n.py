@@ -147,6 +147,16 @@ def test_every_parameter_has_label_help_unit_and_choices(
 
 
 @in_each_language
+@pytest.mark.parametrize("parameter", config.parameters(config.SelfPlayConfig), ids=lambda parameter: parameter.name)
+def test_usual_value_in_the_help_of_self_play_is_the_default(language: str, parameter: config.Parameter) -> None:
+    said = re.search(
+        r"(?:usually|обычно) (\d+(?:[.,]\d+)?)", str(translator(language).field(f"self_play.{parameter.name}", "help"))
+    )
+    assert said is not None or parameter.kind not in ("int", "float")
+    assert said is None or float(said[1].replace(",", ".")) == parameter.default
+
+
+@in_each_language
 def test_a_field_of_self_play_can_have_its_own_help(language: str) -> None:
     t = translator(language)
     assert t.field("self_play.max_new_tokens", "help") != t.field("max_new_tokens", "help")
@@ -235,7 +245,7 @@ def built_from_parts(key: str) -> bool:
     """Keys whose last part is chosen while the program runs."""
     families = (
         r"page\.(create|training|generation|library|docs|error)\.(title|tab)|page\.create\.first_\d|page\.live\.\w+|"
-        r"page\.rollout\.\w+|page\.stage\.\w+|page\.library\.fact_\w+|js\.(verdict|connection|next|finish|delete|tab)_\w+|js\.\w+_soon"
+        r"page\.rollout\.\w+|page\.stage\.\w+|page\.library\.fact_\w+|js\.(verdict|connection|next|finish|delete|tab|way|compared)_\w+|js\.\w+_soon"
     )
     return re.fullmatch(families, key) is not None
 

@@ -62,11 +62,12 @@ async def training_status(services: ServicesDep, translator: TranslatorDep) -> R
 def training_history(
     model: str, services: ServicesDep, points: Annotated[int, Query(ge=10, le=100_000)] = 1000
 ) -> Response:
-    """Return at most about `points` points per curve. Pass `last_event_id` to `/training_events` to continue without a gap."""
+    """Return at most about `points` points per curve, and how self-play has changed the model's texts (null before that). Pass `last_event_id` to `/training_events` to continue without a gap."""
     last_event_id = services.runner.last_event_id  # before reading: an event in between is seen twice rather than never
     name = workflows.get_model(services.workspace, model).name
     history = plain(workflows.history(services.workspace, name, points))
-    return JSONAnswer(history | {"last_event_id": last_event_id})
+    compared = plain(workflows.comparison(services.workspace, name))
+    return JSONAnswer(history | {"compared": compared, "last_event_id": last_event_id})
 
 
 @router.get("/rollouts", summary="Self-play texts with their rewards")

@@ -47,8 +47,8 @@ async def training_events(
     last_event_id: Annotated[int | None, Query(ge=0, description="as given by /training_history")] = None,
     header_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> Response:
-    """Events: `status`, `iterations`, `Evaluated`, `SampleWritten`, `SelfPlayDone`, `CheckpointSaved`, `ModelPublished`,
-    `Notice`, `RunStarted`, `reset`. The header wins over the query: it is newer."""
+    """Events: `status`, `iterations`, `Evaluated`, `SampleWritten`, `SelfPlayDone`, `SelfPlayCompared`, `CheckpointSaved`,
+    `ModelPublished`, `Notice`, `RunStarted`, `reset`. The header wins over the query: it is newer."""
     given = int(header_id) if header_id is not None and header_id.isdecimal() and len(header_id) < 20 else last_event_id
     stream = _Stream(services.runner, translator, None if given is None else min(given, LARGEST_ID))
     return StreamingResponse(stream.run(services.closing), media_type=EVENT_STREAM_TYPE)

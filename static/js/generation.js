@@ -2,7 +2,8 @@
 
 import { ApiError, path, send } from "./api.js";
 import { eventsOf } from "./events.js";
-import { busy, clearErrors, read, showError } from "./form.js";
+import { busy, clearErrors, read, setValue, showError } from "./form.js";
+import { rememberSampling, rememberedSampling } from "./sampling.js";
 import { count, t } from "./text.js";
 
 const form = document.getElementById("generate-form");
@@ -22,6 +23,14 @@ function showModel() {
   document.getElementById("untrained-link").href = path`/training?model=${name}`;
   button.disabled = !trained[name];
   if (!promptIsOwn) form.elements.prompt.value = prompts[name];
+}
+
+// Start with the settings of the last text; those that were typed before this ran stay.
+function takeSampling() {
+  for (const [name, value] of Object.entries(rememberedSampling())) {
+    const control = form.elements[name];
+    if (control.value === control.defaultValue) setValue(control, value);
+  }
 }
 
 function begin(prompt) {
@@ -70,6 +79,7 @@ async function generate() {
     const wishes = read(form);
     begin(wishes.prompt);
     const response = await send("POST", "/generate", { ...wishes, stream: true }, { signal: running.signal });
+    rememberSampling(wishes); // the server has accepted them
     for await (const { event, data } of eventsOf(response)) {
       if (event === "error") throw new ApiError(data.error ?? data);
       tokens = data.tokens;
@@ -112,4 +122,5 @@ function selectOutput() {
   getSelection().selectAllChildren(output);
 }
 
+takeSampling();
 showModel();

@@ -136,10 +136,10 @@ export function showConnection(state) {
   write("connection", element.hidden ? "" : t(`js.connection_${state}`));
 }
 
-export function showHistory(exists, hasRounds) {
+export function showHistory(exists, hasRounds, hasLoops) {
   section("history").hidden = !exists;
   section("idle").hidden = exists;
   section("stages").classList.toggle("is-explained", !exists);
   section("no-reward").hidden = hasRounds;
-  section("kl").hidden = !hasRounds;
+  section("loops").hidden = !hasLoops;
 }

@@ -1,12 +1,15 @@
-// Rounds of self-play: each text with its reward and the parts of the reward.
+// Rounds of self-play: each text with its loops marked, its reward and the parts of the reward, by the way it was written.
 
 import { get, path } from "./api.js";
-import { decimal, number, percent, rewardPart, t } from "./text.js";
+import { marked } from "./loops.js";
+import { count, decimal, number, percent, rewardPart, share, t } from "./text.js";
 
 const section = document.getElementById("rollouts");
 const place = document.getElementById("round");
 const older = document.getElementById("round-older");
 const newer = document.getElementById("round-newer");
+const AT_ONCE = 2; // texts of each way; the others stay folded
+const WAYS = [[true, "greedy"], [false, "sampled"], [null, ""]]; // earlier versions had one way only
 const REST_MILLISECONDS = 8000; // long enough to read a round before the next one replaces it
 
 let model = null;
@@ -15,11 +18,12 @@ let newest = 0;
 let following = true;
 let shownAt = 0;
 
-// Show the newest round of a model, or that there is none.
+// Show the newest round of a model, or that there is none; return what passages of the books score.
 export async function showRollouts(name) {
   model = name;
   [shown, newest, following] = [null, 0, true];
   await go(null);
+  return shown?.book ?? {};
 }
 
 // Take note of a round that has just finished.
@@ -43,15 +47,8 @@ function show(round) {
   shown = round;
   shownAt = Date.now();
   newest = Math.max(newest, round.round);
-  const groups = Map.groupBy ? Map.groupBy(round.rollouts, (r) => r.prompt) : grouped(round.rollouts);
-  place.replaceChildren(...[...groups].map(([prompt, rollouts]) => groupElement(prompt, rollouts)));
-  place.firstElementChild.open = true; // the others stay folded
-}
-
-function grouped(rollouts) {
-  const groups = new Map();
-  for (const rollout of rollouts) groups.set(rollout.prompt, [...(groups.get(rollout.prompt) ?? []), rollout]);
-  return groups;
+  const groups = WAYS.map(([greedy, way]) => [way, round.rollouts.filter((rollout) => (rollout.greedy ?? null) === greedy)]);
+  place.replaceChildren(...groups.filter(([, rollouts]) => rollouts.length).map(([way, rollouts]) => groupElement(way, rollouts)));
 }
 
 function arrange() {
@@ -64,18 +61,23 @@ function arrange() {
   newer.disabled = shown.round >= newest;
 }
 
-function groupElement(prompt, rollouts) {
+function groupElement(way, rollouts) {
   const group = document.getElementById("group-template").content.firstElementChild.cloneNode(true);
-  group.querySelector(".group-prompt").textContent = prompt;
-  group.querySelector(".group-rollouts").setAttribute("aria-label", prompt);
-  group.querySelector(".group-rollouts").append(...rollouts.map(rolloutElement));
+  const [heading, first, more] = group.children;
+  heading.hidden = !way;
+  if (way) heading.textContent = t(`js.way_${way}`);
+  first.append(...rollouts.slice(0, AT_ONCE).map(rolloutElement));
+  more.hidden = rollouts.length <= AT_ONCE;
+  more.querySelector("summary").textContent = count("js.more_texts", rollouts.length - AT_ONCE);
+  more.querySelector(".group-rollouts").append(...rollouts.slice(AT_ONCE).map(rolloutElement));
   return group;
 }
 
 function rolloutElement(rollout) {
   const element = document.getElementById("rollout-template").content.firstElementChild.cloneNode(true);
   const figure = (name) => element.querySelector(`[data-figure="${name}"]`);
-  element.querySelector(".rollout-text").textContent = `…${rollout.completion}`;
+  element.querySelector(".prompt").textContent = rollout.prompt;
+  element.querySelector(".completion").replaceChildren(...marked(rollout.completion, rollout.loops ?? []));
   const meter = element.querySelector(".meter-figure");
   const parts = Object.entries(rollout.reward_breakdown).map(([name, value]) => {
     const part = meter.cloneNode(true);
@@ -83,9 +85,9 @@ function rolloutElement(rollout) {
     return showMeter(part, value);
   });
   showMeter(meter, rollout.reward).after(...parts);
-  figure("advantage").textContent = (rollout.advantage > 0 ? "+" : "") + decimal(rollout.advantage, 3);
-  figure("advantage").classList.add(rollout.advantage < 0 ? "is-negative" : "is-positive");
-  figure("kl").textContent = decimal(rollout.kl, 3);
+  const { looped = null } = rollout; // earlier versions did not measure it
+  figure("looped").parentElement.hidden = looped === null;
+  figure("looped").textContent = share(looped);
   figure("copied").textContent = percent(rollout.copied);
   return element;
 }

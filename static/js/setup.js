@@ -5,6 +5,7 @@ import { chooseBooks, chosenBooks } from "./books.js";
 import { forecasting } from "./forecast.js";
 import { FieldProblem, busy, clearErrors, read, showError, write } from "./form.js";
 import { linkMinutes } from "./minutes.js";
+import { rememberedSampling } from "./sampling.js";
 import { BATCH, suggesting } from "./suggest.js";
 import { number, t } from "./text.js";
 
@@ -111,7 +112,9 @@ function secondsFound(asked, found) {
 }
 
 // Fill in the settings of the model's last run, so that a training goes on as it was unless the person changes something.
+// Where there was none, self-play is to write as the person lets models write.
 function takeSettings(settings) {
+  if (!settings) write(form, { self_play: rememberedSampling() });
   if (settings) {
     write(form, { ...settings, iterations: settings.iterations ?? iterations.defaultValue });
     endless.checked = settings.iterations === null;

@@ -57,6 +57,11 @@ export function percent(share, digits = 0) {
   return formatted(share, { style: "percent", maximumFractionDigits: digits });
 }
 
+// Return a share of tokens: whole percents, or tenths of small ones: 71%, 0.4%
+export function share(value) {
+  return percent(value, value < 0.1 ? 1 : 0);
+}
+
 // Return a number with three significant digits: 0.0005, 1.23, 12,300
 export function short(value) {
   return formatted(value, { maximumSignificantDigits: 3 });

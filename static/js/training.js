@@ -3,6 +3,7 @@
 import { get, path, post } from "./api.js";
 import { addBook, chooseBooks, chosenBooks } from "./books.js";
 import { charts } from "./charts.js";
+import { showComparison } from "./compared.js";
 import { busy } from "./form.js";
 import { changesOfBooks } from "./lineage.js";
 import { isActive, noteEvaluation, noteHistory, showConnection, showHistory, showRun } from "./live.js";
@@ -19,9 +20,10 @@ const live = document.getElementById("live");
 const stopButton = document.getElementById("stop");
 const { models } = JSON.parse(document.getElementById("page-data").textContent);
 const drawing = charts(live);
-let status = { state: "idle", model: null, notices: [] };
+let status = { state: "idle", model: null, notices: [], book: {} };
 let viewed = null; // the model whose run is on the page
 let history = null;
+let books = {}; // what passages of the books score, as the newest round on disk tells it
 
 const form = setup(models, {
   chosen(model) {
@@ -52,9 +54,16 @@ function takeStatus(next) {
   form.running(isActive(status) ? status.model : null);
   if (!isActive(status) && status.model) form.reached(status.model, whatIsSaved(status));
   if (form.model() !== viewed) return view(form.model());
+  showAll();
+}
+
+// Show what the status and the history say of the model on the page.
+function showAll() {
   showRun(viewed, status, form.known(viewed));
   drawing.mark(changesOfBooks(form.known(viewed).trainings, ofViewed() ? status : null));
-  showHistory(status.model === viewed || hasHistory(), drawing.hasRounds());
+  drawing.books(ofViewed() && Object.keys(status.book).length ? status.book : books);
+  showComparison((ofViewed() && status.compared) || (history?.model === viewed && history.compared) || null);
+  showHistory(ofViewed() || hasHistory(), drawing.hasRounds(), drawing.hasLoops());
 }
 
 // Return what is saved of a run: all of it if it was stopped or finished, else up to its last checkpoint.
@@ -83,7 +92,12 @@ const hasHistory = () => Boolean(history && (history.iterations.length || histor
 // Show a model's whole history, then follow it: the stream starts behind the history's last event.
 async function view(model) {
   viewed = model;
-  showRollouts(model);
+  books = {};
+  showRollouts(model).then((found) => {
+    if (model !== viewed) return;
+    books = found;
+    showAll();
+  });
   await reload();
 }
 
@@ -102,9 +116,7 @@ function showLoaded(loaded) {
   drawing.history(history);
   noteHistory(history);
   setSamples(history.samples);
-  showRun(viewed, status, form.known(viewed));
-  drawing.mark(changesOfBooks(form.known(viewed).trainings, ofViewed() ? status : null));
-  showHistory(status.model === viewed || hasHistory(), drawing.hasRounds());
+  showAll();
 }
 
 stopButton.addEventListener("click", () => busy(stopButton, async () => {

@@ -59,6 +59,25 @@ def test_fraction_may_be_typed_with_a_comma_or_a_point(visit: Any, locale: str, 
 
 
 @pytest.mark.usefixtures("furnished")
+def test_settings_of_the_last_text_are_those_of_the_next_one_and_of_a_new_models_self_play(visit: Any) -> None:
+    visitor = visit()
+    page = visitor.open(f"/generation?model={MODEL}")
+    page.wait_for_load_state()
+    for name, value in {"temperature": "0,9", "top_k": "30", "max_new_tokens": "5"}.items():
+        page.fill(f"#f-{name}", value)
+    page.click("#generate")
+    expect(page.locator("#stats")).to_contain_text("·")
+    page.reload()
+    expect(page.locator("#f-temperature")).to_have_value("0,9")
+    expect(page.locator("#f-max_new_tokens")).to_have_value("200")
+    page.goto(f"{visitor.server.address}/training?model={LONG_NAME}")
+    for name, value in {"temperature": "0,9", "top_k": "30", "top_p": "0,9"}.items():
+        expect(page.locator(f"#f-self_play-{name}")).to_have_value(value)
+    page.goto(f"{visitor.server.address}/training?model={MODEL}")  # goes on with the settings of its last training
+    expect(page.locator("#f-self_play-temperature")).to_have_value("0,7")
+
+
+@pytest.mark.usefixtures("furnished")
 def test_unit_agrees_with_its_number(visit: Any) -> None:
     page = opened(visit, "/")
     for number, word in ((1, "слой"), (2, "слоя"), (6, "слоёв")):

@@ -314,7 +314,7 @@ def with_charts(visit: Any, server: Any, **history: Any) -> Page:
 
 
 def rewards(values: list[float]) -> dict[str, Any]:
-    columns = dict.fromkeys(("reward", "kl", "kl_coef"), values)
+    columns = dict.fromkeys(("reward", "looped", "copied"), values)
     parts = dict.fromkeys(("diversity", "length"), values)
     return {"iteration": list(range(1, len(values) + 1)), **columns, "reward_breakdown": parts}
 

@@ -15,7 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from errors import Diverged
-from events import Notice, Rollout, SelfPlayDone, State, TrainingStatus
+from events import Notice, Rollout, SelfPlayCompared, SelfPlayDone, State, TrainingStatus, Writing
 from i18n import translator
 from runs.run_log import RunLog
 from tests.web.web_client import (
@@ -138,7 +138,7 @@ def test_history_continues_in_the_event_stream(client: TestClient, trained: str)
     assert history["iterations"] == list(range(1, 11))
     assert len(history["loss"]) == len(history["loss_smooth"]) == 10
     assert history["evaluations"]["iteration"][-1] == 10
-    assert set(history["self_play"]) >= {"iteration", "reward", "reward_breakdown", "looped"}
+    assert set(history["self_play"]) >= {"iteration", "reward", "reward_breakdown", "looped", "copied"}
     assert history["samples"][0]["text"]
     assert isinstance(history["last_event_id"], int)
     assert_error(client.get("/training_history?model=nobody"), 404, "model_not_found")
@@ -147,23 +147,41 @@ def test_history_continues_in_the_event_stream(client: TestClient, trained: str)
     )
 
 
+def test_history_tells_the_newest_comparison_of_a_model_after_a_restart(
+    client: TestClient, workspace: Workspace, trained: str
+) -> None:
+    address = f"/training_history?model={trained}"
+    assert expect(client.get(address), 200)["compared"] is None
+    writing = Writing(0.3, {"diversity": 0.4, "length": 0.2}, 0.7, "весной весной", ((7, 13),))
+    compared = SelfPlayCompared(
+        300, 200, "Однажды", {"greedy": writing}, {"greedy": writing}, {"looped": (0.0, 0.1, 0.2)}
+    )
+    with RunLog(workspace, trained) as log:
+        log.append(compared)
+        log.append(dataclasses.replace(compared, iteration=400))
+        log.append(
+            dataclasses.replace(compared, iteration=500, now={"greedy": dataclasses.replace(writing, reward=math.nan)})
+        )
+    found = expect(client.get(address), 200)["compared"]
+    assert (found["iteration"], found["since"], found["prompt"]) == (400, 200, "Однажды")  # the last one is damaged
+    assert found["now"]["greedy"]["loops"] == [[7, 13]]
+
+
 def test_rollouts_are_read_round_by_round_with_their_texts(
     client: TestClient, workspace: Workspace, trained: str
 ) -> None:
     assert expect(client.get("/rollouts", params={"model": trained}), 200) == {"rounds": []}
     with RunLog(workspace, trained) as log:
         for number in (1, 2, 3):
-            rollout = Rollout("Однажды", "весной", 0.5, {"diversity": 0.6, "length": 0.4}, 0.0, True, math.inf)
-            log.append(SelfPlayDone(10 * number, number, 0.6, {"diversity": 0.7, "length": 0.5}, 0.0, (rollout,)))
+            rollout = Rollout(
+                "Однажды", "весной", 0.5, {"diversity": 0.6, "length": 0.4}, math.inf, True, 0.5, ((0, 3),)
+            )
+            log.append(SelfPlayDone(10 * number, number, 0.6, {"diversity": 0.7, "length": 0.5}, 0.0, (rollout,), 0.5))
     rounds = expect(client.get("/rollouts", params={"model": trained}), 200)["rounds"]
     assert [entry["round"] for entry in rounds] == [3, 2, 1]
     (shown,) = rounds[0]["rollouts"]
-    assert (shown["prompt"], shown["completion"], shown["reward_breakdown"]["diversity"], shown["looped"]) == (
-        "Однажды",
-        "весной",
-        0.6,
-        None,
-    )
+    assert (shown["prompt"], shown["completion"], shown["reward_breakdown"]["diversity"]) == ("Однажды", "весной", 0.6)
+    assert (shown["greedy"], shown["looped"], shown["loops"], shown["copied"]) == (True, 0.5, [[0, 3]], None)
     older = expect(client.get("/rollouts", params={"model": trained, "before": 3, "limit": 1}), 200)
     assert older["rounds"] == rounds[1:2]
     assert_error(client.get("/rollouts?model=nobody"), 404, "model_not_found")

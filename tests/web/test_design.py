@@ -21,7 +21,8 @@ TEXT_PAIRS = [  # (text, what it stands on): at least 4.5 to 1
 ]
 EDGE_PAIRS = [  # borders of inputs and lines of charts: at least 3 to 1
     *[("edge", ground) for ground in ("surface", "sunken")],
-    *[(f"chart-{n}", "surface") for n in (1, 2, 3)],
+    *[(f"chart-{n}", ground) for n in (1, 2, 3) for ground in ("surface", "chart-books")],
+    *[("warning", ground) for ground in ("surface", "sunken", "warning-wash")],
     ("accent", "line"),
 ]
 THEMES = {"light": 0, "dark": 1}

@@ -12,15 +12,28 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from events import Evaluated, Event, IterationDone, Notice, Rollout, SelfPlayDone, State
+from events import (
+    Evaluated,
+    Event,
+    IterationDone,
+    Notice,
+    Rollout,
+    SelfPlayCompared,
+    SelfPlayDone,
+    State,
+    Writing,
+)
 from i18n import translator
 from runs.jobs import JobRunner
 from tests.web.web_client import ServerSent, events_of, expect, status_when, train
 from web import event_stream as live
 
 EVALUATED = Evaluated(2, 4.0, 2.0, 5.0, True, 1.0)
-ROLLOUT = Rollout("Однажды", "весной", 0.5, {"diversity": 0.5, "length": 0.5}, 0.0)
-ROUND = SelfPlayDone(2, 1, 0.6, {"diversity": 0.7, "length": 0.5}, 0.0, (ROLLOUT,))
+ROLLOUT = Rollout("Однажды", "весной", 0.5, {"diversity": 0.5, "length": 0.5}, 0.0, True, 0.5, ((0, 6),))
+BOOKS = {"reward": (0.9, 0.95, 1.0), "looped": (0.0, 0.004, 0.01)}
+ROUND = SelfPlayDone(2, 1, 0.6, {"diversity": 0.7, "length": 0.5}, 0.0, (ROLLOUT,), 0.25, BOOKS)
+WRITING = Writing(0.3, {"diversity": 0.4, "length": 0.2}, 0.7, "весной весной", ((7, 13),))
+COMPARED = SelfPlayCompared(3, 2, "Однажды", {"greedy": WRITING}, {"greedy": WRITING}, BOOKS)
 
 
 def iteration(number: int, loss: float = 2.0) -> IterationDone:
@@ -79,7 +92,16 @@ def test_missed_events_are_replayed_in_order_with_iterations_put_together() -> N
     assert news[3].data["loss"] == [None]
     assert (news[1].data["val_loss"], news[1].data["is_best"]) == (4.0, True)
     assert news[2].data["reward"] == 0.6
+    assert (news[2].data["looped"], news[2].data["book"]["looped"]) == (0.25, [0.0, 0.004, 0.01])
     assert "rollouts" not in news[2].data
+
+
+def test_comparison_is_sent_as_an_event_and_stays_in_the_status() -> None:
+    runner = runner_after([iteration(1), COMPARED])
+    status, _, compared = read(runner, 0)
+    assert (compared.event, compared.data["since"], compared.data["prompt"]) == ("SelfPlayCompared", 2, "Однажды")
+    assert compared.data["now"]["greedy"]["loops"] == [[7, 13]]
+    assert status.data["compared"]["now"] == compared.data["now"]
 
 
 def test_reader_that_has_seen_a_part_gets_the_rest() -> None:
