@@ -60,8 +60,8 @@ class Pace:
 
     def seconds(self, config: TrainConfig, first: int, last: int) -> float:
         """Return the time of the iterations after `first` up to `last`, with self-play from its earliest possible start on."""
-        playing = config.self_play.every if config.self_play.enabled else 0
-        rounds = (last - max(first, min(last, MIN_ITERATIONS))) // playing if playing else 0
+        played = last - max(first, min(last, MIN_ITERATIONS)) if config.self_play.enabled else 0
+        rounds = played // config.self_play.every
         evaluations = 1 + (last - first) // config.eval_every
         seconds = (
             (last - first) * self.iteration_seconds
@@ -69,8 +69,8 @@ class Pace:
             + evaluations * self.evaluation_seconds
         )
         samples = min(evaluations, 1 + seconds / SAMPLE_SECONDS)
-        compared = samples * self.round_seconds if rounds else 0.0  # writes as many texts as a round
-        return seconds + samples * self.sample_seconds + compared
+        compared = samples * played / max(1, last - first)  # each writes as many texts as a round
+        return seconds + samples * self.sample_seconds + compared * self.round_seconds
 
     def epoch_seconds(self) -> float:
         """Return the time of reading all books once, without self-play."""

@@ -89,6 +89,7 @@ def failed_in_a_sentence(done: Done, code: int) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_command_line_does_the_whole_job(tmp_path):
     book = tmp_path / "книга.txt"
     book.write_bytes(TEXT.encode("cp1251"))
@@ -205,6 +206,7 @@ def test_export_into_no_folder_is_refused_before_anything_is_written(tmp_path, c
     assert (tmp_path / "poet.zip").read_bytes() == b"zip"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["cp1252", "cp1251"])
 def test_console_that_lacks_a_character_prints_a_replacement(tmp_path, encoding):
     book = tmp_path / "Кошка 😀.txt"
@@ -315,6 +317,7 @@ def test_prompt_that_is_not_text_is_named(call, tmp_path):
     assert "prompt" in failed_in_a_sentence(call("generate", "nobody", "\udcff"), 1)
 
 
+@pytest.mark.slow
 def test_command_line_is_refused_while_the_workspace_is_held(tmp_path):
     with Workspace(tmp_path).lock("http://localhost:8000"):
         refused = run(tmp_path, "create", "poet", *SIZES)

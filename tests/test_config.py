@@ -103,7 +103,7 @@ def test_whole_number_is_not_made_of_anything_else(value: object) -> None:
 def test_parameters_leave_nested_configurations_out() -> None:
     assert "self_play" not in [parameter.name for parameter in parameters(TrainConfig)]
     optional = {parameter.name for parameter in parameters(TrainConfig) if parameter.optional}
-    assert optional == {"iterations", "dropout", "num_threads", "early_stopping_patience"}
+    assert optional == {"iterations", "weight_decay", "dropout", "num_threads", "early_stopping_patience"}
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,10 @@ PACE = Pace(
 
 def test_pace_adds_up_iterations_rounds_and_evaluations() -> None:
     config = TrainConfig(eval_every=100)  # a round every 10 iterations, from the 200th on
-    assert PACE.seconds(config, 0, 300) == 300 * 0.5 + 10 * 2.0 + 4 * 3.0
-    assert PACE.seconds(config, 300, 400) == 100 * 0.5 + 10 * 2.0 + 2 * 3.0
+    assert PACE.seconds(config, 0, 300) == pytest.approx(
+        300 * 0.5 + 10 * 2.0 + 4 * 3.0 + 4 / 3 * 2.0
+    )  # and comparisons
+    assert PACE.seconds(config, 300, 400) == 100 * 0.5 + 10 * 2.0 + 2 * 3.0 + 2 * 2.0
     assert PACE.seconds(config, 0, 100) == 100 * 0.5 + 2 * 3.0
     without = changed(config, self_play=changed(config.self_play, enabled=False))
     assert PACE.seconds(without, 0, 300) == 300 * 0.5 + 4 * 3.0
@@ -168,9 +170,11 @@ def test_run_without_a_forecast_compares_nothing(workspace: Workspace) -> None:
 
 def test_forecast_of_a_going_on_counts_from_where_it_stands(workspace: Workspace) -> None:
     list(workflows.train(workspace, plan(workspace)))
-    again = plan(workspace, self_play=changed(SELF_PLAY, every=1), iterations=300)
+    again = plan(workspace, self_play=changed(SELF_PLAY, every=1), iterations=300, eval_every=300)
     far = dataclasses.replace(PACE, evaluation_seconds=0.0, sample_seconds=0.0)
-    assert workflows.forecast(workspace, again, far).total_seconds == 300 * 0.5 + (306 - 200) * 2.0
+    assert workflows.forecast(workspace, again, far).total_seconds == pytest.approx(
+        300 * 0.5 + 106 * 2.0 + 2 * 106 / 300 * 2.0
+    )
     assert (again.books[0], again.model) == (BOOK, MODEL)
 
 

@@ -277,6 +277,7 @@ server._process()
 """
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("work", ["training", "request"])
 def test_server_ends_soon_during_work_that_hears_no_signal_and_has_nothing_to_save(tmp_path: Path, work: str) -> None:
