@@ -32,7 +32,7 @@ from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWr
 from learning.average import Average
 from learning.learner import Learner
 from learning.loss_guard import LossGuard, Verdict
-from learning.schedules import dropout_at, learning_rate_at, weight_decay_at
+from learning.schedules import DECAY_FROM, dropout_at, learning_rate_at, weight_decay_at
 from learning.self_play import Round, SelfPlay, SelfPlayState
 from machine.devices import choose_num_threads, describe
 from machine.memory import is_out_of_memory, lack_named
@@ -63,6 +63,7 @@ class TrainerState:
     evaluations_since_best: int = 0
     starts_untrained: bool = False  # a new model, whose weights before the first step are never the best version
     memorising_noticed: bool = False
+    known_noticed: bool = False
     evaluated_iteration: int = -1
     train_loss: float = 0.0  # mean of the batches before the last evaluation
     recent_loss_sum: float = 0.0  # of the batches since then
@@ -327,6 +328,7 @@ class AZRTrainer:
             state.evaluations_since_best += 1
             notices += self._memorising()
         sample_is_due = self._sample_is_due()
+        notices += self._books_known()
         if self.self_play is not None:
             state.self_play, own_notices = self.self_play.after_evaluation(
                 state.self_play, state.iteration, val_loss, state.best_val_loss or val_loss, state.train_loss
@@ -399,6 +401,14 @@ class AZRTrainer:
             return []
         self.state.memorising_noticed = True
         return [Notice(self.state.iteration, "memorising", {"since": self.state.best_iteration})]
+
+    def _books_known(self) -> list[Event]:
+        """Return a notice, once in a run, when weight decay by itself begins to rise because the books have been read so often."""
+        rises = self.config.weight_decay is None and self._readings >= DECAY_FROM
+        if self.state.known_noticed or not rises:
+            return []
+        self.state.known_noticed = True
+        return [Notice(self.state.iteration, "books_known", {"readings": round(self._readings, 1)})]
 
     # ---- state and progress --------------------------------------------------------------------------------------------
 

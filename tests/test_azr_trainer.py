@@ -16,6 +16,7 @@ from azr_trainer import WEIGHTS_PREFIX, AZRTrainer, Snapshot, TrainerState
 from errors import Diverged, OutOfMemory
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, SelfPlayDone, StageBegun
 from learning import self_play
+from learning.schedules import DECAY_FROM
 from tests.training_kit import SELF_PLAY, SHAPE, changed, make_model, same, wild
 
 Make = Callable[..., AZRTrainer]
@@ -400,6 +401,22 @@ def test_memorising_is_told_once_until_there_is_a_new_best(make_trainer: Make, m
     trainer = make_trainer(iterations=14, eval_every=1)
     _validates(trainer, monkeypatch, 4.0, *[4.1] * 6, 3.9, *[4.1] * 7)
     assert _codes(list(trainer.run())) == ["memorising", "memorising"]
+
+
+@pytest.mark.parametrize(
+    ("weight_decay", "expected"), [(None, ["books_known"]), (0.1, [])], ids=["by itself", "chosen"]
+)
+def test_books_are_called_known_once_when_weight_decay_begins_to_rise(
+    make_trainer: Make, weight_decay: float | None, expected: list[str]
+) -> None:
+    trainer = make_trainer(
+        iterations=60, eval_every=10, weight_decay=weight_decay, dropout=0.0, early_stopping_patience=0
+    )
+    told = list(trainer.run())
+    assert [code for code in _codes(told) if code == "books_known"] == expected
+    if expected:
+        (notice,) = (event for event in told if isinstance(event, Notice) and event.code == "books_known")
+        assert notice.parameters["readings"] >= DECAY_FROM > notice.parameters["readings"] - 0.6
 
 
 def test_dropout_by_itself_follows_the_readings_of_these_books(make_trainer: Make) -> None:

@@ -38,6 +38,7 @@ NOTICES = {  # code -> the values that come with it
     "self_play_left_out": set(),
     "compiling": set(),
     "memorising": {"since"},
+    "books_known": {"readings"},
     "self_play_started": set(),
     "self_play_paused": set(),
     "self_play_resumed": set(),
