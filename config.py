@@ -106,7 +106,7 @@ PRESET_WITHOUT_ONE: Literal["small"] = "small"  # a processor needs minutes for 
 
 class SelfPlayConfig(Config):
     """Text self-play: the model writes as people let it write, is rewarded for diversity and length, and unlearns its loops
-    (see docs/en/self_play.md)."""
+    (see docs/en/self-play.md)."""
 
     enabled: bool = _setting(True, Decides.BOTH)
     environment: Literal["text"] = _setting("text", Decides.BOTH, advanced=True)

@@ -1,4 +1,4 @@
-"""What the reward pays five kinds of text, beside the naive mean of distinct-1 and length: the table in `docs/en/self_play.md`.
+"""What the reward pays five kinds of text, beside the naive mean of distinct-1 and length: the table in `docs/en/self-play.md`.
 
     python -m benchmarks.reward_table --book FILE [--words 100] [--samples 200] [--seed 0]
 

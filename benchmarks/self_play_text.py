@@ -9,20 +9,22 @@ same seed, tokenizer, split, order of batches and time, or with --iterations as 
 cannot disturb. Then all continue the same held-out passages, greedily and sampled at several temperatures, with the averaged
 weights. A judge, trained for as long on the whole book and on every --judge-book, says how likely the texts are.
 
-Prints tables in Markdown: the texts beside the book's own passages, variety against the judge, and which goals are reached; --out
+Prints tables in Markdown: the texts beside the book's own passages, variety against the judge, and which goals are reached. --out
 keeps curves.json, curves.svg (variety against the judge) and rewards.svg. Figures are means over seeds ± their standard error.
 
 Particular: a single seed is noisy, most of all the repetition at the defaults, which is a few 4-grams in a thousand; let three seeds
-decide. Self-play begins after 200 iterations at the earliest, so a short comparison shows little of it, and --quick only that
-it works. With --minutes nothing else should run on the machine; beside other work several threads wait for each other (--threads 1). A judge that has read one book knows its
-style and not the language: compare the arms with each other, not with the book.
+decide. Self-play begins after 200 iterations at the earliest, so --quick shows that it works and little of what it does. With
+--minutes nothing else should run on the machine; beside other work several threads wait for each other (--threads 1). A judge
+that has read one book knows its style and not the language: compare the arms with each other, not with the book.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -67,10 +69,12 @@ def main() -> None:
 
 def run(pair: Pair, seeds: int, arms: list[str], judge: bytes) -> Arms:
     """Train the control and every arm with each seed, each in a process of its own."""
+    settings = {CONTROL: {"enabled": False}} | {arm or "self-play": parse(arm) for arm in arms}
     trials = []
-    for seed in range(seeds):
-        trials.append(alone(pair.trial, CONTROL, {"enabled": False}, seed, judge))
-        trials += [alone(pair.trial, arm or "self-play", parse(arm), seed, judge) for arm in arms]
+    for seed, (name, values) in itertools.product(range(seeds), settings.items()):
+        trials.append(alone(pair.trial, name, values, seed, judge))
+        done = trials[-1].course
+        print(f"{name}, seed {seed}: {done.iterations} iterations, {done.seconds:.0f} s", file=sys.stderr, flush=True)
     return by_arm(trials)
 
 

@@ -1,9 +1,8 @@
 """A round of self-play: the model writes, the environment scores its texts and names their faults, and the faults become less likely.
 
-The model writes as people let it write: half of the texts greedily, half with the person's sampling settings. A sequence's
-reward has no idea which token was wrong, so learning uses the environment's faults (for text, the tokens with which it loops);
-the reward says how the texts are and how strongly each is corrected. `selfplay/` scores and decides when to start and
-pause; it uses no tensors.
+The model writes as people let it write: half of the texts greedily, half with the person's sampling settings. A reward for a whole
+text does not know which token was wrong, so learning uses the environment's faults (for text, the tokens with which it loops); the
+reward measures whether the texts improve. `selfplay/` scores and decides when to start and pause; it uses no tensors.
 
 `play` does not change the weights; the trainer adds the gradient to the book's and takes the step.
 Several processes divide a round by texts: each writes, scores and differentiates its own, and all get the same sums.

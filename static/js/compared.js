@@ -14,13 +14,12 @@ export function showComparison(compared) {
   if (!compared || key === shown) return;
   shown = key;
   for (const way of Object.keys(compared.now)) showWay(way, compared);
-  section.querySelector(".compared-prompt").textContent = compared.prompt;
 }
 
-function showWay(way, { since, iteration, before, now, book }) {
+function showWay(way, { since, iteration, prompt, before, now, book }) {
   place("sentence", way).textContent = sentence(way, since, before[way], now[way], book);
-  showWriting(place("before", way), t("js.compared_began", { n: number(since) }), before[way]);
-  showWriting(place("now", way), t("js.compared_reached", { n: number(iteration) }), now[way]);
+  showWriting(place("before", way), t("js.compared_began", { n: number(since) }), prompt, before[way]);
+  showWriting(place("now", way), t("js.compared_reached", { n: number(iteration) }), prompt, now[way]);
 }
 
 const place = (part, way) => section.querySelector(`[data-compared="${part}"][data-way="${way}"]`);
@@ -41,9 +40,10 @@ function sentence(way, since, before, now, book) {
   });
 }
 
-function showWriting(element, when, { text, loops, looped, reward, reward_breakdown: parts }) {
+function showWriting(element, when, prompt, { text, loops, looped, reward, reward_breakdown: parts }) {
   element.querySelector(".writing-when").textContent = when;
-  element.querySelector(".voice").replaceChildren("…", ...marked(text, loops));
+  element.querySelector(".prompt").textContent = prompt;
+  element.querySelector(".completion").replaceChildren(...marked(text, loops));
   const figures = [[t("js.chart_loops"), share(looped)], [t("js.chart_reward"), decimal(reward, 2)]];
   for (const [name, value] of Object.entries(parts)) figures.push([rewardPart(name), decimal(value, 2)]);
   element.querySelector(".writing-figures").textContent = figures.map(([name, value]) => `${name.toLowerCase()} ${value}`).join(" · ");

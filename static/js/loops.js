@@ -8,7 +8,8 @@ export function marked(text, loops) {
   const parts = [];
   let done = 0;
   for (const [start, end] of loops) {
-    parts.push(characters.slice(done, start).join(""), mark(characters.slice(start, end).join("")));
+    const [, before, text, after] = characters.slice(start, end).join("").match(/^(\s*)(.*?)(\s*)$/su); // a token often begins with a space
+    parts.push(characters.slice(done, start).join("") + before, ...(text ? [mark(text)] : []), after);
     done = end;
   }
   return [...parts, characters.slice(done).join("")];

@@ -100,12 +100,12 @@ def test_comparison_does_without_the_books_where_they_are_too_short(visit: Any, 
 def test_texts_of_both_times_stand_side_by_side_with_their_loops(visit: Any, models: Workspace) -> None:
     logged(models, COMPARED)
     page = visit().open(f"/training?model={MODEL}")
-    expect(page.locator(".compared-prompt")).to_have_text("Старик")
     began, reached = writing(page, "before", "greedy"), writing(page, "now", "greedy")
     expect(began.locator(".writing-when")).to_have_text("Итерация 200, начало self-play")
     expect(reached.locator(".writing-when")).to_have_text("Итерация 350")
-    expect(began.locator("mark")).to_contain_text("шёл и шёл")
-    expect(reached.locator(".voice")).to_have_text("… шёл домой")
+    expect(began.locator("mark")).to_have_text("[повтор] шёл и шёл[конец повтора]")
+    expect(reached.locator(".prompt")).to_have_text("Старик")
+    expect(reached.locator(".voice")).to_have_text("Старик шёл домой")
     expect(reached.locator("mark")).to_have_count(0)
     expect(began.locator(".writing-figures")).to_have_text(
         "повторы 71\u00a0% · награда 0,31 · разнообразие 0,40 · длина 0,20"
