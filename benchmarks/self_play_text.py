@@ -37,7 +37,7 @@ from benchmarks.texts import Band, band
 from benchmarks.verdict import curve
 from config import PRESETS
 
-QUICK_ITERATIONS, QUICK_PASSAGES, PASSAGES = 320, 48, 128
+QUICK_ITERATIONS, QUICK_PASSAGES, PASSAGES = 300, 48, 128
 
 
 def main() -> None:

@@ -159,6 +159,7 @@ def test_figures_are_means_over_seeds_with_their_standard_error() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_self_play_is_compared_with_its_control_from_book_to_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,16 +179,16 @@ def test_self_play_is_compared_with_its_control_from_book_to_table(
         "--out",
         str(tmp_path),
     ]
-    monkeypatch.setattr(sys, "argv", [*command, "--arm", "", "--arm", "every=5"])
+    monkeypatch.setattr(sys, "argv", [*command, "--arm", "every=5"])
     self_play_text.main()
     told = capsys.readouterr().out
-    assert "| control | self-play | every=5 |" in told
-    assert "| iterations | 230 | 230 | 230 | – |" in told
+    assert "| control | every=5 |" in told
+    assert "| iterations | 230 | 230 | – |" in told
     assert "| goal for every=5 | wanted | found | reached |" in told
     kept = json.loads((tmp_path / "curves.json").read_text(encoding="utf-8"))
-    control, played, often = kept["trials"]
+    control, played = kept["trials"]
     assert list(control["written"]) == [GREEDY, *WAYS[1:]] and DEFAULT in WAYS
-    assert [len(one["course"]["rewards"]) for one in (control, played, often)] == [0, 3, 6]
+    assert [len(one["course"]["rewards"]) for one in (control, played)] == [0, 6]
     assert control["course"]["play_seconds"] < played["course"]["play_seconds"]
     assert "distinct-2" in (tmp_path / "curves.svg").read_text(encoding="utf-8")
     assert (tmp_path / "rewards.svg").is_file()
