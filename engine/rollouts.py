@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from config import SamplingConfig
+from engine.decoder import decoder
 from engine.sampling import choose
-from model import KVCache, Transformer
+from model import Transformer
 
 
 @dataclass(frozen=True)
@@ -54,19 +55,17 @@ def write_rollouts(
         torch.tensor(starts, device=device),
     )  # `at`: the next token's place
     likeliest = torch.tensor(greedy, device=device)
-    cache = KVCache(model.config, len(prompts), device=device, dtype=_cache_dtype(device))
-    hidden = model.hidden(tokens[:, : max(starts)], cache)[rows, at - 1]  # (B, C)
+    decoding = decoder(model, len(prompts), size)
+    logits = decoding.read(tokens[:, : max(starts)], at - 1)  # (B, V)
     done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
-    ragged = len(set(starts)) > 1
     for number in range(1, new + 1):
-        logits = model.lm_head(hidden)[:, :size]  # (B, V)
         chance = torch.rand(total, 1, dtype=torch.float64, generator=generator)[first : first + len(prompts)]
         chosen = choose(logits, sampling, likeliest, chance.to(device))
         tokens[rows, at] = chosen.masked_fill(done, end_of_text)
         done |= chosen == end_of_text
         if number == new or bool(done.all()):
             break
-        hidden = model.hidden(tokens[rows, at][:, None], cache, at[:, None] if ragged else at[:1])[:, -1]
+        logits = decoding.step(tokens[rows, at], at)
         at = at + 1
     written = zip(tokens.tolist(), starts, strict=True)
     completions = [_completion(row[start : start + new], end_of_text) for row, start in written]
@@ -76,7 +75,3 @@ def write_rollouts(
 def _completion(row: list[int], end_of_text: int) -> list[int]:
     """Return what was written, up to and including the first end-of-text."""
     return row[: row.index(end_of_text) + 1] if end_of_text in row else row
-
-
-def _cache_dtype(device: torch.device) -> torch.dtype:
-    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32

@@ -1,0 +1,88 @@
+"""Decoding with the C code against the model itself, and where which of them serves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from config import ModelConfig
+from engine.decoder import _Cached, _Native, decoder
+from kernels import native
+from model import Transformer
+from tests.training_kit import changed, wild
+
+SHAPE = ModelConfig(vocab_size=300, d_model=64, num_layers=2, num_heads=2, d_ff=96, max_seq_len=64)
+SIZE = 290  # no multiple of anything
+here = pytest.mark.skipif(native.library() is None, reason="no C compiler, or a processor without AVX512-BF16")
+
+
+def _model(shape: ModelConfig = SHAPE) -> Transformer:
+    model = Transformer(shape)
+    model.initialise(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(2))  # factors that matter
+    return wild(model, std=0.15)
+
+
+def _decoded(decoding: _Cached, lengths: list[int], steps: int = 20) -> torch.Tensor:
+    """The logits after prompts of these lengths and after each of the same further tokens, (steps + 1, B, SIZE)."""
+    generator = torch.Generator().manual_seed(5)
+    prompts = torch.randint(0, SIZE, (len(lengths), max(lengths)), generator=generator)
+    places = torch.tensor(lengths)
+    found = [decoding.read(prompts, places - 1)]
+    for _ in range(steps):
+        found.append(decoding.step(torch.randint(0, SIZE, (len(lengths),), generator=generator), places))
+        places = places + 1
+    return torch.stack(found)
+
+
+@here
+@torch.no_grad()
+@pytest.mark.parametrize("lengths", [[7] * 8, [7] * 11, [1, 9, 4]], ids=["equal", "no multiple of eight", "ragged"])
+def test_c_code_decodes_like_the_model(lengths: list[int]) -> None:
+    model = _model()
+    exact = _decoded(_Cached(model, len(lengths), SIZE, torch.float32), lengths)
+    found = _decoded(_Native(model, len(lengths), SIZE), lengths)
+    scale = float(exact.std())
+    assert float((found - exact).abs().mean()) < 0.015 * scale  # products of bfloat16
+    assert float((found - exact).abs().max()) < 0.15 * scale
+    assert float((found - exact.roll(1, dims=1)).abs().max()) > scale  # rows differ
+    assert torch.equal(found[0], exact[0])  # the prompts are read by the model
+
+
+@here
+@torch.no_grad()
+def test_c_code_decodes_a_row_alike_in_any_company_and_with_any_threads() -> None:
+    model, threads = _model(), torch.get_num_threads()
+    alone = _decoded(_Native(model, 1, SIZE), [7])
+    together = _decoded(_Native(model, 12, SIZE), [7] * 12)[:, :1]
+    assert alone.shape == together.shape
+    torch.set_num_threads(3)
+    try:
+        again = _decoded(_Native(model, 12, SIZE), [7] * 12)[:, :1]
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(together, again)
+
+
+@here
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, _Native),
+        ({"architecture": "gpt2"}, _Cached),
+        ({"d_ff": 90}, _Cached),
+        ({"num_heads": 4}, _Cached),  # heads of 16 dimensions
+    ],
+    ids=str,
+)
+def test_decoder_is_the_c_code_where_it_fits(changes: dict[str, object], kind: type) -> None:
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert type(decoder(_model(changed(SHAPE, **changes)), 2, SIZE)) is kind
+
+
+@torch.no_grad()
+def test_decoder_in_float32_is_the_model_itself() -> None:
+    assert type(decoder(_model(), 2, SIZE)) is _Cached
