@@ -32,7 +32,7 @@ from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWr
 from learning.average import Average
 from learning.learner import Learner
 from learning.loss_guard import LossGuard, Verdict
-from learning.schedules import DECAY_FROM, dropout_at, learning_rate_at, weight_decay_at
+from learning.schedules import dropout_at, known_after, learning_rate_at, weight_decay_at
 from learning.self_play import Round, SelfPlay, SelfPlayState
 from machine.devices import choose_num_threads, describe
 from machine.memory import is_out_of_memory, lack_named
@@ -150,6 +150,7 @@ class AZRTrainer:
         length = model.config.max_seq_len
         self._sequences = Sequences(dataset.train, length, config.seed)
         self._evaluation = evaluation_batches(dataset.val, length, config.batch_size, MOST_VAL_TOKENS)
+        self._known_after = known_after(len(dataset.train), sum(p.numel() for p in model.parameters()))
         self._bad_in_a_row = 0
         self._sampled_at = -math.inf  # perf_counter
 
@@ -216,7 +217,9 @@ class AZRTrainer:
             self._bad_in_a_row = 0
             state.guard = state.guard.after(loss)
             readings = self._readings
-            self.learner.take_step(learning_rate, readings, weight_decay_at(config, readings), steps + 1)
+            self.learner.take_step(
+                learning_rate, readings, weight_decay_at(config, readings, self._known_after), steps + 1
+            )
         else:
             notices.append(self._skip_step(verdict))
         state.iteration += 1
@@ -404,7 +407,7 @@ class AZRTrainer:
 
     def _books_known(self) -> list[Event]:
         """Return a notice, once in a run, when weight decay by itself begins to rise because the books have been read so often."""
-        rises = self.config.weight_decay is None and self._readings >= DECAY_FROM
+        rises = self.config.weight_decay is None and self._readings >= self._known_after
         if self.state.known_noticed or not rises:
             return []
         self.state.known_noticed = True

@@ -9,8 +9,9 @@ from config import TrainConfig
 
 KNOWN_DROPOUT = 0.1
 NEW_DECAY = 0.1  # weight decay while the books are new
-DECAY_FROM = 2.0  # readings from which it rises
-DECAY_RISE = 0.25  # for each reading after that
+LEAST_KNOWN = 2.0  # readings before which no book counts as known
+KNOWN_FACTOR = 84.0  # readings for each token per parameter until a book counts as known
+DECAY_RISE = 0.5  # for each reading after that
 MOST_DECAY = 2.0
 
 
@@ -34,10 +35,16 @@ def dropout_at(config: TrainConfig, readings: float) -> float:
     return config.dropout if config.dropout is not None else KNOWN_DROPOUT * how_known(readings - 1)
 
 
-def weight_decay_at(config: TrainConfig, readings: float) -> float:
-    """Return the configured weight decay, or by default a small one while the books are new, which rises with each reading from the
-    second on: what a model has read often it memorises, and weight decay holds against that (docs/en/benchmarks.md).
+def known_after(tokens: int, parameters: int) -> float:
+    """Return the readings after which a model of so many parameters begins to memorise books of so many tokens.
+
+    The fewer tokens there are for each parameter, the sooner it does (docs/en/defaults.md).
     """
+    return max(LEAST_KNOWN, KNOWN_FACTOR * tokens / parameters)
+
+
+def weight_decay_at(config: TrainConfig, readings: float, known: float) -> float:
+    """Return the configured weight decay, or by default a small one, which rises from `known` readings on, against memorising."""
     if config.weight_decay is not None:
         return config.weight_decay
-    return min(MOST_DECAY, NEW_DECAY + DECAY_RISE * max(0.0, readings - DECAY_FROM))
+    return min(MOST_DECAY, NEW_DECAY + DECAY_RISE * max(0.0, readings - known))

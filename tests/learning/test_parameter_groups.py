@@ -11,13 +11,14 @@ from config import ModelConfig
 from learning.average import AVERAGE_SHARE, Average
 from learning.parameter_groups import EMBEDDING_FACTOR, MUON_FACTOR, Optimizers
 from learning.schedules import (
-    DECAY_FROM,
     DECAY_RISE,
     KNOWN_DROPOUT,
+    LEAST_KNOWN,
     MOST_DECAY,
     NEW_DECAY,
     dropout_at,
     how_known,
+    known_after,
     learning_rate_at,
     weight_decay_at,
 )
@@ -58,9 +59,15 @@ def test_dropout_by_itself_grows_with_the_readings_and_a_chosen_one_stays() -> N
 
 
 def test_weight_decay_by_itself_grows_with_the_readings_and_a_chosen_one_stays() -> None:
-    found = [weight_decay_at(TRAINING, readings) for readings in (0, DECAY_FROM, DECAY_FROM + 1, 1000)]
+    found = [weight_decay_at(TRAINING, readings, known=3.0) for readings in (0, 3, 4, 1000)]
     assert found == [NEW_DECAY, NEW_DECAY, NEW_DECAY + DECAY_RISE, MOST_DECAY]
-    assert [weight_decay_at(changed(TRAINING, weight_decay=0.3), readings) for readings in (0, 9)] == [0.3] * 2
+    assert [weight_decay_at(changed(TRAINING, weight_decay=0.3), readings, 3.0) for readings in (0, 9)] == [0.3] * 2
+
+
+def test_books_are_known_the_sooner_the_fewer_tokens_there_are_for_a_parameter() -> None:
+    assert known_after(83_000, 2_330_000) == pytest.approx(3, abs=0.05)
+    assert known_after(170_000, 2_330_000) == pytest.approx(2 * known_after(85_000, 2_330_000))
+    assert known_after(10_000, 2_330_000) == LEAST_KNOWN
 
 
 @pytest.mark.parametrize(("readings", "which"), [(0.0, 0), (1.0, 1), (4.0, 1)])
