@@ -11,8 +11,8 @@ KNOWN_DROPOUT = 0.1
 NEW_DECAY = 0.1  # weight decay while the books are new
 LEAST_KNOWN = 2.0  # readings before which no book counts as known
 KNOWN_FACTOR = 84.0  # readings for each token per parameter until a book counts as known
-DECAY_RISE = 0.5  # for each reading after that
-MOST_DECAY = 2.0
+DECAY_RISE = 0.25  # for each reading after that
+MOST_DECAY = 5.0
 
 
 def learning_rate_at(config: TrainConfig, iteration: int) -> float:
