@@ -267,7 +267,7 @@ def test_status_is_quick_while_every_other_thread_is_busy(client: TestClient) ->
         seconds = time.perf_counter() - begun
     for thread in waiting:
         thread.join()
-    assert seconds < 0.5
+    assert seconds < 2  # without a thread of their own they would wait for the lock
 
 
 def test_status_and_answer_carry_the_names_of_the_model_and_not_what_was_typed(
