@@ -13,12 +13,14 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import kernels
 from model import Transformer
 
 ROWS_AT_ONCE = 16  # bounds the memory
+PADDED = 256  # chosen tokens are padded to a multiple of it: the libraries beneath keep memory for every size of a product they have met
 MOST_PROBABLE = 0.9999  # the factor p / (1 - p) has no limit, and in bfloat16 p may round to 1
 
 
@@ -45,7 +47,10 @@ def unlikelihood_gradient(
 def _loss(model: Transformer, tokens: Tensor, weights: Tensor, size: int) -> Tensor:
     """Return a loss () with the gradient, not the value, of the weighted unlikelihood."""
     chosen = weights.flatten().nonzero()[:, 0]  # (N,)
+    chosen = F.pad(chosen, (0, -len(chosen) % PADDED))
+    shares = weights.flatten()[chosen]
+    shares[int(weights.count_nonzero()) :] = 0.0
     x = model.hidden(tokens[:, :-1]).flatten(0, 1)[chosen]  # (N, C)
     head, targets = model.lm_head.weight[:size], tokens[:, 1:].flatten()[chosen]
     p = kernels.logprobs(x.detach(), head, targets).exp().clamp_max(MOST_PROBABLE)
-    return kernels.weighted_nll(x, head, targets, -weights.flatten()[chosen] * p / (1 - p))
+    return kernels.weighted_nll(x, head, targets, -shares * p / (1 - p))
