@@ -707,6 +707,7 @@ def run_tests(arguments: List[str]) -> int:
     else:
         say("no_browser")
     os.chdir(str(ROOT))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests at once with two threads each would wait for one another
     return hand_over(["-m", "pytest", *SIDE_BY_SIDE, *arguments])
 
 
