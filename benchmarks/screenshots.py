@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.server_process import ServerProcess, serving
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "img"
-WIDTH, HEIGHT, TRAINING_HEIGHT = 1200, 860, 1340
+WIDTH, HEIGHT, TRAINING_HEIGHT = 1200, 860, 1880
 MODEL, LOCALES = "first-model", {"en": "en-US", "ru": "ru-RU"}
 PROMPT = "Искусственный интеллект"
 Pixels = Any  # numpy array (H, W, 3) of uint8
