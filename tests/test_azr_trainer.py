@@ -212,6 +212,17 @@ def test_what_is_measured_and_sampled_is_the_average(make_trainer: Make) -> None
     assert trainer.validate() != measured
 
 
+def test_texts_of_self_play_are_compared_as_the_average_writes_them(make_trainer: Make) -> None:
+    trainer = make_trainer(self_play=True, iterations=2)
+    list(trainer.run())
+    assert trainer.self_play is not None
+    before = trainer._compare(trainer.self_play)
+    wild(trainer.model)
+    assert trainer._compare(trainer.self_play) == before
+    wild(trainer.average.model)
+    assert trainer._compare(trainer.self_play) != before
+
+
 @pytest.mark.usefixtures("quick_average")
 def test_average_takes_in_the_weights_after_each_step(make_trainer: Make) -> None:
     trainer = make_trainer(iterations=5)
