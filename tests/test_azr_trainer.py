@@ -223,6 +223,14 @@ def test_texts_of_self_play_are_compared_as_the_average_writes_them(make_trainer
     assert trainer._compare(trainer.self_play) != before
 
 
+def test_beginning_of_self_play_is_kept_where_no_sample_is_due(make_trainer: Make) -> None:
+    trainer = make_trainer(self_play=True, iterations=2)
+    trainer._sampled_at = math.inf
+    next(event for event in trainer.run() if isinstance(event, Evaluated))
+    beginning = trainer.state.self_play.beginning
+    assert beginning is not None and beginning.iteration == 0
+
+
 @pytest.mark.usefixtures("quick_average")
 def test_average_takes_in_the_weights_after_each_step(make_trainer: Make) -> None:
     trainer = make_trainer(iterations=5)
