@@ -8,6 +8,7 @@ Particular: the book is sorted in pieces, so memory is bounded for any length; o
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from selfplay.loops import GRAM, Gram
@@ -29,18 +30,24 @@ def most_times_within(tokens: Tensor, window: int) -> dict[Gram, int]:
 
 def _most_times(tokens: Tensor, window: int) -> dict[Gram, int]:
     order, same_as_next = _sorted_places(tokens)
+    kinds = F.pad((~same_as_next).long().cumsum(0), (1, 0))  # which different 4-gram stands at each place
     found: dict[Gram, int] = {}
     times, run = 2, same_as_next
     while times <= MOST_TIMES and len(order) > times - 1:
         near = run & (order[times - 1 :] - order[: 1 - times] <= window - GRAM)
         if not bool(near.any()):
             break
-        for place in order[: 1 - times][near].tolist():
+        for place in order[: 1 - times][near][_first_of_each(kinds[: 1 - times][near])].tolist():
             first, second, third, fourth = tokens[place : place + GRAM].tolist()
             found[first, second, third, fourth] = times
         run = run[:-1] & same_as_next[times - 1 :]
         times += 1
     return found
+
+
+def _first_of_each(kinds: Tensor) -> Tensor:
+    """Return a mask (n,) of the first of equal neighbours in `kinds` (n,); a book of one line repeated has thousands of each."""
+    return F.pad(kinds[1:] != kinds[:-1], (1, 0), value=True)
 
 
 def _sorted_places(tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -212,6 +212,25 @@ def test_what_is_measured_and_sampled_is_the_average(make_trainer: Make) -> None
     assert trainer.validate() != measured
 
 
+def test_texts_of_self_play_are_compared_as_the_average_writes_them(make_trainer: Make) -> None:
+    trainer = make_trainer(self_play=True, iterations=2)
+    list(trainer.run())
+    assert trainer.self_play is not None
+    before = trainer._compare(trainer.self_play)
+    wild(trainer.model)
+    assert trainer._compare(trainer.self_play) == before
+    wild(trainer.average.model)
+    assert trainer._compare(trainer.self_play) != before
+
+
+def test_beginning_of_self_play_is_kept_where_no_sample_is_due(make_trainer: Make) -> None:
+    trainer = make_trainer(self_play=True, iterations=2)
+    trainer._sampled_at = math.inf
+    next(event for event in trainer.run() if isinstance(event, Evaluated))
+    beginning = trainer.state.self_play.beginning
+    assert beginning is not None and beginning.iteration == 0
+
+
 @pytest.mark.usefixtures("quick_average")
 def test_average_takes_in_the_weights_after_each_step(make_trainer: Make) -> None:
     trainer = make_trainer(iterations=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 import torch
@@ -37,3 +38,10 @@ def test_most_times_within_leaves_out_what_stands_further_apart() -> None:
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5])
 def test_most_times_within_a_few_tokens_is_nothing(count: int) -> None:
     assert most_times_within(torch.arange(count), 100) == {}
+
+
+def test_most_times_within_a_book_of_one_line_repeated_is_quick() -> None:
+    tokens = torch.arange(200_000) % 2
+    started = time.monotonic()
+    assert most_times_within(tokens, 104) == {(0, 1, 0, 1): 51, (1, 0, 1, 0): 51}
+    assert time.monotonic() - started < 10

@@ -278,7 +278,9 @@ def test_rollouts_end_at_the_end_of_text(prompts: list[list[int]]) -> None:
     seen = set()
     for seed in range(25):
         written = _rollouts(prompts, seed, size=10)
-        for completion, finished in zip(written.completions, written.finished, strict=True):
+        rows = zip(written.tokens.tolist(), written.starts, written.completions, written.finished, strict=True)
+        for tokens, start, completion, finished in rows:
+            assert set(tokens[start + len(completion) :]) <= {END}  # padding
             assert completion.count(END) == finished == (completion[-1] == END)
             assert finished or len(completion) == 12
             seen.add(finished)

@@ -57,6 +57,16 @@ def _round(player: SelfPlay, model: Transformer, state: SelfPlayState = STARTED)
 # ---- learning --------------------------------------------------------------------------------------------------------
 
 
+def test_round_writes_and_learns_without_dropout(tokenizer: Tokenizer) -> None:
+    player, model = _player(tokenizer), wild(make_model())
+    expected = _round(player, model)
+    model.set_dropout(0.5)
+    found = _round(player, model.train())
+    assert found.event == expected.event
+    assert found.gradient is not None and expected.gradient is not None
+    assert all(torch.equal(*pair) for pair in zip(found.gradient, expected.gradient, strict=True))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("learning_rate", [16.0, 0.0], ids=["learning", "control"])
 def test_rounds_raise_the_reward_by_unlearning_the_faults(tokenizer: Tokenizer, learning_rate: float) -> None:
@@ -81,6 +91,11 @@ def test_round_of_faultless_texts_has_no_gradient(tokenizer: Tokenizer) -> None:
     assert clean.event.looped == 0.0
     assert faulty.gradient is not None
     assert 0 < faulty.event.looped < 1
+
+
+def test_round_tells_the_share_of_each_text_that_is_faults(tokenizer: Tokenizer) -> None:
+    rollouts = _round(_player(tokenizer), wild(make_model())).event.rollouts
+    assert [one.looped for one in rollouts] == pytest.approx([1 - one.reward for one in rollouts])
 
 
 @pytest.mark.parametrize(("wrong", "few"), [(WRONG, False), (5, True)], ids=["many", "few"])

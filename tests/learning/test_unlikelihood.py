@@ -56,3 +56,15 @@ def test_unlikelihood_gradient_makes_a_certain_token_less_likely_and_stays_finit
         for parameter, one in zip(model.parameters(), gradient, strict=True):
             parameter -= 1e-6 * one
     assert model.token_logprobs(tokens, SIZE)[:, -1].sum() < before
+
+
+def test_unlikelihood_gradient_of_a_probability_of_one_is_finite() -> None:
+    model, (tokens, _) = wild(make_model()), _case()
+    with torch.no_grad():
+        model.lm_head.weight *= 1000
+    tokens[:, -1] = model(tokens)[:, -2, :SIZE].argmax(-1)
+    weights = torch.zeros(5, 11)
+    weights[:, -1] = 1.0
+    assert float(model.token_logprobs(tokens, SIZE)[:, -1].exp().max()) == 1.0
+    gradient = unlikelihood_gradient(model, tokens, weights, SIZE, contextlib.nullcontext)
+    assert all(bool(one.isfinite().all()) for one in gradient)

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 import azr_trainer
 import workflows
 from azr_trainer import AZRTrainer
-from corpus.dataset import split
+from corpus.dataset import split, tokenize
+from corpus.repetition import most_times_within
 from errors import BookTooSmall, DiskFull, Diverged
 from events import (
     CheckpointSaved,
@@ -28,11 +29,12 @@ from events import (
 )
 from learning.learner import Learner
 from machine.processes import Ranks
-from runs import training_run
+from runs import preparation, training_run
 from runs.run_record import read_run
+from selfplay.factory import make_environment, repetition_window
 from store import checkpoint_store, model_list, model_store
 from store.checkpoint_store import Checkpoint
-from tests.training_kit import BOOK, MODEL, OTHER_BOOK, SELF_PLAY, SHAPE, TEXT, TRAINING, fill, plan, same
+from tests.training_kit import BOOK, MODEL, OTHER_BOOK, SELF_PLAY, SHAPE, TEXT, TRAINING, fill, finish, plan, same
 from tokenizer import Tokenizer
 from workspace import Workspace
 
@@ -226,6 +228,18 @@ def test_self_play_switched_off_and_on_again_goes_on(workspace: Workspace, monke
     _train_until(workspace, _at(7), **options)  # without
     told = _train(workspace, self_play=SELF_PLAY, **options)
     assert [type(e).__name__ for e in told].count("SelfPlayDone") >= 1
+
+
+def test_self_play_is_told_what_the_books_repeat(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(
+        preparation, "make_environment", lambda *given: told.append(given[3]) or make_environment(*given)
+    )
+    _train(workspace, iterations=1, self_play=SELF_PLAY)
+    tokenizer = model_store.load(workspace, MODEL).tokenizer
+    assert tokenizer is not None
+    train = finish(tokenize([split(TEXT, 0.1)], tokenizer)).train
+    assert told == [most_times_within(train, repetition_window(SELF_PLAY, SHAPE))] != [{}]
 
 
 # ---- again -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config import ModelConfig, SelfPlayConfig
-from selfplay.factory import make_environment, rollout_tokens
+from selfplay.factory import make_environment, repetition_window, rollout_tokens
 from selfplay.text import TextEnvironment
 from tests.selfplay.test_text_environment import decode, encode
 from tests.training_kit import SHAPE, changed
@@ -42,3 +42,9 @@ def test_only_the_environment_of_texts_names_the_parts_of_its_reward() -> None:
     assert len(sources) > 60
     named = [path.name for path in sources if re.search(r"diversity(?!_weight)", path.read_text(encoding="utf-8"))]
     assert named == []
+
+
+def test_repetition_window_is_a_prompt_of_the_book_and_the_longest_text() -> None:
+    config = SelfPlayConfig(max_new_tokens=80)
+    long, short = (changed(SHAPE, max_seq_len=length) for length in (128, 32))
+    assert [repetition_window(config, model) for model in (long, short)] == [24 + 80, 24 + 24]

@@ -170,6 +170,14 @@ def test_score_names_the_tokens_of_a_loop_and_none_of_the_prose(of_words: tuple[
     assert made.score(Prompt("", tuple(book[:10])), book[:10], False).faults == tuple(range(3, 10))
 
 
+def test_score_allows_what_the_book_repeats_as_often_as_the_book_does(prose: str) -> None:
+    repeated = {(*encode("said"),): 2}
+    made = TextEnvironment([prose], repeated, (), SelfPlayConfig(), encode, decode, 0)
+    three_times = encode("said,said;said")
+    assert environment(prose).score(ANY_PROMPT, three_times, False).faults == (8, 13)
+    assert made.score(ANY_PROMPT, three_times, False).faults == (13,)
+
+
 def test_book_is_scored_like_a_text_of_the_model(prose: str) -> None:
     book = environment(prose, max_new_tokens=60).book
     assert set(book) == {"reward", "looped", "diversity", "length"}
