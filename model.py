@@ -212,11 +212,6 @@ class Transformer(nn.Module):
         x, targets = self.hidden(tokens[:, :-1]), tokens[:, 1:]
         return kernels.logprobs(x.flatten(0, 1), self.lm_head.weight[:size], targets.flatten()).view_as(targets)
 
-    def weighted_nll(self, tokens: Tensor, weights: Tensor, size: int | None = None) -> Tensor:
-        """Return minus the sum of `weights` (B, T-1) times `token_logprobs`, to be differentiated."""
-        x = self.hidden(tokens[:, :-1]).flatten(0, 1)
-        return kernels.weighted_nll(x, self.lm_head.weight[:size], tokens[:, 1:].flatten(), weights.flatten())
-
     def set_dropout(self, dropout: float | Tensor) -> None:
         for module in self.modules():
             if isinstance(module, kernels.Dropout):
