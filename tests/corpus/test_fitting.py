@@ -18,6 +18,8 @@ from corpus.dataset import SplitBook, fit_tokenizer, split
 from tests.training_kit import finish
 from tokenizer import Tokenizer
 
+pytestmark = pytest.mark.slow  # seconds of processor time
+
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> list[str]:

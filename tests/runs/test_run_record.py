@@ -23,6 +23,8 @@ from web.answers import to_json
 from web.api_training import status_json
 from workspace import Workspace
 
+pytestmark = pytest.mark.slow  # seconds of processor time
+
 __all__ = ["ws"]
 
 RECORD: dict[str, Any] = {

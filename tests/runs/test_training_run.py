@@ -38,6 +38,8 @@ from tests.training_kit import BOOK, MODEL, OTHER_BOOK, SELF_PLAY, SHAPE, TEXT, 
 from tokenizer import Tokenizer
 from workspace import Workspace
 
+pytestmark = pytest.mark.slow  # seconds of processor time
+
 
 def _train(ws: Workspace, books: tuple[str, ...] = (BOOK,), **changes: Any) -> list[Any]:
     return list(workflows.train(ws, plan(ws, books, **changes)))

@@ -18,6 +18,8 @@ import server
 from web import connections
 from web.connections import Connection, Quiet
 
+pytestmark = pytest.mark.slow  # seconds of processor time
+
 HALF_A_HEAD = b"POST /train HTTP/1.1\r\nHost: localhost\r\nContent-Le"
 HALF_A_BODY = b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nhalf"
 

@@ -25,6 +25,8 @@ from tests.web.web_client import (
     wait_until_over,
 )
 
+pytestmark = pytest.mark.slow  # seconds of processor time
+
 WISH = {"model": MODEL, "books": [BOOK_NAME], **TINY_TRAINING}
 PACE = Pace(
     iteration_seconds=0.5,

@@ -23,7 +23,7 @@ from tests.web.web_client import (
 )
 from workspace import Workspace
 
-pytestmark = needs_permissions
+pytestmark = [needs_permissions, pytest.mark.slow]
 BIG_BOOK = BOOK * 60  # beyond what a form keeps in memory
 
 

@@ -23,6 +23,8 @@ import server
 from errors import NotLoopback
 from tests.web.web_client import BOOK, BOOK_NAME, TINY_MODEL, TINY_TRAINING
 
+pytestmark = pytest.mark.slow  # seconds of processor time
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
 

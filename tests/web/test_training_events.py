@@ -28,6 +28,8 @@ from runs.jobs import JobRunner
 from tests.web.web_client import ServerSent, events_of, expect, status_when, train
 from web import event_stream as live
 
+pytestmark = pytest.mark.slow  # seconds of processor time
+
 EVALUATED = Evaluated(2, 4.0, 2.0, 5.0, True, 1.0)
 ROLLOUT = Rollout("Однажды", "весной", 0.5, {"diversity": 0.5, "length": 0.5}, 0.0, True, 0.5, ((0, 6),))
 BOOKS = {"reward": (0.9, 0.95, 1.0), "looped": (0.0, 0.004, 0.01)}
