@@ -318,7 +318,10 @@ class AZRTrainer:
         started_at, state = time.perf_counter(), self.state
         val_loss = self.validate()
         state.evaluated_iteration = state.iteration
-        state.train_loss = state.recent_loss_sum / state.recent_losses if state.recent_losses else val_loss
+        if state.recent_losses:
+            state.train_loss = state.recent_loss_sum / state.recent_losses
+        elif math.isfinite(val_loss):
+            state.train_loss = val_loss
         state.recent_loss_sum, state.recent_losses = 0.0, 0
         is_best = math.isfinite(val_loss) and (state.best_val_loss is None or val_loss < state.best_val_loss)
         notices: list[Event] = []
@@ -348,7 +351,7 @@ class AZRTrainer:
         yield from notices
 
     def _compare(self, self_play: SelfPlay) -> list[Event]:
-        """Compare how the model writes with how it wrote when self-play began. On out-of-memory there is nothing to tell."""
+        """Compare how the model writes with how it wrote when self-play began. On out-of-memory, emit a notice instead."""
         try:
             self.state.self_play, compared = self_play.compare(
                 self.average.model, self.state.self_play, self.state.iteration, self.learner.autocast
@@ -356,7 +359,7 @@ class AZRTrainer:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            return []
+            return [Notice(self.state.iteration, "self_play_left_out")]
         return [] if compared is None else [compared]
 
     def validate(self, most_batches: int | None = None) -> float:

@@ -207,11 +207,6 @@ class Transformer(nn.Module):
         x = self.hidden(tokens, run=run).flatten(0, 1)
         return kernels.linear_cross_entropy(x, self.lm_head.weight, targets.flatten())
 
-    def token_logprobs(self, tokens: Tensor, size: int | None = None) -> Tensor:
-        """Return log p(tokens[:, t+1] | tokens[:, :t+1]) as (B, T-1), over the first `size` ids (by default all); no gradient."""
-        x, targets = self.hidden(tokens[:, :-1]), tokens[:, 1:]
-        return kernels.logprobs(x.flatten(0, 1), self.lm_head.weight[:size], targets.flatten()).view_as(targets)
-
     def set_dropout(self, dropout: float | Tensor) -> None:
         for module in self.modules():
             if isinstance(module, kernels.Dropout):

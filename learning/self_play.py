@@ -222,12 +222,10 @@ class SelfPlay:
         rng = random.Random(f"{self._seed}/compared")
         prompts = [self._environment.propose(rng) for _ in range(COMPARED_PROMPTS)]
         generator = torch.Generator().manual_seed(self._seed)
-        found = {}
-        for way, greedy in (("greedy", True), ("sampled", False)):
-            with autocast():
-                written = self._write(model, prompts, [greedy] * len(prompts), generator)
-            rollouts = reported(
-                prompts, written, self._scores(prompts, written), [greedy] * len(prompts), self._tokenizer
-            )
-            found[way] = writing(rollouts)
-        return prompts[0].text, found
+        greedy = [True] * len(prompts) + [False] * len(prompts)
+        prompts *= 2
+        with autocast():
+            written = self._write(model, prompts, greedy, generator)
+        rollouts = reported(prompts, written, self._scores(prompts, written), greedy, self._tokenizer)
+        half = len(rollouts) // 2
+        return prompts[0].text, {"greedy": writing(rollouts[:half]), "sampled": writing(rollouts[half:])}

@@ -511,6 +511,23 @@ def test_constants_of_the_tests_are_those_of_the_trainer() -> None:
     assert (azr_trainer.MOST_BAD, azr_trainer.MEMORISING_EVALUATIONS, SHAPE.vocab_size) == (5, 5, 300)
 
 
+def test_held_out_loss_that_is_not_finite_leaves_a_state_that_can_be_saved(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(iterations=1)
+    _validates(trainer, monkeypatch, math.nan, math.nan)
+    next(event for event in trainer.run() if isinstance(event, Evaluated))
+    json.dumps(trainer.snapshot().state, allow_nan=False)
+
+
+def test_comparison_that_finds_no_memory_is_left_out_with_a_notice(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(self_play=True, iterations=1, eval_every=100)
+    monkeypatch.setattr(self_play.SelfPlay, "_writing", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    assert "self_play_left_out" in _codes(list(trainer.run()))
+
+
 # ---- spikes ----------------------------------------------------------------------------------------------------------
 
 

@@ -187,15 +187,6 @@ def test_initialise_leaves_the_global_generator_alone(architecture: Architecture
     assert torch.equal(before, torch.get_rng_state())
 
 
-@both
-def test_token_logprobs_are_those_of_the_loss(architecture: Architecture) -> None:
-    model, tokens = wild_model(architecture), some_tokens()
-    loss = model.loss(tokens[:, :-1], tokens[:, 1:])
-    torch.testing.assert_close(-model.token_logprobs(tokens).mean(), loss)
-    among_200 = model.token_logprobs(tokens % 200, size=200)
-    assert (among_200 > model.token_logprobs(tokens % 200)).all()
-
-
 # ---- size ------------------------------------------------------------------------------------------------------------
 
 

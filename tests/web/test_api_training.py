@@ -252,6 +252,13 @@ async def _pool() -> anyio.CapacityLimiterStatistics:
     return anyio.to_thread.current_default_thread_limiter().statistics()
 
 
+def _seconds_of_both(client: TestClient) -> float:
+    begun = time.perf_counter()
+    assert client.get("/training_status").status_code == 200
+    assert client.get("/healthz").status_code == 200
+    return time.perf_counter() - begun
+
+
 def test_status_is_quick_while_every_other_thread_is_busy(client: TestClient) -> None:
     """Forty blocking calls fill the pool of threads that `def` routes share; the status does not need one."""
     services = client.app.state.services  # type: ignore[attr-defined]
@@ -261,13 +268,10 @@ def test_status_is_quick_while_every_other_thread_is_busy(client: TestClient) ->
             thread.start()
         while not _pool_is_full(client):
             time.sleep(0.01)
-        begun = time.perf_counter()
-        assert client.get("/training_status").status_code == 200
-        assert client.get("/healthz").status_code == 200
-        seconds = time.perf_counter() - begun
+        seconds = min(_seconds_of_both(client) for _ in range(3))  # the quickest: other work may disturb one of them
     for thread in waiting:
         thread.join()
-    assert seconds < 2  # without a thread of their own they would wait for the lock
+    assert seconds < 0.5
 
 
 def test_status_and_answer_carry_the_names_of_the_model_and_not_what_was_typed(
