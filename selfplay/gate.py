@@ -9,16 +9,19 @@ Not here: acting on the decisions (learning/self_play.py); the limit of its grad
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Literal
 
-NoticeCode = Literal["self_play_started", "self_play_paused", "self_play_resumed"]
+NoticeCode = Literal["self_play_started", "self_play_paused", "self_play_resumed", "self_play_acquitted"]
 
 MIN_FALL = 0.3  # of val_loss, before self-play starts
 MIN_ITERATIONS = 200
 PAUSE_MARGIN = 0.05  # nats per token above the best val_loss
 PAUSE_EVALUATIONS = 3
+CONTROL_EVALUATIONS = 6  # without self-play, after which it is known whether self-play was the cause
+RECOVERY = PAUSE_MARGIN / 2  # nats per token by which val_loss falls in that time if it was
 
 
 @dataclass(frozen=True)
@@ -42,23 +45,41 @@ class Starter:
 
 @dataclass(frozen=True)
 class Gate:
-    """Pauses self-play after three evaluations in a row above best + 0.05, and resumes it after the first one that is not."""
+    """Pauses self-play after three evaluations in a row above best + 0.05, and resumes it after the first one that is not.
+
+    A pause is also a control: if val_loss has not fallen in six evaluations without self-play, something else lifts it, for instance
+    a book that is learned by heart or a rising weight decay. Then self-play resumes, and is judged from there on.
+    """
 
     best_val_loss: float | None = None
     evaluations_over: int = 0
     closed: bool = False
+    closed_at: float | None = None  # val_loss at the beginning of the control
+    evaluations_closed: int = 0  # since then
 
     def after(self, val_loss: float) -> tuple[Gate, NoticeCode | None]:
         """Return the state after an evaluation, and a notice if it changed. A val_loss that is not finite counts as too high."""
         best = self.best_val_loss
         if math.isfinite(val_loss):
             best = val_loss if best is None else min(best, val_loss)
-        over = best is None or not val_loss <= best + PAUSE_MARGIN
-        count = self.evaluations_over + 1 if over else 0
-        closed = over and (self.closed or count >= PAUSE_EVALUATIONS)
-        return Gate(best, count, closed), self._notice(closed)
+        if best is not None and val_loss <= best + PAUSE_MARGIN:
+            return Gate(best), "self_play_resumed" if self.closed else None
+        if self.closed:
+            return self._after_control(val_loss)
+        count = self.evaluations_over + 1
+        if count < PAUSE_EVALUATIONS:
+            return Gate(best, count), None
+        return Gate(best, count, closed=True, closed_at=_finite(val_loss)), "self_play_paused"
 
-    def _notice(self, closed: bool) -> NoticeCode | None:
-        if closed == self.closed:
-            return None
-        return "self_play_paused" if closed else "self_play_resumed"
+    def _after_control(self, val_loss: float) -> tuple[Gate, NoticeCode | None]:
+        count = self.evaluations_closed + 1
+        if count < CONTROL_EVALUATIONS:
+            return dataclasses.replace(self, evaluations_closed=count), None
+        fell = self.closed_at is None or not val_loss > self.closed_at - RECOVERY
+        if fell or not math.isfinite(val_loss):
+            return dataclasses.replace(self, closed_at=_finite(val_loss), evaluations_closed=0), None
+        return Gate(val_loss), "self_play_acquitted"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -40,6 +40,7 @@ NOTICES = {  # code -> the values that come with it
     "memorising": {"since"},
     "books_known": {"readings"},
     "self_play_started": set(),
+    "self_play_acquitted": set(),
     "self_play_paused": set(),
     "self_play_resumed": set(),
     "micro_batch_halved": {"batch_size"},

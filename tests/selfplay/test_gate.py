@@ -79,3 +79,38 @@ def test_gate_takes_a_value_that_is_not_finite_for_one_above() -> None:
     assert gate.closed and notices[-1] == "self_play_paused"
     assert gate.best_val_loss == 5.0
     assert Gate().after(math.nan)[0].best_val_loss is None
+
+
+# ---- the control -----------------------------------------------------------------------------------------------------
+
+PAUSED = [5.0, 5.1, 5.1, 5.1]
+
+
+def test_gate_opens_when_val_loss_rises_without_self_play_as_well() -> None:
+    gate, notices = after_all(Gate(), [*PAUSED, 5.12, 5.13, 5.14, 5.15, 5.16, 5.17])
+    assert notices[4:] == [None] * 5 + ["self_play_acquitted"]
+    assert gate == Gate(best_val_loss=5.17)
+
+
+def test_gate_judges_self_play_from_the_acquittal_on() -> None:
+    gate, notices = after_all(Gate(best_val_loss=5.17), [5.2, 5.23, 5.23, 5.23])
+    assert gate.closed and notices == [None, None, None, "self_play_paused"]
+
+
+def test_gate_stays_closed_while_val_loss_falls() -> None:
+    gate, notices = after_all(Gate(), [5.0, 6.0, 6.0, 6.0, 5.9, 5.8, 5.7, 5.6, 5.5, 5.4])
+    assert gate.closed and set(notices[4:]) == {None}
+    assert (gate.closed_at, gate.evaluations_closed) == (5.4, 0)  # another control begins
+
+
+def test_gate_does_not_acquit_by_values_that_are_not_finite() -> None:
+    gate, _ = after_all(Gate(), [*PAUSED, *[math.nan] * 6])
+    assert gate.closed and gate.closed_at is None
+    gate, notices = after_all(gate, [5.3] * 12)
+    assert notices.index("self_play_acquitted") == 11  # six evaluations to have a value, six to compare with it
+
+
+def test_gate_continues_from_a_checkpoint_in_the_middle_of_a_control() -> None:
+    gate, _ = after_all(Gate(), [*PAUSED, 5.12])
+    assert through_json(gate) == gate
+    assert Gate(best_val_loss=5.0, evaluations_over=3, closed=True).after(5.2)[0].closed  # as earlier versions wrote it
