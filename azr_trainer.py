@@ -26,7 +26,7 @@ from torch import Tensor
 
 from config import SamplingConfig, TrainConfig
 from corpus.dataset import Sequences, TokenDataset, evaluation_batches
-from engine.text import write
+from engine.text import prompt_ids, write
 from errors import Diverged, NumbersOutOfRange, OutOfMemory
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, Stage, StageBegun
 from learning.average import Average
@@ -397,7 +397,8 @@ class AZRTrainer:
     def sample(self) -> str:
         """Return a short continuation of the person's prompt. The seed is always the same, so that samples can be compared."""
         sampling = SamplingConfig(max_new_tokens=SAMPLE_TOKENS, seed=self.config.seed)
-        *_, last = write(self.average.model, self.tokenizer, self.config.sample_prompt, sampling)
+        ids = prompt_ids(self.tokenizer, self.config.sample_prompt)
+        *_, last = write(self.average.model, self.tokenizer, ids, sampling)
         self._sampled_at = time.perf_counter()
         return last.completion
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Generator, Iterator
-from typing import Literal
+from collections.abc import Generator, Iterator, Sequence
+from typing import Literal, TypeVar
 
 import torch
 
@@ -36,9 +36,11 @@ from corpus.library import (
 from corpus.library import sweep as sweep_books
 from corpus.readers.encoding import ENCODINGS
 from corpus.readers.formats import endings as book_endings
+from engine.details import TokenDetails
 from engine.generations import RETRY_AFTER_SECONDS, Generations
-from engine.stream import NonFiniteLogits
-from engine.text import Piece, write
+from engine.score import Head, Score, score
+from engine.stream import PLAIN, Extras, NonFiniteLogits
+from engine.text import Engine, FinishReason, Piece, prompt_ids, write
 from errors import DiskBudgetTooSmall, DoesNotFit, ModelDamaged, NoBooks, OutOfMemory, TooManyDevices
 from events import TrainingStatus
 from formats import exports
@@ -61,7 +63,11 @@ from store import checkpoint_store, model_store
 from store.model_cache import ModelCache
 from store.model_files import WEIGHTS
 from store.model_list import ModelInfo, get_model, list_models, read_config
+from store.model_store import LoadedModel
+from tokenizer import Tokenizer
 from workspace import Workspace, safe_name
+
+P = TypeVar("P")
 
 __all__ = [
     "DEFAULT_LIMIT_BYTES",
@@ -69,16 +75,22 @@ __all__ = [
     "RETRY_AFTER_SECONDS",
     "BookInfo",
     "BookNotice",
+    "Engine",
     "Estimate",
     "Export",
+    "Extras",
+    "FinishReason",
     "Forecast",
     "ForecastCache",
     "Generations",
+    "Head",
     "JobRunner",
     "ModelCache",
     "ModelInfo",
     "Pace",
     "Piece",
+    "Score",
+    "TokenDetails",
     "TrainingPlan",
     "add_book",
     "book_endings",
@@ -220,30 +232,59 @@ def last_config(workspace: Workspace, model: str) -> TrainConfig | None:
 def generate(
     workspace: Workspace,
     model: str,
-    prompt: str,
+    prompt: str | Sequence[int],
     sampling: SamplingConfig,
     *,
     cache: ModelCache,
     version: Literal["best", "last"] = "best",
+    extras: Extras = PLAIN,
 ) -> Generator[Piece, None, None]:
-    """Generate the continuation of a prompt piece by piece. Raises ModelNotFound, NoTokenizer, ModelDamaged, OutOfMemory.
+    """Generate the continuation of a prompt, a text or token ids, piece by piece.
 
-    Uses one thread, which is fastest for a single text and leaves the others to a training.
+    Raises ModelNotFound, NoTokenizer, ModelDamaged, InvalidInput, OutOfMemory. Uses one thread, which is fastest for a single text
+    and leaves the others to a training.
     """
+    loaded, tokenizer = _loaded(workspace, model, cache, version)
+    ids = prompt_ids(tokenizer, prompt)
+    return _damage_named(model, version, write(loaded.model, tokenizer, ids, sampling, extras))
+
+
+def score_text(
+    workspace: Workspace,
+    model: str,
+    text: str | Sequence[int],
+    *,
+    cache: ModelCache,
+    version: Literal["best", "last"] = "best",
+    alternatives: int = 5,
+    look: Head | None = None,
+) -> Generator[Score, None, None]:
+    """Yield once what a model thinks of a text that already stands, and where one of its attention heads looks.
+
+    Raises ModelNotFound, NoTokenizer, ModelDamaged, InvalidInput, OutOfMemory.
+    """
+    loaded, tokenizer = _loaded(workspace, model, cache, version)
+    ids = prompt_ids(tokenizer, text)
+    found = (score(loaded.model, tokenizer, ids, alternatives, look) for _ in range(1))
+    return _damage_named(model, version, found)
+
+
+def _loaded(
+    workspace: Workspace, model: str, cache: ModelCache, version: Literal["best", "last"]
+) -> tuple[LoadedModel, Tokenizer]:
     with _lack_named():
         loaded = cache.get(workspace, model, version)
     assert loaded.tokenizer is not None
     torch.set_num_threads(1)
-    source = WEIGHTS if version == "best" else "checkpoint"
-    return _damage_named(model, source, write(loaded.model, loaded.tokenizer, prompt, sampling))
+    return loaded, loaded.tokenizer
 
 
-def _damage_named(model: str, source: str, pieces: Iterator[Piece]) -> Generator[Piece, None, None]:
+def _damage_named(model: str, version: str, pieces: Iterator[P]) -> Generator[P, None, None]:
     try:
         with _lack_named():
             yield from pieces
     except NonFiniteLogits as error:
-        raise ModelDamaged(name=model, file=source) from error
+        raise ModelDamaged(name=model, file=WEIGHTS if version == "best" else "checkpoint") from error
 
 
 @contextlib.contextmanager

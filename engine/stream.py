@@ -9,6 +9,7 @@ Not here: text out of tokens (text.py), where models come from, HTTP. Shapes: V 
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from config import SamplingConfig
-from engine.sampling import filter_logits
+from engine.sampling import candidates, draw, penalised
 from model import KVCache, Transformer
 
 
@@ -25,15 +26,35 @@ class NonFiniteLogits(ArithmeticError):
 
 
 @dataclass(frozen=True)
+class Extras:
+    """What a program may ask for beyond the person's sampling settings."""
+
+    alternatives: int | None = (
+        None  # how many of the likeliest tokens are told at each place; None tells no logprobs either
+    )
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+
+
+PLAIN = Extras()
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
-    """A generated token."""
+    """A generated token. Logprobs are natural logarithms of the model's own probabilities, before any sampling parameter."""
 
     id: int
-    logprob: float  # natural log, under the distribution it was drawn from
+    logprob: float | None = None
+    alternatives: tuple[tuple[int, float], ...] = ()  # (id, logprob), the likeliest first
 
 
 def stream(
-    model: Transformer, prompt: list[int], sampling: SamplingConfig, size: int, end_of_text: int
+    model: Transformer,
+    prompt: list[int],
+    sampling: SamplingConfig,
+    size: int,
+    end_of_text: int,
+    extras: Extras = PLAIN,
 ) -> Iterator[Token]:
     """Yield the tokens after `prompt` (at least one id), up to `max_new_tokens` or end of text, which is the last one then.
 
@@ -41,23 +62,45 @@ def stream(
     """
     window = model.config.max_seq_len
     generator = torch.Generator().manual_seed(secrets.randbits(32) if sampling.seed is None else sampling.seed)
-    context = list(prompt[-window:])
+    context, written = list(prompt[-window:]), Counter[int]()
     logits, cache = _read(model, context)
     for _ in range(sampling.max_new_tokens):
         if not bool(torch.isfinite(logits).all()):
             raise NonFiniteLogits
-        filtered = filter_logits(logits[:size], sampling, torch.tensor(context))
-        logprobs = filtered.log_softmax(-1)
-        token = int(torch.multinomial(logprobs.exp(), 1, generator=generator))
-        yield Token(token, float(logprobs[token]))
-        if token == end_of_text:
+        logits = logits[:size]
+        token = _next(logits, sampling, context, written, extras, generator)
+        yield token if extras.alternatives is None else _told(token.id, logits, extras.alternatives)
+        if token.id == end_of_text:
             return
         if len(context) == window:
             context = context[window // 2 :]
-            logits, cache = _read(model, [*context, token])
+            logits, cache = _read(model, [*context, token.id])
         else:
-            logits = _step(model, token, len(context), cache)
-        context.append(token)
+            logits = _step(model, token.id, len(context), cache)
+        context.append(token.id)
+        written[token.id] += 1
+
+
+def _next(
+    logits: Tensor,
+    sampling: SamplingConfig,
+    context: list[int],
+    written: Counter[int],
+    extras: Extras,
+    generator: torch.Generator,
+) -> Token:
+    presence, frequency = extras.presence_penalty, extras.frequency_penalty
+    if sampling.repetition_penalty != 1.0 or presence or frequency:
+        logits = penalised(logits, sampling, torch.tensor(context), written, presence, frequency)
+    ids, p = candidates(logits[None], sampling)
+    chance = torch.rand(1, 1, dtype=torch.float64, generator=generator)
+    return Token(int(ids[0, draw(p, chance)]))
+
+
+def _told(token: int, logits: Tensor, alternatives: int) -> Token:
+    logprobs = logits.float().log_softmax(-1)
+    values, ids = logprobs.topk(min(alternatives, len(logprobs)))
+    return Token(token, float(logprobs[token]), tuple(zip(ids.tolist(), values.tolist(), strict=True)))
 
 
 @torch.inference_mode()

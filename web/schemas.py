@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 import workflows
 from config import PRESETS, SEED_LIMIT, Config, ModelConfig, SamplingConfig, TrainConfig
+from errors import InvalidInput
 
 C = TypeVar("C", bound=Config)
 Preset = Literal["small", "medium", "large"]
@@ -62,6 +63,23 @@ class Generate(SamplingConfig):
     prompt: str
     stream: bool = False
     version: Version = "best"
+    logprobs: bool = False
+
+
+class ScoreText(Config):
+    """`layer` and `head` come together, or not at all."""
+
+    model: Name
+    text: str
+    version: Version = "best"
+    layer: int | None = None
+    head: int | None = None
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> ScoreText:
+        if (self.layer is None) != (self.head is None):
+            raise InvalidInput(field="layer" if self.layer is None else "head", reason="layer_and_head")
+        return self
 
 
 class ReadAs(Config):

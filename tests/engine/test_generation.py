@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Iterator, Sequence
 
@@ -12,9 +11,10 @@ import torch
 
 from config import SamplingConfig
 from engine.rollouts import write_rollouts
-from engine.sampling import choose, draw, filter_logits
-from engine.stream import NonFiniteLogits, Token, stream
-from engine.text import Piece, prompt_ids, text_pieces, write
+from engine.sampling import candidates, choose, draw, penalised
+from engine.stream import Extras, NonFiniteLogits, Token, stream
+from engine.text import Engine, Origin, Piece, prompt_ids, text_pieces, write
+from errors import InvalidInput
 from tests.training_kit import SHAPE, changed, make_model, wild
 from tokenizer import Tokenizer
 
@@ -22,11 +22,12 @@ PLAIN = SamplingConfig(
     temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=1, max_new_tokens=20
 )
 LOGITS = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()  # so that the probabilities are known
-NONE_SEEN = torch.tensor([], dtype=torch.long)
 
 
 def _probabilities(**changes: object) -> list[float]:
-    return filter_logits(LOGITS, changed(PLAIN, **changes), NONE_SEEN).softmax(-1).tolist()
+    """Of each id, with the likeliest first as in LOGITS."""
+    ids, p = candidates(LOGITS.flip(0)[None], changed(PLAIN, **changes))
+    return torch.zeros(4).index_add(0, ids[0], p[0]).flip(0).tolist()
 
 
 # ---- sampling --------------------------------------------------------------------------------------------------------
@@ -59,12 +60,18 @@ def test_filter_leaves_the_likeliest_token_at_the_smallest_numbers_there_are(cha
     assert _probabilities(**changes) == [1, 0, 0, 0]
 
 
-def test_filter_penalty_makes_seen_tokens_less_likely_whatever_their_sign() -> None:
-    penalised = filter_logits(
-        torch.tensor([2.0, -2.0, 1.0]), changed(PLAIN, repetition_penalty=2.0), torch.tensor([0, 1, 1])
-    )
-    assert (penalised - penalised.max()).tolist() == pytest.approx([0.0, -5.0, 0.0])  # 1, -4, 1
-    assert (penalised - penalised.max()).tolist() != pytest.approx([0.0, -9.0, 0.0])  # counted twice
+def test_penalty_makes_seen_tokens_less_likely_whatever_their_sign() -> None:
+    sampling = changed(PLAIN, repetition_penalty=2.0)
+    found = penalised(torch.tensor([2.0, -2.0, 1.0]), sampling, torch.tensor([0, 1, 1]), {}, 0.0, 0.0)
+    assert found.tolist() == pytest.approx([1.0, -4.0, 1.0])
+    assert found.tolist() != pytest.approx([1.0, -8.0, 1.0])  # counted twice
+
+
+def test_presence_and_frequency_count_what_was_written_as_openai_defines_them() -> None:
+    """logit - count * frequency - (count > 0) * presence"""
+    found = penalised(torch.tensor([2.0, -2.0, 1.0]), PLAIN, torch.tensor([0, 1, 2]), {0: 3, 1: 1}, 0.5, 0.25)
+    assert found.tolist() == pytest.approx([2.0 - 0.5 - 0.75, -2.0 - 0.5 - 0.25, 1.0])
+    assert found.tolist() != pytest.approx([2.0 - 0.75, -2.0 - 0.25, 1.0])
 
 
 def test_filter_leaves_its_input_alone() -> None:
@@ -122,18 +129,36 @@ def test_stream_ends_with_end_of_text() -> None:
     assert _ids(changed(PLAIN, max_new_tokens=500), end_of_text=last) == written[: written.index(last) + 1]
 
 
-def test_stream_tells_the_logprob_of_the_distribution_it_drew_from() -> None:
-    model = make_model()  # untrained: uniform over the first 40 ids
-    token = next(stream(model, [5], PLAIN, 40, -1))
-    assert token.logprob == pytest.approx(-math.log(40), abs=1e-5)
-    assert token.logprob != pytest.approx(-math.log(300), abs=1e-5)
+@torch.no_grad()
+def test_stream_tells_what_the_model_says_before_any_sampling_parameter() -> None:
+    model, alone = wild(make_model()), changed(PLAIN, temperature=0.0, repetition_penalty=5.0, max_new_tokens=25)
+    tokens = list(stream(model, [5, 6], alone, 40, -1, Extras(alternatives=5)))
+    said = model(torch.tensor([[5, 6, *(token.id for token in tokens)]]))[0, 1:-1, :40].log_softmax(-1)  # (T, V)
+    for token, logprobs in zip(tokens, said, strict=True):
+        assert token.logprob == pytest.approx(float(logprobs[token.id]), abs=1e-4)
+        assert [each for each, _ in token.alternatives] == logprobs.topk(5).indices.tolist()
+        assert [value for _, value in token.alternatives] == pytest.approx(logprobs.topk(5).values.tolist(), abs=1e-4)
+    assert any(token.id != token.alternatives[0][0] for token in tokens), "the penalty changed a choice"
+
+
+def test_stream_tells_nothing_that_was_not_asked_for() -> None:
+    assert next(stream(wild(make_model()), [5], PLAIN, 40, -1)).logprob is None
+
+
+def test_stream_with_a_presence_penalty_writes_no_token_twice() -> None:
+    greedy = changed(PLAIN, temperature=0.0, max_new_tokens=30)
+    plain, varied = (
+        [token.id for token in stream(wild(make_model()), [5, 6], greedy, 300, -1, Extras(presence_penalty=penalty))]
+        for penalty in (0.0, 1000.0)
+    )
+    assert len(set(varied)) == 30 > len(set(plain))
 
 
 # ---- text ------------------------------------------------------------------------------------------------------------
 
 
 def _tokens(ids: list[int]) -> Iterator[Token]:
-    return (Token(token, -1.0) for token in ids)
+    return (Token(token, -1.0, ((5, -0.5),)) for token in ids)
 
 
 def _pieces(tokenizer: Tokenizer, text: str, *stop: str, end: bool = False) -> list[Piece]:
@@ -203,6 +228,39 @@ def test_every_generated_token_is_in_one_piece_with_its_logprob(tokenizer: Token
         assert [token for piece in pieces for token in piece.new_tokens] == wanted
 
 
+@pytest.mark.parametrize("text", ["мама мыла раму", "😀 стоп машина 👩‍🚀", "naïve 中文"])
+@pytest.mark.parametrize("stop", [(), ("стоп маш",), ("ра", "x"), ("中",)], ids=str)
+def test_details_come_with_the_text_they_belong_to(tokenizer: Tokenizer, text: str, stop: tuple[str, ...]) -> None:
+    """Byte by byte: each token is told once, with the place where its letter begins, and none behind the stop string."""
+    pieces, given, told = _pieces(tokenizer, text, *stop), "", []
+    for piece in pieces:
+        given += piece.text
+        told += piece.details
+        assert all(details.offset < len(given) for details in told)
+    assert b"".join(details.bytes for details in told).decode("utf-8") == given == pieces[-1].completion
+    assert [given[details.offset] for details in told] == [letter for letter in given for _ in letter.encode()]
+
+
+def test_readable_token_shows_half_a_letter_by_its_bytes(tokenizer: Tokenizer) -> None:
+    (piece,) = [piece for piece in _pieces(tokenizer, "ё") if piece.text]
+    assert [details.text for details in piece.details] == ["bytes:\\xd1", "bytes:\\x91"]
+    assert [each.id for each in piece.details[0].alternatives] == [5]
+
+
+def test_last_piece_tells_how_much_of_the_prompt_was_read(tokenizer: Tokenizer) -> None:
+    for prompt, tokens, read in ([7] * 10, 10, 10), ([7] * 50, 50, 32):
+        *_, last = write(wild(make_model()), tokenizer, prompt, changed(PLAIN, max_new_tokens=2))
+        assert last.origin == Origin(Engine.TORCH, tokens, read)
+
+
+def test_prompt_ids_that_the_tokenizer_does_not_know_are_refused(tokenizer: Tokenizer) -> None:
+    assert prompt_ids(tokenizer, [7, 8]) == [7, 8]
+    for ids, reason in ([], "no_tokens"), ([7, tokenizer.size], "unknown_token"), ([-1], "unknown_token"):
+        with pytest.raises(InvalidInput) as caught:
+            prompt_ids(tokenizer, ids)
+        assert (caught.value.field, caught.value.parameters["reason"]) == ("prompt", reason)
+
+
 def test_speed_is_counted_from_the_first_token_on(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count(100.0, 0.5)
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
@@ -213,7 +271,7 @@ def test_speed_is_counted_from_the_first_token_on(tokenizer: Tokenizer, monkeypa
 
 def test_write_is_stream_and_text_in_one(tokenizer: Tokenizer) -> None:
     model = wild(make_model())
-    pieces = list(write(model, tokenizer, "мама", PLAIN))
+    pieces = list(write(model, tokenizer, prompt_ids(tokenizer, "мама"), PLAIN))
     tokens = stream(model, prompt_ids(tokenizer, "мама"), PLAIN, tokenizer.size, tokenizer.end_of_text)
     assert [token for piece in pieces for token in piece.new_tokens] == list(tokens)
 
@@ -313,13 +371,13 @@ def test_rollouts_of_a_long_prompt_keep_its_end() -> None:
         {"temperature": 0.8, "top_k": 6, "top_p": 0.8, "min_p": 0.1},
     ],
 )
-def test_choose_draws_with_the_probabilities_of_a_single_text(settings: dict[str, float]) -> None:
+def test_choose_draws_with_the_probabilities_of_its_candidates(settings: dict[str, float]) -> None:
     sampling = SamplingConfig(**settings)
     logits = torch.randn(1, 12, generator=torch.Generator().manual_seed(3))
     chance = torch.arange(0, 1, 1 / 4000, dtype=torch.float64)[:, None]
     rows = logits.expand(len(chance), -1)
     drawn = choose(rows, sampling, torch.zeros(len(chance), dtype=torch.bool), chance)
-    expected = filter_logits(logits[0], sampling, torch.tensor([])).softmax(-1)
+    expected = torch.zeros(12).index_add(0, *(each[0] for each in candidates(logits, sampling)))
     torch.testing.assert_close(drawn.bincount(minlength=12) / len(chance), expected, rtol=0, atol=1e-3)
 
 

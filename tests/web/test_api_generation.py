@@ -28,7 +28,9 @@ SHORT = {"model": MODEL, "prompt": PROMPT, "max_new_tokens": 12, "seed": 7}
 @pytest.mark.usefixtures("trained")
 def test_text_is_the_prompt_and_what_follows(client: TestClient) -> None:
     body = expect(client.post("/generate", json=SHORT), 200)
-    assert set(body) == {"text", "completion", "tokens", "finish_reason", "tokens_per_second"}
+    assert set(body) == {
+        "text", "completion", "tokens", "finish_reason", "tokens_per_second", "engine", "prompt_tokens", "prompt_tokens_read",
+    }  # fmt: skip
     assert body["text"] == PROMPT + body["completion"]
     assert body["completion"]
     assert (body["tokens"], body["finish_reason"]) == (12, "length")
@@ -135,6 +137,54 @@ def test_half_a_character_is_refused_before_it_reaches_the_tokenizer(client: Tes
         body = json.dumps({**SHORT, **change})
         answer = client.post("/generate", content=body, headers={"Content-Type": "application/json"})
         assert_error(answer, 422, "invalid_input")
+
+
+@pytest.mark.usefixtures("trained")
+def test_logprobs_are_the_same_whole_and_streamed_and_those_of_the_score(client: TestClient) -> None:
+    wish = {**SHORT, "logprobs": True, "max_new_tokens": 30, "stop": ["х друг"]}
+    whole = expect(client.post("/generate", json=wish), 200)
+    with client.stream("POST", "/generate", json={**wish, "stream": True}) as response:
+        *tokens, done = events_of(response.iter_lines())
+    assert [each for event in tokens for each in event.data["logprobs"]] == whole["logprobs"] == done.data["logprobs"]
+    assert len(whole["logprobs"]) > 3
+    assert {len(token["alternatives"]) for token in whole["logprobs"]} == {5}
+    scored = expect(client.post("/score", json={"model": MODEL, "text": whole["text"]}), 200)["tokens"]
+    again = scored[whole["prompt_tokens"] - 1 :]  # without the end-of-text that is read before every text
+    assert again[0]["id"] == whole["logprobs"][0]["id"]
+    assert again[0]["logprob"] == pytest.approx(whole["logprobs"][0]["logprob"], abs=1e-3)
+    assert again[0]["logprob"] != pytest.approx(scored[0]["logprob"], abs=1e-3)
+
+
+@pytest.mark.usefixtures("trained")
+def test_prompt_longer_than_the_context_is_told(client: TestClient) -> None:
+    body = expect(client.post("/generate", json={**SHORT, "prompt": PROMPT * 100}), 200)
+    assert body["prompt_tokens_read"] == 32 < body["prompt_tokens"]
+    body = expect(client.post("/generate", json=SHORT), 200)
+    assert body["prompt_tokens_read"] == body["prompt_tokens"] > 1
+
+
+@pytest.mark.usefixtures("trained")
+def test_score_shows_where_one_head_looks(client: TestClient) -> None:
+    body = expect(client.post("/score", json={"model": MODEL, "text": "мама", "layer": 1, "head": 0}), 200)
+    square = body["attention"]
+    assert [len(row) for row in square] == [len(body["tokens"]) + 1] * (len(body["tokens"]) + 1)
+    assert [sum(row) for row in square] == pytest.approx([1.0] * len(square))
+    assert all(row[number + 1 :] == [0.0] * (len(square) - number - 1) for number, row in enumerate(square))
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize(
+    ("change", "status", "field"),
+    [
+        ({"layer": 2, "head": 0}, 422, "layer"),
+        ({"layer": 0}, 422, "head"),
+        ({"text": "а" * 100, "layer": 0, "head": 0}, 422, "text"),
+        ({"text": "а" * 20_000}, 422, "text"),
+        ({"model": "nobody"}, 404, "model"),
+    ],
+)
+def test_score_refuses_what_cannot_be_read(client: TestClient, change: dict[str, Any], status: int, field: str) -> None:
+    assert_error(client.post("/score", json={"model": MODEL, "text": "мама", **change}), status, field=field)
 
 
 # ---- too many, and gone ----------------------------------------------------------------------------------------------
