@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Protocol
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -44,6 +45,14 @@ _FITTED_REACH = 500
 _SEAM = re.compile(r"(?<=\n)(?=\S)|(?<=[^\W_])(?=[ \n!-/:-@\[-^`{-~\u00ab\u00bb\u2013-\u2026\u3001\u3002\uff01\uff0c])")
 
 
+class Characters(Protocol):
+    """A text that may be too long for memory: a string, or an object whose slices are strings."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: slice, /) -> str: ...
+
+
 class Tokenizer:
     """An immutable pair of encode and decode."""
 
@@ -57,7 +66,7 @@ class Tokenizer:
         self.end_of_text: int = end_of_text
 
     @classmethod
-    def fit(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    def fit(cls, texts: Iterable[Characters], vocab_size: int) -> Tokenizer:
         """Learn at most `vocab_size` tokens (256 bytes and one special token among them) from texts of any length, in linear time."""
         engine = tokenizers.Tokenizer(models.BPE())
         engine.pre_tokenizer = pre_tokenizers.Sequence(
@@ -93,7 +102,7 @@ class Tokenizer:
         pieces = (self._engine.encode(piece, add_special_tokens=False) for piece in cut(text, PIECE))
         return [token for piece in pieces for token in piece.ids]
 
-    def encode_in_pieces(self, text: str, characters: int = PIECE) -> Iterator[tuple[str, list[int]]]:
+    def encode_in_pieces(self, text: Characters, characters: int = PIECE) -> Iterator[tuple[str, list[int]]]:
         """Yield the pieces of a long text with their ids, computed on all cores; the ids joined equal `encode(text)`."""
         pieces = cut(text, characters)
         while some := list(islice(pieces, PIECES_AT_ONCE)):
@@ -118,20 +127,20 @@ class Tokenizer:
         return bytes(_BYTE_OF[character] for character in piece)
 
 
-def cut(text: str, characters: int, reach: int = REACH) -> Iterator[str]:
+def cut(text: Characters, characters: int, reach: int = REACH) -> Iterator[str]:
     """Yield a text in pieces of about `characters` characters, cut between two tokens.
 
     A run without such a place within `reach` characters is cut anywhere, so its tokens depend on the pieces.
     """
-    start = 0
-    while start < len(text):
-        wanted = start + characters
-        end = len(text)
-        if wanted < end:
-            seam = _SEAM.search(text, wanted, min(wanted + reach, end))
-            end = seam.start() if seam else min(wanted + reach, end)
-        yield text[start:end]
-        start = end
+    start, size = 0, len(text)
+    while start < size:
+        stretch = text[start : min(size, start + characters + reach)]
+        end = len(stretch)
+        if start + characters < size:
+            seam = _SEAM.search(stretch, characters)
+            end = seam.start() if seam else end
+        yield stretch[:end]
+        start += end
 
 
 def _byte_of() -> dict[str, int]:

@@ -262,6 +262,7 @@ class Workspace:
         self.books = self.root / "books"
         self.models = self.root / "models"
         self.checkpoints = self.root / "checkpoints"
+        self.cache = self.root / "cache"  # what can be made again: nothing is lost when a person deletes it
         self.example_marker = self.books / ".example-given"  # exists once the example books have been offered
 
     def prepare(self) -> None:
@@ -269,6 +270,7 @@ class Workspace:
         with disk_errors(self.root):
             for folder in (self.books, self.models, self.checkpoints):
                 _make_folder(folder)
+            for folder in (self.books, self.models, self.checkpoints, self.cache):
                 for leftover in [*folder.glob(f"{TEMPORARY_PREFIX}*"), *folder.glob(f"*/{TEMPORARY_PREFIX}*")]:
                     _sweep(leftover)
 

@@ -19,8 +19,8 @@ def run(command: str, parts: SplitBook, seconds: float) -> Iterator[tuple[float,
     """
     with tempfile.TemporaryDirectory() as folder:
         files = {"train": Path(folder) / "train.txt", "val": Path(folder) / "val.txt"}
-        files["train"].write_text(parts.train, encoding="utf-8", newline="")
-        files["val"].write_text(parts.val, encoding="utf-8", newline="")
+        files["train"].write_text(parts.train[:], encoding="utf-8", newline="")
+        files["val"].write_text(parts.val[:], encoding="utf-8", newline="")
         asked = [part.format(**files, seconds=round(seconds)) for part in shlex.split(command)]
         with subprocess.Popen(asked, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace") as process:
             printed = list(points(process.stdout or ()))

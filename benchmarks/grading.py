@@ -93,7 +93,7 @@ def write_sheet(chosen: argparse.Namespace) -> None:
 def held_out(workspace: Workspace, model: str) -> list[str]:
     """Return sentences from the held-out part of the model's first book."""
     (book, *_) = workflows.get_model(workspace, model).books
-    return sentences(split(library.read_text(workspace, book), TrainConfig().val_fraction).val)
+    return sentences(split(library.read_text(workspace, book), TrainConfig().val_fraction).val[:])
 
 
 def sentences(text: str) -> list[str]:

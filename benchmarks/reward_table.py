@@ -43,7 +43,7 @@ class Row:
 
 def table(book: str, words_each: int, samples: int, seed: int) -> list[Row]:
     parts, rng = split(book, TrainConfig().val_fraction), random.Random(seed)
-    held_out = rewards.words(parts.val)
+    held_out = rewards.words(parts.val[:])
     vocabulary = list(dict.fromkeys(rewards.words(book)))
     bands, grams = measure_bands([parts.train], words_each, rng), BookGrams([parts.train], rng)
     kinds = texts(held_out, vocabulary, words_each, rng)

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from corpus.book_text import Span, joined
 from errors import BookTooSmall
 from events import Stage, StageBegun
-from tokenizer import Tokenizer, cut
+from tokenizer import Characters, Tokenizer, cut
 
 MIN_VAL_TOKENS = 16
 MOST_FITTED = 10_000_000  # characters that a tokenizer is fitted on; more hardly changes which words are frequent
@@ -28,42 +30,46 @@ MOST_CHARACTERS_PER_TOKEN = 8  # in prose; only repetitive text has longer token
 MOST_PLACES = 8  # held out of one book
 CHARACTERS_A_PLACE = 150  # the least in one held-out place
 TELLING_SECONDS = 0.5
+HASHED = 1_000_000  # ids at a time
 
 
 @dataclass(frozen=True)
 class SplitBook:
-    train: str  # the rest of the book, in its order
-    val: str  # the held-out places, in the book's order
+    train: Characters  # the rest of the book, in its order
+    val: Characters  # the held-out places, in the book's order
 
 
-def split(text: str, val_fraction: float, most_places: int = MOST_PLACES) -> SplitBook:
+def split(text: Characters, val_fraction: float, most_places: int = MOST_PLACES) -> SplitBook:
     """Hold out about `val_fraction` of the characters, in at most `most_places` places that are spread evenly over the book.
 
     In a book too short for two places the end is held out. A cut moves back to the nearest line end, if one is near.
     """
     places = max(1, min(most_places, int(len(text) * val_fraction) // CHARACTERS_A_PLACE))
-    train, val, end = [], [], 0
+    train: list[Span] = []
+    val: list[Span] = []
+    end = 0
     for place in range(places):
         first, last = len(text) * place // places, len(text) * (place + 1) // places
         held_out = last - first - round((last - first) * (1 - val_fraction))
         wanted = last - held_out if places == 1 else first + (last - first - held_out) // 2
         begin = _line_end_before(text, wanted, held_out)
-        train.append(text[end:begin])
+        train.append((end, begin))
         end = last if places == 1 else _line_end_before(text, wanted + held_out, held_out)
-        val.append(text[begin:end])
-    return SplitBook("".join([*train, text[end:]]), "".join(val))
+        val.append((begin, end))
+    return SplitBook(joined(text, [*train, (end, len(text))]), joined(text, val))
 
 
-def _line_end_before(text: str, cut: int, held_out: int) -> int:
+def _line_end_before(text: Characters, cut: int, held_out: int) -> int:
     """Return the last line start before a cut, at most half the held-out text away; the cut itself if there is none."""
-    line_end = text.rfind("\n", cut - min(2000, held_out // 2), cut)
-    return line_end + 1 if line_end > 0 else cut
+    first = max(0, cut - min(2000, held_out // 2))
+    found = text[first:cut].rfind("\n")
+    return first + found + 1 if found >= 0 and first + found > 0 else cut
 
 
 @dataclass(frozen=True)
 class TokenDataset:
-    train: Tensor  # (N,) int32
-    val: Tensor  # (M,) int32
+    train: Tensor  # (N,) of an integer type
+    val: Tensor  # (M,)
     val_bytes: int  # UTF-8 bytes of the held-out text
     fingerprint: str  # of both parts: equal data, equal fingerprint
 
@@ -102,7 +108,7 @@ def _fit(fitting: Future[Tokenizer], sample: Iterable[str], vocab_size: int) -> 
 class _Sample:
     """Evenly spread pieces of texts, with a count of the characters yielded so far."""
 
-    def __init__(self, texts: list[str], most_characters: int) -> None:
+    def __init__(self, texts: list[Characters], most_characters: int) -> None:
         characters = sum(map(len, texts))
         self._texts, self._share = texts, min(1.0, most_characters / max(1, characters))
         self._done, self._total, self._ended = 0, round(characters * self._share), False
@@ -124,23 +130,88 @@ class _Sample:
         self._ended = True
 
 
-def tokenize(books: Iterable[SplitBook], tokenizer: Tokenizer) -> Generator[StageBegun, None, TokenDataset]:
-    """Encode all books, reporting progress in characters; return the dataset."""
-    books = list(books)
-    total = sum(len(book.train) + len(book.val) for book in books)
-    done = 0
-    parts: dict[str, list[Tensor]] = {"train": [], "val": []}
-    for book in books:
-        for name, text in (("train", book.train), ("val", book.val)):
+@dataclass(frozen=True)
+class Encoded:
+    """The token ids of one book."""
+
+    train: Tensor  # (N,) of an integer type
+    val: Tensor  # (M,)
+    val_bytes: int  # UTF-8 bytes of the held-out text
+
+
+class Sink(Protocol):
+    """Takes the ids of one book, the training part first."""
+
+    def add(self, part: str, ids: Sequence[int]) -> None: ...
+
+    def finish(self, val_bytes: int) -> Encoded: ...
+
+    def discard(self) -> None: ...
+
+
+class InMemory:
+    """Keeps the ids in memory."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[Tensor]] = {"train": [], "val": []}
+
+    def add(self, part: str, ids: Sequence[int]) -> None:
+        self._parts[part].append(torch.tensor(ids, dtype=torch.int32))
+
+    def finish(self, val_bytes: int) -> Encoded:
+        return Encoded(torch.cat(self._parts["train"]), torch.cat(self._parts["val"]), val_bytes)
+
+    def discard(self) -> None:
+        self._parts.clear()
+
+
+def characters_of(book: SplitBook) -> int:
+    return len(book.train) + len(book.val)
+
+
+def encode(
+    book: SplitBook, tokenizer: Tokenizer, sink: Sink, done: int, total: int
+) -> Generator[StageBegun, None, Encoded]:
+    """Encode a book into `sink`, reporting progress in characters: `done` of `total` are those of the books before it."""
+    val_bytes = 0
+    try:
+        for part, text in (("train", book.train), ("val", book.val)):
             for piece, ids in tokenizer.encode_in_pieces(text):
                 yield StageBegun(Stage.TOKENIZING, done, total)
-                parts[name].append(torch.tensor(ids, dtype=torch.int32))
+                sink.add(part, ids)
                 done += len(piece)
-            parts[name].append(torch.tensor([tokenizer.end_of_text], dtype=torch.int32))
+                val_bytes += len(piece.encode()) if part == "val" else 0
+            sink.add(part, [tokenizer.end_of_text])
+        return sink.finish(val_bytes)
+    except BaseException:
+        sink.discard()
+        raise
+
+
+def dataset_of(parts: Sequence[Encoded]) -> TokenDataset:
+    """Join the ids of several books."""
+    train, val = (_joined([getattr(part, name) for part in parts]) for name in ("train", "val"))
+    digest = hashlib.sha256()
+    for number, ids in enumerate((train, val)):
+        digest.update(b"|" if number else b"")
+        for some in ids.split(HASHED):
+            digest.update(some.int().numpy().tobytes())
+    return TokenDataset(train, val, sum(part.val_bytes for part in parts), digest.hexdigest())
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)  # torch.cat would copy a single one
+
+
+def tokenize(books: Iterable[SplitBook], tokenizer: Tokenizer) -> Generator[StageBegun, None, TokenDataset]:
+    """Encode all books in memory, reporting progress in characters; return the dataset."""
+    books, done, parts = list(books), 0, []
+    total = sum(map(characters_of, books))
+    for book in books:
+        parts.append((yield from encode(book, tokenizer, InMemory(), done, total)))
+        done += characters_of(book)
     yield StageBegun(Stage.TOKENIZING, total, total)
-    train, val = torch.cat(parts["train"]), torch.cat(parts["val"])
-    digest = hashlib.sha256(train.numpy().tobytes() + b"|" + val.numpy().tobytes()).hexdigest()
-    return TokenDataset(train, val, sum(len(book.val.encode()) for book in books), digest)
+    return dataset_of(parts)
 
 
 def tokenized(books: Iterable[SplitBook], tokenizer: Tokenizer) -> TokenDataset:

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from corpus import adoption, languages, shelf
+from corpus.book_text import book_text
 from corpus.cleaning import clean
 from corpus.readers.encoding import canonical, detect
 from corpus.readers.formats import READERS, format_of
 from corpus.readers.plain_text import PREVIEW_CHARACTERS
 from corpus.shelf import LOCK, BookInfo
 from errors import AZRError, BookDamaged, BookNotFound, BookTooLarge, NotText
+from tokenizer import Characters
 from workspace import Workspace, safe_name, suggest_name, write_atomic
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "example_in",
     "get_book",
     "list_books",
+    "open_text",
     "preview_as",
     "read_text",
     "reread_book",
@@ -216,6 +219,12 @@ def sweep(ws: Workspace) -> None:
     """Remove the remains of interrupted operations. Only for the process that holds the workspace's lock, when it starts."""
     with LOCK:
         shelf.sweep_leftovers(ws)
+
+
+def open_text(ws: Workspace, name: str) -> Characters:
+    """Return the clean text of a book, of a long one without reading it. Raises the same errors as get_book."""
+    get_book(ws, name)
+    return book_text(shelf.require_book(ws, name))
 
 
 def read_text(ws: Workspace, name: str) -> str:

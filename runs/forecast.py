@@ -34,7 +34,7 @@ from store import checkpoint_store
 from store.model_list import read_config
 from store.model_store import LoadedModel
 from store.restore import load_or_checkpoint
-from tokenizer import Tokenizer
+from tokenizer import Characters, Tokenizer
 from workspace import Workspace
 
 CHARACTERS_PER_TOKEN = 3.5  # in Russian and English prose with vocabularies of 5,000 to 15,000; a first guess only
@@ -153,7 +153,7 @@ def pace(workspace: Workspace, plan: TrainingPlan, go_on: Callable[[], None] = l
     BookTooSmall, OutOfMemory, and any error of `go_on`.
     """
     loaded = load_or_checkpoint(workspace, plan.model)
-    texts = [library.read_text(workspace, book) for book in plan.books]
+    texts = [library.open_text(workspace, book) for book in plan.books]
     share = min(1.0, SAMPLE_CHARACTERS / max(1, sum(map(len, texts))))
     try:
         tokenizer, sample = _sampled(loaded, texts, share, plan.config, go_on)
@@ -178,12 +178,12 @@ def require_enough_text(workspace: Workspace, plan: TrainingPlan, max_seq_len: i
     characters = sum(library.get_book(workspace, book).characters for book in plan.books)
     if may_be_too_small(characters, max_seq_len, plan.config.val_fraction):
         loaded = load_or_checkpoint(workspace, plan.model)
-        texts = [library.read_text(workspace, book) for book in plan.books]
+        texts = [library.open_text(workspace, book) for book in plan.books]
         _sampled(loaded, texts, 1.0, plan.config, lambda: None)
 
 
 def _sampled(
-    loaded: LoadedModel, texts: Sequence[str], share: float, config: TrainConfig, go_on: Callable[[], None]
+    loaded: LoadedModel, texts: Sequence[Characters], share: float, config: TrainConfig, go_on: Callable[[], None]
 ) -> tuple[Tokenizer, Sample]:
     """Prepare the first `share` of each text as a training does. Raises BookTooSmall, and any error of `go_on`."""
     books = tuple(split(text[: round(len(text) * share)], config.val_fraction) for text in texts)

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from azr_trainer import AZRTrainer, TrainerState
 from config import ModelConfig, TrainConfig
 from corpus import library
-from corpus.dataset import MOST_PLACES, SplitBook, TokenDataset, fit_tokenizer, require_size, split, tokenize
+from corpus.dataset import MOST_PLACES, SplitBook, TokenDataset, fit_tokenizer, require_size, split
 from corpus.repetition import most_times_within
+from corpus.token_files import TokenFiles
 from events import Event, Notice, Stage, StageBegun
 from learning.bigram_start import is_untrained, start_from_bigrams
 from learning.self_play import SelfPlay
@@ -61,11 +62,11 @@ class Preparation:
         loaded = self._loaded(notices)
         checkpoint = self._newest_checkpoint(notices)
         places = self._held_out_places(checkpoint)
-        texts = (library.read_text(self.workspace, book) for book in self.plan.books)
+        texts = (library.open_text(self.workspace, book) for book in self.plan.books)
         books = [split(text, self.config.val_fraction, places) for text in texts]
         tokenizer, new_tokenizer = yield from self._tokenizer(loaded, books)
         give_back_unused()
-        dataset: TokenDataset = yield from tokenize(books, tokenizer)
+        dataset = yield from self._tokens(books, tokenizer, places)
         give_back_unused()
         require_size(dataset, loaded.config.max_seq_len)
         if new_tokenizer:
@@ -107,6 +108,14 @@ class Preparation:
         if loaded.tokenizer is not None:
             return loaded.tokenizer, False
         return (yield from fit_tokenizer(books, loaded.config.vocab_size)), True
+
+    def _tokens(
+        self, books: list[SplitBook], tokenizer: Tokenizer, places: int
+    ) -> Generator[Event, None, TokenDataset]:
+        infos = (library.get_book(self.workspace, book) for book in self.plan.books)
+        identities = [f"{info.sha256}/{self.config.val_fraction}/{places}" for info in infos]
+        dataset = yield from TokenFiles(self.workspace.cache, tokenizer).tokenize(books, identities)
+        return dataset
 
     def _newest_checkpoint(self, notices: list[Event]) -> Checkpoint | None:
         checkpoint, damaged = checkpoint_store.latest(self.workspace, self.plan.model)

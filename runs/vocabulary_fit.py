@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from corpus import library
 from errors import BookNotFound
-from tokenizer import Tokenizer
+from tokenizer import Characters, Tokenizer
 from workspace import Workspace
 
 SAMPLE_CHARACTERS = 20_000  # of each book
@@ -18,7 +18,7 @@ LEAST_SHARE = 0.5  # of the bytes per token in the first books
 
 
 def misfit(
-    workspace: Workspace, tokenizer: Tokenizer, first_books: Sequence[str], texts: Sequence[str]
+    workspace: Workspace, tokenizer: Tokenizer, first_books: Sequence[str], texts: Sequence[Characters]
 ) -> dict[str, str | int | float] | None:
     """Return the bytes per token of `texts` and of the first books if the vocabulary hardly fits `texts`, else None.
 
@@ -31,18 +31,18 @@ def misfit(
     return {"bytes_per_token": round(now, 1), "first": round(known, 1)}
 
 
-def bytes_per_token(tokenizer: Tokenizer, texts: Sequence[str]) -> float | None:
+def bytes_per_token(tokenizer: Tokenizer, texts: Sequence[Characters]) -> float | None:
     """Return the mean bytes per token in the beginnings of `texts`, or None if they are empty."""
     samples = [text[:SAMPLE_CHARACTERS] for text in texts]
     tokens = sum(len(tokenizer.encode(sample)) for sample in samples)
     return sum(len(sample.encode()) for sample in samples) / tokens if tokens else None
 
 
-def _texts_there(workspace: Workspace, books: Sequence[str]) -> list[str]:
-    texts = []
+def _texts_there(workspace: Workspace, books: Sequence[str]) -> list[Characters]:
+    texts: list[Characters] = []
     for book in books:
         try:
-            texts.append(library.read_text(workspace, book))
+            texts.append(library.open_text(workspace, book))
         except BookNotFound:
             continue
     return texts

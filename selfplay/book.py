@@ -22,40 +22,58 @@ from itertools import accumulate, islice
 from math import fsum, sqrt
 
 from selfplay.rewards import WORD, variety, words
+from tokenizer import Characters
 
 # ---- places in the book ----------------------------------------------------------------------------------------------
 
 SENTENCE_START = re.compile(r"(?:[.!?…][\"'»”)\]]*\s+|\n\s*)(?=\S)")
 SENTENCE_REACH = 400  # characters in which to look for a sentence before taking any word
 WORD_REACH = 64
+STRETCH = 2_000  # characters read at a time
 
 
-def excerpts(texts: Sequence[str], characters: int, count: int, rng: random.Random) -> list[str]:
+def excerpts(texts: Sequence[Characters], characters: int, count: int, rng: random.Random) -> list[str]:
     """Return `count` pieces of the book that begin with a sentence, or at least with a word."""
     starts = ((text, _start(text, place)) for text, place in _places(texts, count, rng))
     return [text[start : start + characters] for text, start in starts]
 
 
-def _places(texts: Sequence[str], count: int, rng: random.Random) -> Iterator[tuple[str, int]]:
+def _places(texts: Sequence[Characters], count: int, rng: random.Random) -> Iterator[tuple[Characters, int]]:
     """Yield random places of the book, each character as likely as any other."""
     for text in rng.choices(texts, weights=[len(text) for text in texts], k=count):
         yield text, rng.randrange(len(text))
 
 
-def _start(text: str, place: int) -> int:
+def _start(text: Characters, place: int) -> int:
     """Return where the next sentence begins, else the word at `place`, else the book."""
-    found = SENTENCE_START.search(text, place, place + SENTENCE_REACH)
+    found = SENTENCE_START.search(text[place : place + SENTENCE_REACH])
     if found:
-        return found.end()
-    word = WORD.search(text, _word_start(text, place))
-    return word.start() if word else 0
+        return place + found.end()
+    return next((start for start, _ in _words_at(text, _word_start(text, place))), 0)
 
 
-def _word_start(text: str, place: int) -> int:
-    for start in range(place, max(0, place - WORD_REACH), -1):
-        if not WORD.match(text, start - 1, start):
-            return start
-    return max(0, place - WORD_REACH)
+def _word_start(text: Characters, place: int) -> int:
+    first = max(0, place - WORD_REACH)
+    before = text[first:place]
+    for start in range(len(before), 0, -1):
+        if not WORD.match(before, start - 1):
+            return first + start
+    return first
+
+
+def _words_at(text: Characters, start: int) -> Iterator[tuple[int, str]]:
+    """Yield the words from `start` on with their places, reading a stretch at a time."""
+    reach = STRETCH
+    while start < len(text):
+        stretch = text[start : start + reach]
+        whole = start + len(stretch) == len(text)
+        found = [match for match in WORD.finditer(stretch) if whole or match.end() < len(stretch)]
+        yield from ((start + match.start(), match[0]) for match in found)
+        if whole:
+            return
+        unfinished = WORD.search(stretch, found[-1].end() if found else 0)
+        reach = STRETCH if found or not unfinished else 2 * reach
+        start += unfinished.start() if unfinished else len(stretch)
 
 
 # ---- variety ---------------------------------------------------------------------------------------------------------
@@ -83,7 +101,7 @@ class Bands:
         return mu, sd
 
 
-def measure_bands(texts: Sequence[str], most_words: int, rng: random.Random) -> Bands:
+def measure_bands(texts: Sequence[Characters], most_words: int, rng: random.Random) -> Bands:
     """Measure the bands for up to `most_words` words, or up to the length of a shorter book. Each window is used for all sizes."""
     count = max(1, min(WINDOWS, MOST_WINDOW_WORDS // most_words))
     places = [(max(texts, key=len), 0), *_places(texts, count, rng)]
@@ -95,8 +113,8 @@ def measure_bands(texts: Sequence[str], most_words: int, rng: random.Random) -> 
     return Bands(sizes, means, deviations)
 
 
-def _words_from(text: str, place: int, count: int) -> list[str]:
-    return [match[0].lower() for match in islice(WORD.finditer(text, _word_start(text, place)), count)]
+def _words_from(text: Characters, place: int, count: int) -> list[str]:
+    return [word.lower() for _, word in islice(_words_at(text, _word_start(text, place)), count)]
 
 
 def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -113,13 +131,13 @@ MOST_CHARACTERS = 64_000_000
 CHARACTERS_PER_SLOT = 8  # a word and its space take 5.5 to 6.5: about 1.3 keys a slot, seldom above 2
 MOST_CACHED_WORDS = 100_000
 
-Chunk = tuple[str, int, int]  # text, start, end
+Chunk = tuple[Characters, int, int]  # text, start, end
 
 
 class BookGrams:
     """The set of the book's word 8-grams."""
 
-    def __init__(self, texts: Sequence[str], rng: random.Random) -> None:
+    def __init__(self, texts: Sequence[Characters], rng: random.Random) -> None:
         chunks = _chosen([(text, start, end) for text in texts for start, end in _chunks(text)], rng)
         characters = sum(end - start for _, start, end in chunks)
         self._mask = (1 << (characters // CHARACTERS_PER_SLOT).bit_length()) - 1
@@ -128,7 +146,7 @@ class BookGrams:
         self._patterns = [sum(1 << bit for bit in fixed.sample(range(64), 4)) for _ in range(4096)]
         codes = _WordCodes()
         for text, start, end in chunks:
-            self._add(codes.of(WORD.findall(text, start, end)))
+            self._add(codes.of(WORD.findall(text[start:end])))
 
     def copied(self, text: str) -> float:
         """Return the share of the text's word 8-grams that are in the book; 0 for fewer than 8 words."""
@@ -171,11 +189,20 @@ def _chosen(chunks: list[Chunk], rng: random.Random) -> list[Chunk]:
     return [chunk for chunk, characters in zip(order, before, strict=False) if characters < MOST_CHARACTERS]
 
 
-def _chunks(text: str) -> Iterator[tuple[int, int]]:
+def _chunks(text: Characters) -> Iterator[tuple[int, int]]:
     """Yield spans of about a million characters that cut no word."""
     start = 0
     while start < len(text):
-        border = BREAK.search(text, min(start + CHUNK_CHARACTERS, len(text)))
-        end = border.end() if border else len(text)
+        end = _break_after(text, start + CHUNK_CHARACTERS)
         yield start, end
         start = end
+
+
+def _break_after(text: Characters, place: int) -> int:
+    """Return the place after the first character from `place` on that belongs to no word, or the length of the text."""
+    while place < len(text):
+        stretch = text[place : place + STRETCH]
+        if border := BREAK.search(stretch):
+            return place + border.end()
+        place += len(stretch)
+    return len(text)

@@ -11,6 +11,7 @@ from config import ModelConfig, SelfPlayConfig
 from selfplay.environment import Environment
 from selfplay.loops import Gram
 from selfplay.text import BOOK_PREFIX_TOKENS, Decode, Encode, TextEnvironment
+from tokenizer import Characters
 
 
 def rollout_tokens(config: SelfPlayConfig, model: ModelConfig) -> int:
@@ -29,7 +30,7 @@ def repetition_window(config: SelfPlayConfig, model: ModelConfig) -> int:
 def make_environment(
     config: SelfPlayConfig,
     model: ModelConfig,
-    book_texts: Sequence[str],
+    book_texts: Sequence[Characters],
     repeated: Mapping[Gram, int],
     encode: Encode,
     decode: Decode,

@@ -18,6 +18,7 @@ from selfplay import rewards
 from selfplay.book import BookGrams, excerpts, measure_bands
 from selfplay.environment import Band, Prompt, Score
 from selfplay.loops import Gram, loop_places
+from tokenizer import Characters
 
 BOOK_PREFIX_TOKENS = 24
 POOL_SIZE = 8192  # book prefixes
@@ -39,7 +40,7 @@ class TextEnvironment:
 
     def __init__(
         self,
-        book_texts: Sequence[str],
+        book_texts: Sequence[Characters],
         repeated: Mapping[Gram, int],
         prompts: Sequence[str],
         config: SelfPlayConfig,
@@ -86,7 +87,7 @@ class TextEnvironment:
             copied=self._grams.copied(text),
         )
 
-    def _measured(self, texts: Sequence[str], rng: random.Random) -> dict[str, Band]:
+    def _measured(self, texts: Sequence[Characters], rng: random.Random) -> dict[str, Band]:
         """Score passages of the book as if the model had written them; empty if the book has none that is long enough."""
         longest = self._config.max_new_tokens
         characters = (BOOK_PREFIX_TOKENS + longest) * CHARACTERS_PER_TOKEN
