@@ -25,7 +25,7 @@ from console.options import SELF_PLAY_PREFIX, parameters_table, train_config, wi
 from console.output import Failed, errors_as_sentences, say, words
 from console.progress import forecast_lines, show
 from console.streams import READER_GONE, ReaderGone, guarded_output
-from errors import FileMissing, FileUnwritable, FolderUnusable, InvalidInput, OutputUnwritable
+from errors import FileInTheWay, FileMissing, FileUnwritable, FolderUnusable, InvalidInput, OutputUnwritable
 from workspace import Workspace, explain, replace_atomic
 
 if TYPE_CHECKING:
@@ -265,21 +265,26 @@ def generate(
     print()
 
 
+@models.command("export", help="cli.export")
 @app.command(help="cli.export")
 def export(
     model: Annotated[str, typer.Argument(help="cli.option.model")],
     workspace: WorkspaceOption = ROOT,
     format: Annotated[str, typer.Option(help="cli.option.format")] = "hf",
+    kind: Annotated[str, typer.Option("--type", help="cli.option.type")] = "f16",
     wanted: Annotated[Optional[Path], typer.Option("--output", "-o", help="cli.option.output")] = None,  # noqa: UP045
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="cli.option.overwrite")] = False,
 ) -> None:
     import workflows
 
     with errors_as_sentences(wanted):
-        exported = workflows.export_model(_existing(workspace), model, format)
+        exported = workflows.export_model(_existing(workspace), model, format, kind)
         target = wanted or Path(exported.filename)
         target = target / exported.filename if os.path.isdir(target) else target  # noqa: PTH112
         if not target.resolve().parent.is_dir():
             raise FolderUnusable(path=str(target.resolve().parent), reason="missing")
+        if os.path.isfile(target) and not overwrite:  # noqa: PTH113  (Path.is_file raises)
+            raise FileInTheWay(path=str(target), field="output")
         _export_to(target.resolve(), exported.chunks)
     say(str(target))
 

@@ -168,6 +168,18 @@ class NoTokenizer(Conflict):
     code = "no_tokenizer"
 
 
+class NoCheckpoint(Conflict):
+    """The model `name` has no checkpoint, or none that is whole."""
+
+    code = "no_checkpoint"
+
+
+class FileInTheWay(Conflict):
+    """There is a file at `path` already, and nobody asked to replace it."""
+
+    code = "file_in_the_way"
+
+
 class WorkspaceLocked(Conflict):
     """Another server or command (`holder`) uses this folder."""
 

@@ -43,8 +43,9 @@ from engine.stream import PLAIN, Extras, NonFiniteLogits
 from engine.text import Engine, FinishReason, Piece, prompt_ids, write
 from errors import DiskBudgetTooSmall, DoesNotFit, ModelDamaged, NoBooks, OutOfMemory, TooManyDevices
 from events import TrainingStatus
+from exchange.offers import Offer, offers
 from formats import exports
-from formats.exports import Export
+from formats.exports import DEFAULT_TYPE, Export, Format
 from machine.devices import choose_device, count_devices, has_graphics_card
 from machine.memory import lack_named, use_one_heap
 from machine.processes import ending_at_once, joined
@@ -71,6 +72,7 @@ P = TypeVar("P")
 
 __all__ = [
     "DEFAULT_LIMIT_BYTES",
+    "DEFAULT_TYPE",
     "ENCODINGS",
     "RETRY_AFTER_SECONDS",
     "BookInfo",
@@ -87,6 +89,7 @@ __all__ = [
     "JobRunner",
     "ModelCache",
     "ModelInfo",
+    "Offer",
     "Pace",
     "Piece",
     "Score",
@@ -113,6 +116,7 @@ __all__ = [
     "list_books",
     "list_models",
     "newest_iteration",
+    "offers",
     "pace",
     "preview_as",
     "read_config",
@@ -300,6 +304,10 @@ def _lack_named() -> Iterator[None]:
 # ---- export ------------------------------------------------------------------------------------------------------
 
 
-def export_model(workspace: Workspace, name: str, format: str = "hf") -> Export:
-    """Export a model as one stream of bytes. Raises ModelNotFound, ModelDamaged, NoTokenizer, UnsupportedFormat."""
-    return exports.export(model_store.exportable(workspace, name), format)
+def export_model(workspace: Workspace, name: str, format: str = "hf", kind: str = DEFAULT_TYPE) -> Export:
+    """Export a model as one stream of bytes; `kind` is the number type where the format has several.
+
+    Raises ModelNotFound, ModelDamaged, NoTokenizer, NoCheckpoint, UnsupportedFormat.
+    """
+    with_checkpoint = exports.known_format(format) is Format.CHECKPOINT
+    return exports.export(model_store.exportable(workspace, name, with_checkpoint=with_checkpoint), format, kind)

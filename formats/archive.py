@@ -1,13 +1,16 @@
-"""Zip a folder while the zip is being read: no copy on disk, and constant memory for any size."""
+"""Zip files while the zip is being read: no copy on disk, and constant memory for any size."""
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 CHUNK_BYTES = 1 << 20
+STORED = (".safetensors", ".gguf")  # numbers that hardly get smaller
+Content = Path | bytes | Iterator[bytes]
 
 
 class _Drain:
@@ -31,25 +34,40 @@ class _Drain:
         return data
 
 
-def zip_stream(folder: str, files: Sequence[Path]) -> Iterator[bytes]:
-    """Yield a zip that holds `files` under `folder`/. Opens every file at once, so that a file replaced meanwhile stays whole."""
-    opened: list[tuple[str, BinaryIO]] = [(path.name, path.open("rb")) for path in files]
-    return _zipped(folder, opened)
+def zip_stream(entries: Mapping[str, Content]) -> Iterator[bytes]:
+    """Yield a zip of these entries (name inside -> file, bytes or chunks).
+
+    Opens every file at once, so that one that is replaced meanwhile stays whole.
+    """
+    opened: dict[str, BinaryIO | bytes | Iterator[bytes]] = {}
+    for name, content in entries.items():
+        opened[name] = content.open("rb") if isinstance(content, Path) else content
+    return _zipped(opened)
 
 
-def _zipped(folder: str, opened: list[tuple[str, BinaryIO]]) -> Iterator[bytes]:
+def _zipped(opened: Mapping[str, BinaryIO | bytes | Iterator[bytes]]) -> Iterator[bytes]:
     drain = _Drain()
-    try:
+    with contextlib.ExitStack() as files:
+        for content in opened.values():
+            if not isinstance(content, bytes) and hasattr(content, "close"):
+                files.callback(content.close)
         with zipfile.ZipFile(drain, "w") as archive:
-            for name, file in opened:
-                entry = zipfile.ZipInfo(f"{folder}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
-                entry.compress_type = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
+            for name, content in opened.items():
+                entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+                entry.compress_type = zipfile.ZIP_STORED if name.endswith(STORED) else zipfile.ZIP_DEFLATED
                 with archive.open(entry, "w", force_zip64=True) as target:
-                    while chunk := file.read(CHUNK_BYTES):
+                    for chunk in _pieces(content):
                         target.write(chunk)
                         if data := drain.take():
                             yield data
         yield drain.take()
-    finally:
-        for _, file in opened:
-            file.close()
+
+
+def _pieces(content: BinaryIO | bytes | Iterator[bytes]) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+    elif hasattr(content, "read"):
+        while chunk := content.read(CHUNK_BYTES):
+            yield chunk
+    else:
+        yield from content

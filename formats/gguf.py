@@ -13,12 +13,14 @@ Not here: reading GGUF (gguf_reader), the Modelfile for Ollama (ollama).
 
 from __future__ import annotations
 
-import contextlib
+import io
 import json
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,7 +31,6 @@ from model import NORM_EPS, ROPE_THETA
 from tokenizer import END_OF_TEXT, Tokenizer
 
 CHAT_TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
-Q8_BLOCK = 32  # numbers that share a scale in Q8_0; a row that does not divide by it stays F16
 
 
 class NumberType(StrEnum):
@@ -40,6 +41,10 @@ class NumberType(StrEnum):
     BF16 = "bf16"
     Q8_0 = "q8_0"
 
+
+ALIGNMENT = 32  # bytes; each tensor begins at a multiple
+BYTES_OF_32 = {NumberType.F32: 128, NumberType.F16: 64, NumberType.BF16: 64, NumberType.Q8_0: 34}  # of 32 numbers
+Q8_BLOCK = 32  # numbers that share a scale in Q8_0; a row that does not divide by it stays F16
 
 _OUTER = {
     "embed_tokens": "token_embd",
@@ -61,33 +66,69 @@ _LAYER = {
 _QKV = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
 
 
+@dataclass(frozen=True)
+class GGUFFile:
+    """A whole file, made while it is read: beside the weights, memory holds two copies of one tensor."""
+
+    size: int  # bytes
+    chunks: Iterator[bytes]
+
+
+def gguf_file(
+    name: str, config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: Tokenizer, kind: NumberType
+) -> GGUFFile:
+    """Return `weights` (our names) as a GGUF file."""
+    tensors = [
+        _tensor(theirs, [weights[each] for each in ours], config, kind) for theirs, ours in tensor_sources(config)
+    ]
+    head = _head(name, config, tokenizer, kind, tensors)
+    size = _padded(len(head)) + sum(_padded(tensor.size) for tensor in tensors)
+    return GGUFFile(size, _chunks(head, tensors))
+
+
+def tensor_bytes(config: ModelConfig, weights: Mapping[str, Tensor], kind: NumberType) -> dict[str, int]:
+    """Return the size of each tensor in the file; only the shapes of `weights` are looked at."""
+    return {
+        theirs: _tensor(theirs, [weights[each] for each in ours], config, kind).size
+        for theirs, ours in tensor_sources(config)
+    }
+
+
+def _head(
+    name: str, config: ModelConfig, tokenizer: Tokenizer, kind: NumberType, tensors: list[_StoredTensor]
+) -> bytes:
+    import gguf
+    from gguf.gguf_writer import WriterState
+
+    head = io.BytesIO()
+    writer = gguf.GGUFWriter(None, config.architecture)
+    _describe_model(writer, name, config, kind)
+    _describe_tokenizer(writer, config, tokenizer)
+    for tensor in tensors:
+        type_number = gguf.GGMLQuantizationType[tensor.kind.name]
+        writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), tensor.size, raw_dtype=type_number)
+    writer.fout, writer.state = [cast(Any, head)], WriterState.EMPTY  # not a file: it may be read by a download
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    return head.getvalue()
+
+
+def _chunks(head: bytes, tensors: list[_StoredTensor]) -> Iterator[bytes]:
+    yield head + _padding(len(head))
+    for tensor in tensors:
+        yield tensor.data()
+        if tensor.size % ALIGNMENT:
+            yield _padding(tensor.size)
+
+
 def write_gguf(
     path: Path, name: str, config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: Tokenizer, kind: NumberType
 ) -> None:
-    """Write `weights` (our names) to `path`, one tensor after the other: beside the weights, memory holds two copies of one tensor."""
-    import gguf
-
-    sources = list(tensor_sources(config))
-    with contextlib.closing(gguf.GGUFWriter(path, config.architecture)) as writer:
-        _describe_model(writer, name, config, kind)
-        _describe_tokenizer(writer, config, tokenizer)
-        for theirs, ours in sources:
-            shape = _stacked_shape([weights[each] for each in ours])
-            stored = gguf.GGMLQuantizationType[_stored_type(theirs, shape, kind).name]
-            size = gguf.quants.quant_shape_to_byte_shape(shape, stored)
-            writer.add_tensor_info(theirs, shape, np.dtype(np.float32), int(np.prod(size)), raw_dtype=stored)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        assert writer.fout is not None
-        file = writer.fout[0]
-        writer.write_padding(file, file.tell())
-        for theirs, ours in sources:  # written here: numpy's tofile, which the library uses, hides that a disk is full
-            values = stack(theirs, [weights[each] for each in ours], config)
-            stored = gguf.GGMLQuantizationType[_stored_type(theirs, tuple(values.shape), kind).name]
-            data = gguf.quants.quantize(values.numpy(), stored)
-            file.write(np.ascontiguousarray(data).data)
-            writer.write_padding(file, data.nbytes)
+    """Write `weights` (our names) to `path`."""
+    with path.open("wb") as file:
+        for chunk in gguf_file(name, config, weights, tokenizer, kind).chunks:
+            file.write(chunk)
 
 
 # ---- tensors ---------------------------------------------------------------------------------------------------------
@@ -111,10 +152,32 @@ def tensor_sources(config: ModelConfig) -> Iterator[tuple[str, tuple[str, ...]]]
                 yield f"blk.{i}.attn_qkv.{leaf}", tuple(f"layers.{i}.{ours}.{leaf}" for ours in _QKV)
 
 
-def stack(theirs: str, parts: list[Tensor], config: ModelConfig) -> Tensor:
-    """Return our parameters in the layout of the file, float32."""
-    tensor = torch.cat([part.detach().float() for part in parts]) if len(parts) > 1 else parts[0].detach().float()
-    return _neighbours(tensor, config.num_heads) if is_permuted(theirs) else tensor
+@dataclass(frozen=True)
+class _StoredTensor:
+    """One tensor of the file: our parameters that it consists of, and how its numbers are stored."""
+
+    name: str
+    parts: list[Tensor]
+    shape: tuple[int, ...]
+    heads: int
+    kind: NumberType
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape) * BYTES_OF_32[self.kind] // 32
+
+    def data(self) -> bytes:
+        import gguf
+
+        parts = [part.detach().float() for part in self.parts]
+        tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
+        tensor = _neighbours(tensor, self.heads) if is_permuted(self.name) else tensor
+        return gguf.quants.quantize(tensor.contiguous().numpy(), gguf.GGMLQuantizationType[self.kind.name]).tobytes()
+
+
+def _tensor(theirs: str, parts: list[Tensor], config: ModelConfig, kind: NumberType) -> _StoredTensor:
+    shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+    return _StoredTensor(theirs, parts, shape, config.num_heads, _stored_type(theirs, shape, kind))
 
 
 def is_permuted(theirs: str) -> bool:
@@ -133,14 +196,18 @@ def halves(tensor: Tensor, heads: int) -> Tensor:
     return tensor.reshape(heads, rows // 2, 2, -1).transpose(1, 2).reshape(tensor.shape)
 
 
-def _stacked_shape(parts: list[Tensor]) -> tuple[int, ...]:
-    return (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
-
-
 def _stored_type(theirs: str, shape: tuple[int, ...], kind: NumberType) -> NumberType:
     if len(shape) == 1 or theirs == "position_embd.weight":
         return NumberType.F32
     return NumberType.F16 if kind is NumberType.Q8_0 and shape[-1] % Q8_BLOCK else kind
+
+
+def _padded(size: int) -> int:
+    return size + len(_padding(size))
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % ALIGNMENT)
 
 
 # ---- what stands before the tensors ----------------------------------------------------------------------------------

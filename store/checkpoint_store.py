@@ -12,6 +12,7 @@ Checkpoints keep our own parameter names. Not here: when to save, the published 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -143,6 +144,21 @@ def last_weights(ws: Workspace, name: str) -> dict[str, Tensor] | None:
                 _log.warning("%s cannot be read: %s", step.folder, error)
         seen = steps
     return None
+
+
+def newest_files(ws: Workspace, name: str) -> dict[str, Path]:
+    """Return the files of the newest checkpoint that verifies, by "step-.../file"; none without one. Reads them in constant memory."""
+    for step in reversed(_steps(ws.checkpoint_folder(name))):
+        with contextlib.suppress(_Damaged, OSError):
+            entries = _entries(step)
+            if all(_measure(step.folder / file) == entry for file, entry in entries.items()):
+                return {f"{step.folder.name}/{file}": step.folder / file for file in (*FILES, MANIFEST)}
+    return {}
+
+
+def newest_bytes(ws: Workspace, name: str) -> int:
+    """Return the size of the newest checkpoint whose files have their full size, 0 without one."""
+    return next((_size(step) for step in reversed(_steps(ws.checkpoint_folder(name))) if _stands(step)), 0)
 
 
 def iterations(ws: Workspace, name: str) -> tuple[int, ...]:

@@ -27,6 +27,7 @@ FORMAT_VERSION = 1
 GONE = "-"  # the stamp of a missing file
 RECORD, WEIGHTS, TOKENIZER, CARD = "azr.json", "model.safetensors", "tokenizer.json", "README.md"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+EXPORT_TESTS = "exports.json"  # what the tests of its exports found
 
 Read = TypeVar("Read")
 

@@ -29,9 +29,10 @@ from formats.card import card
 from formats.exports import Exportable
 from formats.lineage import Lineage, TrainingSummary
 from model import Rotary, Transformer
-from store import tensor_file
+from store import checkpoint_store, tensor_file
 from store.model_files import (
     CARD,
+    EXPORT_TESTS,
     FORMAT_VERSION,
     RECORD,
     TOKENIZER,
@@ -227,13 +228,28 @@ def assemble(config: ModelConfig, weights: Mapping[str, Tensor]) -> Transformer:
     return model.eval()
 
 
-def exportable(ws: Workspace, name: str) -> Exportable:
-    """Return the model for an export, after verifying its weights. Raises ModelNotFound, ModelDamaged, AccessDenied."""
+def exportable(ws: Workspace, name: str, *, with_checkpoint: bool = False) -> Exportable:
+    """Return the model for an export, after verifying its weights, and its newest checkpoint where that is wanted.
+
+    Raises ModelNotFound, ModelDamaged, AccessDenied.
+    """
+
+    def load_parts() -> tuple[Mapping[str, Tensor], Tokenizer | None]:
+        loaded = load(ws, name)
+        return loaded.model.state_dict(), loaded.tokenizer
+
     info = get_model(ws, name)
     if info.denied is not None:
         raise AccessDenied(path=info.denied, reason="read")
     if info.damaged is not None or info.config is None:
         raise damage(info.name, info.damaged or RECORD)
     folder = folder_of(ws, info.name)
-    files = (file for file in folder.iterdir() if file.is_file() and not file.name.startswith(TEMPORARY_PREFIX))
-    return Exportable(info.name, info.config, info.tokenizer_size, info.lineage, tuple(sorted(files)))
+    files = (file for file in folder.iterdir() if file.is_file() and not _is_ours_alone(file))
+    checkpoint = checkpoint_store.newest_files(ws, info.name) if with_checkpoint else {}
+    return Exportable(
+        info.name, info.config, info.tokenizer_size, info.lineage, tuple(sorted(files)), load_parts, checkpoint
+    )
+
+
+def _is_ours_alone(file: Path) -> bool:
+    return file.name.startswith(TEMPORARY_PREFIX) or file.name == EXPORT_TESTS

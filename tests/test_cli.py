@@ -206,6 +206,30 @@ def test_export_into_no_folder_is_refused_before_anything_is_written(tmp_path, c
     assert (tmp_path / "poet.zip").read_bytes() == b"zip"
 
 
+def test_export_replaces_a_file_only_when_asked_to(tmp_path, call, monkeypatch):
+    (tmp_path / "ws").mkdir()
+    target = tmp_path / "poet.zip"
+    target.write_bytes(b"older")
+    monkeypatch.setattr(
+        workflows, "export_model", lambda *_: workflows.Export("poet.zip", "application/zip", iter([b"zip"]))
+    )
+    refused = call("models", "export", "poet", "-o", str(target))
+    assert str(target) in failed_in_a_sentence(refused, 1)
+    assert target.read_bytes() == b"older"
+    assert call("models", "export", "poet", "-o", str(target), "--overwrite").returncode == 0
+    assert target.read_bytes() == b"zip"
+
+
+def test_interrupted_export_leaves_nothing(tmp_path):
+    def chunks():
+        yield b"half"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cli._export_to(tmp_path / "poet.zip", chunks())
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["cp1252", "cp1251"])
 def test_console_that_lacks_a_character_prints_a_replacement(tmp_path, encoding):
@@ -232,7 +256,7 @@ COMMANDS = [[], ["books"], ["models"]] + [
     command.split()
     for command in (
         "create", "forecast", "train", "generate", "export", "serve", "parameters", "books add", "books list",
-        "books delete", "models list", "models delete",
+        "books delete", "models list", "models delete", "models export",
     )
 ]  # fmt: skip
 

@@ -61,13 +61,21 @@ def delete_model(name: str, services: ServicesDep) -> Response:
 
 
 @router.get("/download_model", summary="Download a model in a format of other programs")
-def download_model(model: str, services: ServicesDep, format: str = Query("hf", max_length=40)) -> Response:
-    """`format=hf` is a zip of a Hugging Face folder, streamed; `format=card` is the model card as Markdown."""
-    export = workflows.export_model(services.workspace, model, format)
-    disposition = f"attachment; filename*=UTF-8''{quote(export.filename, safe='')}"
-    return StreamingResponse(
-        _chunks(export.chunks), media_type=export.media_type, headers={"Content-Disposition": disposition}
-    )
+def download_model(
+    model: str,
+    services: ServicesDep,
+    format: str = Query("hf", max_length=40),
+    kind: str = Query(workflows.DEFAULT_TYPE, alias="type", max_length=40),
+) -> Response:
+    """Stream a model: `hf` is a zip of a Hugging Face folder, `gguf` one file for llama.cpp, `ollama` a zip of that and a Modelfile,
+    `checkpoint` a zip to go on training elsewhere, `card` the model card. `type` (f32, f16, bf16, q8_0) is how `gguf` and `ollama`
+    store numbers.
+    """
+    export = workflows.export_model(services.workspace, model, format, kind)
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(export.filename, safe='')}"}
+    if export.size is not None:
+        headers["Content-Length"] = str(export.size)
+    return StreamingResponse(_chunks(export.chunks), media_type=export.media_type, headers=headers)
 
 
 @router.get("/parameters", summary="Every parameter: type, bounds, default, unit, label and help")

@@ -130,6 +130,7 @@ class LibraryPage:
 
     models: tuple[workflows.ModelInfo, ...]
     reached: dict[str, int]  # by model, the newest saved iteration; the published best one may be older
+    offers: dict[str, tuple[workflows.Offer, ...]]  # by model, what it can be downloaded as
     books: tuple[workflows.BookInfo, ...]
     encodings: dict[str, str]
     training: str | None
@@ -211,6 +212,7 @@ def library(request: Request, services: ServicesDep) -> HTMLResponse:
     page = LibraryPage(
         models=models,
         reached={model.name: max(model.iteration, newest[model.name]) for model in models},
+        offers={model.name: workflows.offers(services.workspace, model) for model in models},
         books=tuple(workflows.list_books(services.workspace)),
         encodings=_encodings(request),
         training=_running_model(services),

@@ -259,8 +259,9 @@ def download_and_open(server: Any, page: Page, folder: Path, parameters: int) ->
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     page.click('.tabs a[href="/library"]')
+    page.locator(f'[data-model="{MODEL}"] .downloads summary').click()
     with page.expect_download() as download:
-        page.locator(f'[data-model="{MODEL}"] a[download]').click()
+        page.locator(f'[data-model="{MODEL}"] [data-format=hf] a[download]').click()
     assert download.value.suggested_filename == f"{MODEL}.zip"
     download.value.save_as(folder / "model.zip")
     with zipfile.ZipFile(folder / "model.zip") as archive:

@@ -147,6 +147,24 @@ def test_download_is_a_zip_under_the_models_own_name(client: TestClient, trained
         }
 
 
+def test_download_of_gguf_says_its_length(client: TestClient, trained: str) -> None:
+    answer = client.get("/download_model", params={"model": trained, "format": "gguf", "type": "q8_0"})
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"] == f"attachment; filename*=UTF-8''{quote(trained)}-q8_0.gguf"
+    assert answer.headers["content-length"] == str(len(answer.content))
+    assert answer.content[:4] == b"GGUF"
+
+
+def test_download_of_the_checkpoint_holds_the_newest_one(client: TestClient, trained: str) -> None:
+    answer = client.get("/download_model", params={"model": trained, "format": "checkpoint"})
+    assert answer.status_code == 200
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        names = {name.split("/", 2)[-1] for name in archive.namelist()}
+    assert {"config.json", "model.safetensors", "azr.json"} <= names
+    assert sum(name.endswith("/manifest.json") for name in names) == 1
+
+
 def test_download_of_the_card_is_markdown(client: TestClient, trained: str) -> None:
     answer = client.get("/download_model", params={"model": trained, "format": "card"})
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/markdown; charset=utf-8")
@@ -196,6 +214,8 @@ def test_download_refuses_unknown_models_and_formats(client: TestClient, trained
     assert_error(
         client.get("/download_model", params={"model": trained, "format": "exe"}), 415, "unsupported_format", "format"
     )
+    wrong_type = client.get("/download_model", params={"model": trained, "format": "gguf", "type": "q9"})
+    assert_error(wrong_type, 415, "unsupported_format", "type")
     assert_error(client.get("/download_model"), 422, "invalid_input", "model")
 
 

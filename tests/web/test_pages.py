@@ -367,7 +367,12 @@ def test_an_untrained_model_can_be_trained_and_not_downloaded(client: TestClient
 def test_a_trained_model_can_write_go_on_and_be_downloaded(client: TestClient, trained: str) -> None:
     card = load(client, "/library", "en").one(f"[data-model={trained}]")
     addresses = [link["href"].split("?")[0] for link in card.all(".model-actions a")]
-    assert addresses == ["/generation", "/training", "/download_model"]
+    assert list(dict.fromkeys(addresses)) == ["/generation", "/training", "/download_model"]
+    offered = [link["href"].partition("&format=")[2] for link in card.all(".downloads a")]
+    types = ["f32", "f16", "bf16", "q8_0"]
+    typed = [f"{form}&type={kind}" for form in ("gguf", "ollama") for kind in types]
+    assert offered == ["hf", *typed, "checkpoint", "card"]
+    assert all(link["download"] is not None for link in card.all(".downloads a"))
     assert card.one(".model-state").text == "10 iterations"
     assert any("Анна Каренина" in facts.text for facts in card.all(".facts"))
     assert load(client, "/generation").one("#f-model option[selected]")["value"] == trained
