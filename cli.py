@@ -155,9 +155,15 @@ def add_book(
         with file.open("rb") as stream, _open(workspace) as opened:
             book = workflows.add_book(opened, file.name, stream, name=name, encoding=encoding, limit_bytes=sys.maxsize)
             found = workflows.list_models(opened)
-    say(words().gettext("cli.book_added", name=book.name, characters=book.characters, encoding=book.encoding))
+    say(
+        words().gettext(
+            "cli.book_added", name=book.name, characters=book.characters, encoding=book.encoding or book.format.upper()
+        )
+    )
     for notice in workflows.book_notices(book):
         say(words().gettext(f"book.notice.{notice.code}", **notice.parameters))
+    if left_out := words().left_out(book.left_out):
+        say(left_out)
     if found:
         _next("cli.next.train", "train", found[-1].name, "--book", book.name, workspace=workspace)
     else:

@@ -108,6 +108,18 @@ class EmptyBook(InvalidInput):
     code = "empty_book"
 
 
+class BookRefused(InvalidInput):
+    """A file cannot be read as a book; `reason` is one of BOOK_REASONS."""
+
+    code = "book_refused"
+
+
+BOOK_REASONS = (
+    "damaged", "mislabelled", "encrypted", "entities", "bomb", "many", "nested", "no_books", "slow", "memory", "scanned", "glyphs",
+    "old_word", "not_a_chat",
+)  # fmt: skip
+
+
 # ---- not there, or in the way ----------------------------------------------------------------------------------------
 
 

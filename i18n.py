@@ -21,7 +21,7 @@ import os
 import string
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -43,7 +43,7 @@ UNKNOWN = "—"
 _GROUPS = {"self_play": "self_play."}  # fields whose name another configuration uses for something else
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _LONGEST_VALUE = 80
-_NEVER_CUT = ("field", "path")
+_NEVER_CUT = ("field", "path", "what", "supported")
 
 
 class MissingTranslation(UserWarning, KeyError):
@@ -153,6 +153,11 @@ class Translator:
         encoding = f"encoding.{parameters.get('encoding')}"
         named = {"encoding": self.gettext(encoding)} if encoding in self.sentences else {}
         return self.gettext(key, **{**parameters, **named, "field": self._named(field)})
+
+    def left_out(self, parts: Iterable[Any]) -> str:
+        """Return the sentence about what was left out of a book (`LeftOut` values); "" where there was nothing."""
+        listed = ", ".join(self.gettext(f"book.left_out.{part.code}", count=part.count) for part in parts)
+        return self.gettext("book.left_out", what=listed) if listed else ""
 
     def _named(self, field: str | None) -> str:
         if field is None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from corpus import cleaning, shelf
 from corpus.readers.encoding import ENCODINGS
 from corpus.readers.formats import PLAIN_TEXT, READERS
-from corpus.readers.plain_text import Reading
+from corpus.readers.reading import Reading
 from corpus.shelf import BookInfo
 from errors import AZRError, BookDamaged, BookUnreadable, EmptyBook, NotText, TwoEncodings
 from workspace import Workspace, commit_file, safe_name, suggest_name
@@ -186,7 +186,7 @@ def _restored(ws: Workspace, info: BookInfo, text: Path) -> bool:
 
 
 def _read_original(ws: Workspace, info: BookInfo, clean: Path) -> Reading:
-    return READERS[info.format].read(ws.book_original(info.name), clean, info.encoding, field="file")
+    return READERS[info.format].read(ws.book_original(info.name), clean, info.encoding or None, field="file")
 
 
 def _is_damaged_copy(text: Path, right: Path) -> bool:

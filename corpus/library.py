@@ -1,8 +1,7 @@
-"""The library of books: add, list, edit, re-read in another encoding, delete.
+"""The library of books: list, edit, re-read in another encoding, delete; `intake` adds them.
 
-An upload is streamed in chunks through temporary files, so memory is constant and the size limit applies while receiving; it gets
-its name and place afterwards, under a lock. `shelf` explains how the files of a book belong together; texts that a person drops
-into the folder become books when they are listed (`adoption`). `readers.formats` knows which files can be read.
+`shelf` explains how the files of a book belong together; texts that a person drops into the folder become books when they are
+listed (`adoption`). `readers.formats` knows which files can be read.
 """
 
 from __future__ import annotations
@@ -14,24 +13,28 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from corpus import adoption, languages, shelf
 from corpus.book_text import book_text
 from corpus.cleaning import clean
-from corpus.readers.encoding import canonical, detect
-from corpus.readers.formats import READERS, format_of
-from corpus.readers.plain_text import PREVIEW_CHARACTERS
+from corpus.intake import DEFAULT_LIMIT_BYTES, Intake, Refused, add_book, add_books, add_text, decode_name
+from corpus.readers.encoding import canonical
+from corpus.readers.formats import PLAIN_TEXT, READERS
+from corpus.readers.reading import PREVIEW_CHARACTERS
 from corpus.shelf import LOCK, BookInfo
-from errors import AZRError, BookDamaged, BookNotFound, BookTooLarge, NotText
+from errors import AZRError, BookDamaged, BookNotFound, InvalidInput
 from tokenizer import Characters
-from workspace import Workspace, safe_name, suggest_name, write_atomic
+from workspace import Workspace, safe_name, write_atomic
 
 __all__ = [
     "DEFAULT_LIMIT_BYTES",
     "BookInfo",
     "BookNotice",
+    "Intake",
+    "Refused",
     "add_book",
+    "add_books",
+    "add_text",
     "book_notices",
     "decode_name",
     "delete_book",
@@ -49,42 +52,11 @@ __all__ = [
     "sweep",
 ]
 
-DEFAULT_LIMIT_BYTES = 4 << 30
 EXAMPLE_NAME = "example_book"
 EXAMPLE_TITLES = {EXAMPLE_NAME: ("Библиотека у моря", ""), f"{EXAMPLE_NAME}_en": ("Coriolanus", "William Shakespeare")}
-_CHUNK_BYTES = 1 << 20
 _PREVIEW_BYTES = 8192
 
 _log = logging.getLogger(__name__)
-
-
-def add_book(
-    ws: Workspace,
-    filename: str,
-    stream: BinaryIO,
-    *,
-    name: str | None = None,
-    encoding: str | None = None,
-    limit_bytes: int = DEFAULT_LIMIT_BYTES,
-) -> BookInfo:
-    """Add a book. Without a name it is called after its file, with " (2)" added if that name is taken.
-
-    Raises UnsupportedFormat, InvalidName, NameTaken, InvalidInput (encoding), BookTooLarge, NotText, TwoEncodings,
-    BookUnreadable, EmptyBook, DiskFull and AccessDenied; after an error nothing of the book is left.
-    """
-    format = format_of(filename)
-    encoding = canonical(encoding) if encoding is not None else None
-    if name is not None:
-        shelf.require_free(ws, name)
-    with shelf.temporaries(ws) as (original, text):
-        _receive(stream, original, limit_bytes)
-        reading = READERS[format].read(original, text, encoding, field="file")
-        with LOCK:
-            adoption.restore_lost(ws)  # their names are taken
-            final = shelf.require_free(ws, name) if name is not None else shelf.free_name(ws, suggest_name(filename))
-            info = shelf.describe(final, reading, format)
-            shelf.put_up(ws, info, original, text)
-    return info
 
 
 def same_text(ws: Workspace, book: BookInfo) -> str | None:
@@ -116,6 +88,8 @@ def reread_book(ws: Workspace, name: str, encoding: str) -> BookInfo:
     """Decode the original again, in this encoding. Raises BookNotFound, InvalidInput, BookUnreadable, EmptyBook, DiskFull."""
     encoding = canonical(encoding)
     old = get_book(ws, name)
+    if not READERS[old.format].has_encoding:
+        raise InvalidInput(field="encoding", reason="no_encoding", format=old.format.upper())
     source, is_original = shelf.source_of(ws, old.name)
     with shelf.temporaries(ws) as (original, text):
         try:
@@ -139,7 +113,11 @@ def preview_as(ws: Workspace, name: str, encoding: str) -> tuple[str, bool]:
     Raises InvalidInput, InvalidName and BookNotFound.
     """
     encoding = canonical(encoding)
-    source, _ = shelf.source_of(ws, shelf.require_book(ws, name).stem)
+    text = shelf.require_book(ws, name)
+    record = shelf.info_of(shelf.record_of(ws, text.stem))
+    source, _ = shelf.source_of(ws, text.stem)
+    if record is not None and record.format != PLAIN_TEXT:
+        return _preview_of(ws, record.format, source, encoding)
     with source.open("rb") as file:
         head = file.read(_PREVIEW_BYTES)
     shown = clean(head.decode(encoding, "replace"))[:PREVIEW_CHARACTERS]
@@ -148,6 +126,15 @@ def preview_as(ws: Workspace, name: str, encoding: str) -> tuple[str, bool]:
     except UnicodeError:
         return shown, False
     return shown, True
+
+
+def _preview_of(ws: Workspace, format: str, source: Path, encoding: str) -> tuple[str, bool]:
+    """Return the beginning of a book of another format than plain text: it is read as a whole."""
+    with shelf.temporaries(ws) as (_, text):
+        try:
+            return READERS[format].read(source, text, encoding, field="encoding").preview, True
+        except InvalidInput:
+            return "", False
 
 
 def delete_book(ws: Workspace, name: str) -> None:
@@ -185,7 +172,7 @@ class BookNotice:
     """Something that a person should know about a book; its sentence stands in the catalogues under `book.notice.<code>`."""
 
     code: str
-    parameters: dict[str, int]
+    parameters: dict[str, int | str]
 
 
 def book_notices(book: BookInfo) -> list[BookNotice]:
@@ -197,6 +184,12 @@ def book_notices(book: BookInfo) -> list[BookNotice]:
         notices.append(
             BookNotice(code="wrong_characters", parameters={"count": book.wrong_characters, "line": book.wrong_line})
         )
+    if book.lost_parts:
+        notices.append(BookNotice(code="lost_parts", parameters={"count": book.lost_parts, "part": book.lost_part}))
+    if book.is_cut_off:
+        notices.append(BookNotice(code="cut_off", parameters={}))
+    if book.letters_apart:
+        notices.append(BookNotice(code="letters_apart", parameters={"share": book.letters_apart}))
     if book.marks:
         notices.append(BookNotice(code="marks", parameters={"count": book.marks}))
     return notices
@@ -205,14 +198,6 @@ def book_notices(book: BookInfo) -> list[BookNotice]:
 def sample_prompt(books: Sequence[BookInfo]) -> str | None:
     """Return a sample prompt in the language of these books, or None if there is none."""
     return languages.sample_prompt([book.language for book in books])
-
-
-def decode_name(name: bytes) -> str:
-    """Decode the name of an uploaded file, whose encoding is unknown."""
-    try:
-        return name.decode(detect(name))
-    except (NotText, UnicodeDecodeError):
-        return name.decode("latin-1")
 
 
 def sweep(ws: Workspace) -> None:
@@ -259,13 +244,3 @@ def example_in(books: Sequence[BookInfo], language: str) -> BookInfo | None:
     if not books or not all(book.name.startswith(EXAMPLE_NAME) for book in books):
         return None
     return next((book for book in books if book.language == language), books[0])
-
-
-def _receive(stream: BinaryIO, target: Path, limit_bytes: int) -> None:
-    received = 0
-    with target.open("wb") as file:
-        while chunk := stream.read(min(_CHUNK_BYTES, limit_bytes - received + 1)):
-            received += len(chunk)
-            if received > limit_bytes:
-                raise BookTooLarge(field="file", limit_bytes=limit_bytes)
-            file.write(chunk)

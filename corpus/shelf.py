@@ -32,7 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from corpus.readers.plain_text import Reading
+from corpus.readers.reading import LeftOut, Reading
 from errors import AZRError, BookNotFound, InvalidName, NameTaken
 from workspace import Workspace, commit_file, disk_errors, read_json, remove, safe_name, temporary_beside, write_json
 
@@ -45,7 +45,7 @@ class BookInfo:
     name: str
     title: str
     format: str  # one of readers.formats.READERS
-    encoding: str  # one of ENCODINGS: how the original was read
+    encoding: str  # how the original was read; "" where the format has no encoding
     characters: int
     words: int  # as `wc -w` counts them
     bytes: int  # of the clean text
@@ -57,6 +57,11 @@ class BookInfo:
     wrong_characters: int = 0  # undecodable places in the original, which became U+FFFD
     wrong_line: int = 0  # of the original, where the first of them is
     marks: int = 0  # how often the text spells the special token <|endoftext|>, which is learned as ordinary characters
+    left_out: tuple[LeftOut, ...] = ()  # what stands in the original and is not text of the book
+    lost_parts: int = 0  # chapters or pages of the original that are damaged
+    lost_part: str = ""  # the first of them
+    letters_apart: int = 0  # percent of one-letter words, where so many show that words fell apart into letters
+    is_cut_off: bool = False  # the original ends before its text does
     is_edited: bool = False  # a person wrote title, author and language
     is_damaged: bool = False  # the text on disk does not match the record and cannot be restored
     is_folder: bool = False  # damaged: a folder stands in place of the text
@@ -65,14 +70,14 @@ class BookInfo:
 _SEEN_ON_DISK = ("is_damaged", "is_folder")  # not recorded
 
 
-def describe(name: str, reading: Reading, format: str, before: BookInfo | None = None) -> BookInfo:
-    """Return the record of a book that was just read; its title is its name unless the text states title and author.
+def describe(name: str, reading: Reading, format: str, before: BookInfo | None = None, *, title: str = "") -> BookInfo:
+    """Return the record of a book that was just read; without a title it has the one that the file states, else its name.
 
     `before` is the earlier record of the same book: its date and what a person edited are kept.
     """
     info = BookInfo(
         name=name,
-        title=reading.title or name,
+        title=title or reading.title or name,
         author=reading.author,
         language=reading.language,
         format=format,
@@ -86,6 +91,11 @@ def describe(name: str, reading: Reading, format: str, before: BookInfo | None =
         wrong_characters=reading.wrong_characters,
         wrong_line=reading.wrong_line,
         marks=reading.marks,
+        left_out=reading.left_out,
+        lost_parts=reading.lost_parts,
+        lost_part=reading.lost_part,
+        letters_apart=reading.letters_apart,
+        is_cut_off=reading.is_cut_off,
     )
     if before is None or not before.is_edited:
         return info
@@ -318,7 +328,16 @@ def info_of(record: dict[str, Any]) -> BookInfo | None:
         for field in dataclasses.fields(BookInfo)
         if field.name not in _SEEN_ON_DISK
     }
-    types = {field.name: field.type for field in dataclasses.fields(BookInfo)}  # "str", "int" or "bool"
+    types = {field.name: str(field.type).split("[")[0] for field in dataclasses.fields(BookInfo)}  # "str", "int" ...
+    values["left_out"] = _left_out(values["left_out"])
     if any(type(value).__name__ != types[name] for name, value in values.items()):
         return None
     return BookInfo(**values)
+
+
+def _left_out(recorded: object) -> tuple[LeftOut, ...] | None:
+    """Return what a record says was left out; None if it cannot be understood."""
+    try:
+        return tuple(LeftOut(str(each["code"]), int(each["count"])) for each in recorded)  # type: ignore[attr-defined]
+    except (TypeError, KeyError, ValueError):
+        return None

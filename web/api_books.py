@@ -89,7 +89,8 @@ def delete_book(name: str, services: ServicesDep) -> Response:
 
 
 def described(book: workflows.BookInfo, translator: Translator) -> dict[str, Any]:
-    """Return a book as JSON, with a sample prompt in its language (or null) and notices about its problems."""
+    """Return a book as JSON, with a sample prompt in its language (or null), notices about its problems and what was left out."""
     notices = [translator.gettext(f"book.notice.{n.code}", **n.parameters) for n in workflows.book_notices(book)]
     shown: dict[str, Any] = plain(book)
-    return shown | {"sample_prompt": workflows.sample_prompt([book]), "notices": notices}
+    told = {"notices": notices, "left_out_notice": translator.left_out(book.left_out)}
+    return shown | {"sample_prompt": workflows.sample_prompt([book])} | told

@@ -1,19 +1,37 @@
 """The formats of books: one table from the name of a format to its file endings and the function that reads it.
 
-To add a format, write a module beside this one with a `read` like the one in `plain_text`, and add a line to READERS.
+To add a format, write a module beside this one with a `pieces` like the one in `subtitles`, and add a line to READERS.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from corpus.readers import plain_text
-from corpus.readers.plain_text import Reading
+from corpus.readers import (
+    docx,
+    epub,
+    fb2,
+    html_page,
+    isolation,
+    json_lines,
+    markdown,
+    pdf,
+    plain_text,
+    rtf,
+    subtitles,
+    table,
+    telegram,
+    whatsapp,
+)
+from corpus.readers.reading import Found, Reading, write_clean
 from errors import UnsupportedFormat
 
 PLAIN_TEXT = "txt"  # the format of files that a person drops into the books folder
+ZIP = ".zip"
+_HEAD_BYTES = 4096
 
 
 class Read(Protocol):
@@ -22,26 +40,96 @@ class Read(Protocol):
     def __call__(self, source: Path, target: Path, encoding: str | None, *, field: str) -> Reading: ...
 
 
+class Pieces(Protocol):
+    """Yield the text of `source` in pieces and note in `found` what is known beside it. Errors name `field`."""
+
+    def __call__(self, source: Path, encoding: str | None, found: Found, *, field: str) -> Iterator[str]: ...
+
+
 @dataclass(frozen=True)
 class Reader:
     endings: tuple[str, ...]  # in small letters, with the dot
     read: Read
+    has_encoding: bool = True  # whether a person can say "read it as ..."
 
 
-READERS: dict[str, Reader] = {PLAIN_TEXT: Reader((".txt",), plain_text.read)}
+def _here(pieces: Pieces) -> Read:
+    """Return a `read` that works in this process: for formats that are read line by line."""
+
+    def read(source: Path, target: Path, encoding: str | None, *, field: str) -> Reading:
+        found = Found()
+        return write_clean(pieces(source, encoding, found, field=field), found, target, field=field)
+
+    return read
+
+
+def _apart(format: str) -> Read:
+    """Return a `read` that works in a process of its own: for formats that a hostile file can abuse."""
+
+    def read(source: Path, target: Path, encoding: str | None, *, field: str) -> Reading:
+        return isolation.read(format, source, target, encoding, field=field)
+
+    return read
+
+
+_APART: dict[str, Pieces] = {
+    "html": html_page.pieces,
+    "fb2": fb2.pieces,
+    "epub": epub.pieces,
+    "docx": docx.pieces,
+    "pdf": pdf.pieces,
+    "rtf": rtf.pieces,
+}
+READERS: dict[str, Reader] = {
+    PLAIN_TEXT: Reader((".txt",), plain_text.read),
+    "md": Reader((".md", ".markdown"), _here(markdown.pieces)),
+    "html": Reader((".html", ".htm", ".xhtml"), _apart("html")),
+    "fb2": Reader((".fb2",), _apart("fb2")),
+    "epub": Reader((".epub",), _apart("epub"), has_encoding=False),
+    "docx": Reader((".docx",), _apart("docx"), has_encoding=False),
+    "pdf": Reader((".pdf",), _apart("pdf"), has_encoding=False),
+    "rtf": Reader((".rtf",), _apart("rtf"), has_encoding=False),
+    "srt": Reader((".srt",), _here(subtitles.pieces)),
+    "jsonl": Reader((".jsonl",), _here(json_lines.pieces)),
+    "csv": Reader((".csv",), _here(table.pieces)),
+    "telegram": Reader((".json",), _here(telegram.pieces)),
+    "whatsapp": Reader((), _here(whatsapp.pieces)),  # a .txt, known by its first lines
+}
+
+
+def read_here(format: str, source: Path, target: Path, encoding: str | None, *, field: str) -> Reading:
+    """Read a file of one of the formats that have a process of their own; only that process calls this."""
+    return _here(_APART[format])(source, target, encoding, field=field)
 
 
 def endings() -> tuple[str, ...]:
-    """Return the endings of all files that can be read."""
-    return tuple(ending for reader in READERS.values() for ending in reader.endings)
+    """Return the endings of all files that can be read, archives included."""
+    return (*(ending for reader in READERS.values() for ending in reader.endings), ZIP)
 
 
 def format_of(filename: str) -> str:
     """Return the format of a file by its ending. Raises UnsupportedFormat, which names the field "file"."""
-    _, dot, letters = filename.rpartition(".")
-    ending = dot + letters.lower() if dot else ""
+    ending = ending_of(filename)
     for name, reader in READERS.items():
         if ending in reader.endings:
             return name
     shown = "".join(c for c in ending[:16] if c.isprintable())
     raise UnsupportedFormat(field="file", format=shown, supported=", ".join(endings()))
+
+
+def ending_of(filename: str) -> str:
+    """Return the ending of a file's name in small letters, "" where it has none.
+
+    >>> ending_of("Книга.FB2"), ending_of("README")
+    ('.fb2', '')
+    """
+    _, dot, letters = filename.rpartition(".")
+    return dot + letters.lower() if dot else ""
+
+
+def recognised(format: str, source: Path) -> str:
+    """Return the format of a file that is at hand: a text file may be an exported chat."""
+    if format != PLAIN_TEXT:
+        return format
+    with source.open("rb") as file:
+        return "whatsapp" if whatsapp.is_chat(file.read(_HEAD_BYTES)) else format

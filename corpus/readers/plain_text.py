@@ -1,45 +1,23 @@
-"""Read plain text in any known encoding into clean UTF-8 and count it on the way, in constant memory.
+"""Read plain text in any known encoding, in constant memory.
 
 Particular: an encoding detected from a sample may fail at a place that the sample missed; then it is detected once more around
 that place. UTF-8 with a few wrong bytes is accepted, with U+FFFD in their place; two encodings in one file are refused.
+`decoded_text` gives the same text to readers of formats that are written as text: subtitles, tables, chats.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
-from corpus.cleaning import Cleaner
-from corpus.languages import language_of, stated_title
 from corpus.readers.encoding import Damage, decoded, detect, may_be_mixed, sample_of
 from corpus.readers.mixture import find_mixture
-from errors import BookUnreadable, EmptyBook, NotText, TwoEncodings
-from tokenizer import END_OF_TEXT
-from workspace import disk_errors
+from corpus.readers.reading import Found, Reading, write_clean
+from errors import BookUnreadable, NotText, TwoEncodings
 
-PREVIEW_CHARACTERS = 600
-_SAMPLE_CHARACTERS = 5_000  # from which language and title are found
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The properties of a text that was read; all counts are of the clean text."""
-
-    encoding: str
-    characters: int
-    words: int  # as `wc -w` counts them
-    bytes: int
-    sha256: str
-    preview: str
-    wrong_characters: int = 0  # undecodable places in the source, which became U+FFFD
-    wrong_line: int = 0  # of the source, where the first of them is
-    marks: int = 0  # how often the text spells the special token <|endoftext|>
-    language: str = ""  # as `languages.language_of` names it
-    title: str = ""  # as the text states it, only together with its author
-    author: str = ""
+T = TypeVar("T")
 
 
 def read(source: Path, target: Path, encoding: str | None, *, field: str) -> Reading:
@@ -48,94 +26,77 @@ def read(source: Path, target: Path, encoding: str | None, *, field: str) -> Rea
     Raises NotText, TwoEncodings, BookUnreadable and EmptyBook, which name `field`, and DiskFull.
     """
     with source.open("rb") as file:
-        if encoding is not None:
-            return _read_as(file, target, encoding, field)
-        sample = sample_of(file)
-        try:
-            first = detect(sample)
-        except NotText:
-            if may_be_mixed(sample):
-                _require_one_encoding(file, field)
-            raise
-        with contextlib.suppress(BookUnreadable):
-            reading = _read_as(file, target, first, field)
-            if reading.wrong_characters or not first.startswith("utf"):
-                _require_one_encoding(file, field)
-            return reading
-        return _look_again(file, target, first, field)
+
+        def read_as(encoding: str) -> tuple[Reading, Damage]:
+            found = Found(encoding=encoding)
+            pieces = decoded(file, encoding, found.damage, field=field)
+            return write_clean(pieces, found, target, field=field), found.damage
+
+        return read_as(encoding)[0] if encoding is not None else _settled(file, field, read_as)
 
 
-def _look_again(file: BinaryIO, target: Path, first: str, field: str) -> Reading:
+def decoded_text(file: BinaryIO, encoding: str | None, found: Found, *, field: str) -> Iterator[str]:
+    """Yield the text of a file in chunks and note its encoding and damage. Raises NotText, TwoEncodings and BookUnreadable."""
+
+    def decodes_as(encoding: str) -> tuple[str, Damage]:
+        damage = Damage()
+        for _ in decoded(file, encoding, damage, field=field):
+            pass
+        return encoding, damage
+
+    found.encoding = encoding or _settled(file, field, decodes_as)
+    yield from decoded(file, found.encoding, found.damage, field=field)
+
+
+def lines(pieces: Iterator[str], longest: int = 1 << 22) -> Iterator[str]:
+    r"""Yield the lines of a text that comes in chunks, with their line ends; a line beyond `longest` characters is yielded in parts.
+
+    >>> list(lines(iter(["a\r", "\nb", "c"])))
+    ['a\n', 'bc']
+    """
+    rest = ""
+    for piece in pieces:
+        rest += piece
+        if rest.endswith("\r"):
+            continue
+        whole = rest.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        rest = whole.pop()
+        yield from (f"{line}\n" for line in whole)
+        if len(rest) > longest:
+            yield rest
+            rest = ""
+    if rest:
+        yield rest.rstrip("\r")
+
+
+def _settled(file: BinaryIO, field: str, attempt: Callable[[str], tuple[T, Damage]]) -> T:
+    """Return what `attempt` returns for the detected encoding; it reads the whole file in the encoding it is given."""
+    sample = sample_of(file)
+    try:
+        first = detect(sample)
+    except NotText:
+        if may_be_mixed(sample):
+            _require_one_encoding(file, field)
+        raise
+    with contextlib.suppress(BookUnreadable):
+        result, damage = attempt(first)
+        if damage.characters or not first.startswith("utf"):
+            _require_one_encoding(file, field)
+        return result
+    return _look_again(file, first, field, attempt)
+
+
+def _look_again(file: BinaryIO, first: str, field: str, attempt: Callable[[str], tuple[T, Damage]]) -> T:
     """Read a file in which the detected encoding failed, for instance at a pound sign in the middle of an English book."""
     _require_one_encoding(file, field)
     try:
-        return _read_as(file, target, first, field)
+        return attempt(first)[0]
     except BookUnreadable as error:
         second = detect(sample_of(file, around=int(error.parameters["position"])))
-    return _read_as(file, target, second, field)  # the same encoding fails again at the same place
+    return attempt(second)[0]  # the same encoding fails again at the same place
 
 
 def _require_one_encoding(file: BinaryIO, field: str) -> None:
     line = find_mixture(file)
     if line is not None:
         raise TwoEncodings(field=field, line=line)
-
-
-def _read_as(file: BinaryIO, target: Path, encoding: str, field: str) -> Reading:
-    cleaner = Cleaner()
-    tally = _Tally()
-    damage = Damage()
-    with disk_errors(target), target.open("wb") as out:
-        for text in decoded(file, encoding, damage, field=field):
-            out.write(tally.add(cleaner.feed(text)))
-        out.write(tally.add(cleaner.finish()))
-    if not tally.characters:
-        raise EmptyBook(field=field)
-    return tally.reading(encoding, damage)
-
-
-class _Tally:
-    """Counts characters, words and bytes of clean text that arrives in chunks."""
-
-    def __init__(self) -> None:
-        self.characters = 0
-        self._words = 0
-        self._bytes = 0
-        self._digest = hashlib.sha256()
-        self._sample = ""
-        self._inside_word = False
-        self._marks = 0
-        self._end = ""  # of the text so far, where a special token may have begun
-
-    def add(self, text: str) -> bytes:
-        """Count a chunk and return it in UTF-8."""
-        if not text:
-            return b""
-        data = text.encode("utf-8")
-        self.characters += len(text)
-        self._words += len(text.split()) - (self._inside_word and not text[0].isspace())
-        self._inside_word = not text[-1].isspace()
-        self._bytes += len(data)
-        self._digest.update(data)
-        together = self._end + text
-        self._marks += together.count(END_OF_TEXT)
-        self._end = together[-(len(END_OF_TEXT) - 1) :]
-        self._sample += text[: _SAMPLE_CHARACTERS - len(self._sample)]
-        return data
-
-    def reading(self, encoding: str, damage: Damage) -> Reading:
-        stated = stated_title(self._sample)
-        return Reading(
-            encoding=encoding,
-            characters=self.characters,
-            words=self._words,
-            bytes=self._bytes,
-            sha256=self._digest.hexdigest(),
-            preview=self._sample[:PREVIEW_CHARACTERS].rstrip("\n"),
-            wrong_characters=damage.characters,
-            wrong_line=damage.line,
-            marks=self._marks,
-            language=language_of(self._sample),
-            title=stated[0],
-            author=stated[1],
-        )

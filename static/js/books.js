@@ -54,9 +54,11 @@ function fill(row, book) {
   row.classList.toggle("is-damaged", book.is_damaged);
   part(row, "notices").replaceChildren(...book.notices.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
   if (part(row, "edit")) [part(row, "edit-title").value, part(row, "edit-author").value] = [book.title, book.author];
+  part(row, "left-out").textContent = book.left_out_notice;
+  part(row, "read-as").hidden = !book.encoding; // the format states its own
   const select = part(row, "encoding");
   select.value = book.encoding;
-  const name = select.selectedOptions[0]?.textContent ?? book.encoding;
+  const name = select.selectedOptions[0]?.textContent ?? (book.encoding || book.format.toUpperCase());
   const author = book.author ? [book.author] : [];
   part(row, "facts").textContent = [...author, count("js.characters", book.characters), count("js.words", book.words), name].join(" · ");
 }

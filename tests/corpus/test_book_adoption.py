@@ -26,7 +26,7 @@ from corpus.library import (
     sweep,
 )
 from corpus.readers.formats import READERS
-from corpus.readers.plain_text import Reading
+from corpus.readers.reading import Reading
 from errors import BookDamaged, BookNotFound, NotText
 from workspace import Workspace
 

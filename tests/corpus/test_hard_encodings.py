@@ -11,7 +11,7 @@ import pytest
 from corpus.readers import plain_text
 from corpus.readers.encoding import detect
 from corpus.readers.mixture import find_mixture
-from corpus.readers.plain_text import Reading
+from corpus.readers.reading import Reading
 from errors import NotText, TwoEncodings
 
 LINE = "Утром бабушка вышла из дома и пошла к колодцу. Внук ещё спал, и ей было жаль его будить.\n"

@@ -1,0 +1,103 @@
+"""Open zip archives that strangers made: nothing is written to the disk, and every size is checked while it is read.
+
+Particular: the list of an archive is checked before it is read, because it may have millions of entries; a compressed entry may
+hold a hundred times its size and no more, because text never does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import lzma
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from errors import BookRefused
+
+MOST_ENTRIES = 10_000
+MOST_PART_BYTES = 64 << 20  # of one chapter or document that is read as a whole
+_MOST_LIST_BYTES = 8 << 20
+_END_OF_LIST = b"PK\x05\x06"
+_MOST_RATIO, _RATIO_FROM_BYTES = 150, 4 << 20
+_CHUNK_BYTES = 1 << 18
+BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    ValueError,
+    IndexError,
+    UnicodeError,
+)
+
+
+@contextlib.contextmanager
+def opened(source: Path, format: str, *, field: str) -> Iterator[zipfile.ZipFile]:
+    """Open an archive. Raises BookRefused for one that is damaged or has too many entries."""
+    _require_small_list(source, field)
+    try:
+        archive = zipfile.ZipFile(source)
+    except BROKEN:
+        raise BookRefused(field=field, reason="damaged", format=format) from None
+    with archive:
+        yield archive
+
+
+def chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, field: str) -> Iterator[bytes]:
+    """Yield the content of an entry. Raises BookRefused for one that is encrypted or a bomb, and those of BROKEN."""
+    if entry.flag_bits & 1:
+        raise BookRefused(field=field, reason="encrypted", format=entry.filename[-80:])
+    size = 0
+    with archive.open(entry) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            size += len(chunk)
+            if size > _RATIO_FROM_BYTES and size > _MOST_RATIO * max(1, entry.compress_size):
+                raise BookRefused(field=field, reason="bomb")
+            yield chunk
+
+
+def content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, field: str) -> bytes:
+    """Return the content of an entry of at most MOST_PART_BYTES. Raises BookRefused and those of BROKEN."""
+    parts, size = [], 0
+    for chunk in chunks(archive, entry, field=field):
+        parts.append(chunk)
+        size += len(chunk)
+        if size > MOST_PART_BYTES:
+            raise BookRefused(field=field, reason="bomb")
+    return b"".join(parts)
+
+
+def stream(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, field: str) -> IO[bytes]:
+    """Return a file-like reader of an entry, checked like `chunks`."""
+    return _Checked(chunks(archive, entry, field=field))  # type: ignore[return-value]
+
+
+class _Checked:
+    def __init__(self, source: Iterator[bytes]) -> None:
+        self._source, self._rest = source, b""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most `size` bytes, b"" at the end."""
+        self._rest = self._rest or next(self._source, b"")
+        taken, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
+        return taken
+
+
+def _require_small_list(source: Path, field: str) -> None:
+    """Refuse an archive whose list of entries is too long, before zipfile reads it into memory."""
+    with source.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - (1 << 16) - 22))
+        tail = file.read()
+    place = tail.rfind(_END_OF_LIST)
+    if place < 0 or len(tail) - place < 22:
+        return
+    count, list_bytes = (
+        int.from_bytes(tail[place + start : place + end], "little") for start, end in ((10, 12), (12, 16))
+    )
+    if count > MOST_ENTRIES or list_bytes > _MOST_LIST_BYTES:
+        raise BookRefused(field=field, reason="many", limit=MOST_ENTRIES)
