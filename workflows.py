@@ -43,7 +43,7 @@ from engine.details import TokenDetails
 from engine.generations import RETRY_AFTER_SECONDS, Generations
 from engine.score import Head, Score, score
 from engine.stream import PLAIN, Extras, NonFiniteLogits
-from engine.text import Engine, FinishReason, Piece, prompt_ids, write
+from engine.text import Engine, FinishReason, Origin, Piece, prompt_ids, write
 from errors import DiskBudgetTooSmall, DoesNotFit, ModelDamaged, NoBooks, OutOfMemory, TooManyDevices
 from events import TrainingStatus
 from exchange.offers import Offer, offers
@@ -94,6 +94,7 @@ __all__ = [
     "ModelCache",
     "ModelInfo",
     "Offer",
+    "Origin",
     "Pace",
     "Piece",
     "Score",
@@ -107,6 +108,7 @@ __all__ = [
     "comparison",
     "decode_name",
     "delete_book",
+    "echo",
     "edit_book",
     "ending_at_once",
     "ensure_example",
@@ -277,6 +279,22 @@ def score_text(
     ids = prompt_ids(tokenizer, text)
     found = (score(loaded.model, tokenizer, ids, alternatives, look) for _ in range(1))
     return _damage_named(model, version, found)
+
+
+def echo(
+    workspace: Workspace, model: str, prompt: str | Sequence[int], *, cache: ModelCache, alternatives: int | None = None
+) -> Generator[Piece, None, None]:
+    """Yield once a prompt as if it had been written, with the details of its tokens if `alternatives` is not None.
+
+    Raises ModelNotFound, NoTokenizer, ModelDamaged, InvalidInput, OutOfMemory.
+    """
+    loaded, tokenizer = _loaded(workspace, model, cache, "best")
+    ids = prompt_ids(tokenizer, prompt)
+    text = prompt if isinstance(prompt, str) else tokenizer.decode(ids)
+    origin = Origin(Engine.TORCH, len(ids), len(ids))
+    read = (() if alternatives is None else score(loaded.model, tokenizer, ids, alternatives).tokens for _ in range(1))
+    for details in _damage_named(model, "best", read):
+        yield Piece(text, 0, details=details, completion=text, finish_reason=FinishReason.LENGTH, origin=origin)
 
 
 def _loaded(

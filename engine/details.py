@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.stream import Token
-from tokenizer import Tokenizer
+from tokenizer import END_OF_TEXT, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,13 @@ def describe(token: Token, offset: int, tokenizer: Tokenizer) -> TokenDetails:
 
 
 def readable(token: bytes) -> str:
-    """Return the text of a token; half a letter is shown by its bytes.
+    """Return the text of a token; half a letter is shown by its bytes, and the one token without any is the end of a text.
 
     >>> readable("мир".encode()), readable("м".encode()[:1])
     ('мир', 'bytes:\\\\xd0')
     """
+    if not token:
+        return END_OF_TEXT
     try:
         return token.decode("utf-8")
     except UnicodeDecodeError:

@@ -44,7 +44,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Piece:
-    """The next piece of a text. The last one has a finish reason, the whole completion and its origin."""
+    """The next piece of a text. The last one has a finish reason and the whole completion."""
 
     text: str
     tokens: int  # generated so far
@@ -122,7 +122,7 @@ class _Text:
 
     def piece(self, text: str, new: tuple[Token, ...]) -> Piece:
         self._give(text)
-        return Piece(text, self._tokens, self._tokens_per_second(), new, tuple(self._details()))
+        return Piece(text, self._tokens, self._tokens_per_second(), new, tuple(self._details()), origin=self._origin)
 
     def last(self, text: str, reason: FinishReason, new: tuple[Token, ...]) -> Piece:
         self._give(text)

@@ -118,7 +118,7 @@ def test_files_and_commands_that_are_named_exist(document):
 
 
 def test_both_readmes_show_the_same_commands():
-    for marker, language in (("curl", "bash"), ("transformers", "python")):
+    for marker, language in (("curl", "bash"), ("transformers", "python"), ("openai", "python")):
         assert code_block(text_of(READMES["en"]), marker, language) == code_block(
             text_of(READMES["ru"]), marker, language
         )
@@ -194,6 +194,8 @@ def test_the_job_by_curl_runs_line_by_line(tmp_path):
         for line in lines:
             if "DELETE" in line and server.get("/models")["models"]:
                 assert_formats_are_documented(server.workspace)
+                asked = code_block(text_of(READMES["en"]), "openai", "python")
+                assert len(run([sys.executable, "-c", asked.replace(":8000", f":{server.port}")], folder)) > 10
             command = line.replace("localhost:8000", f"localhost:{server.port}")
             assert command != line, "a line that does not speak to the server"
             output = run([bash, "-c", command], folder)

@@ -10,21 +10,28 @@ import json
 from typing import Any
 
 from fastapi import Depends, Request
+from pydantic import BaseModel
 
 from errors import InvalidInput, UnsupportedFormat
 from web.answers import shown
-from web.schemas import ErrorAnswer
+from web.schemas import ErrorAnswer, OpenAIErrorAnswer
 
 JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data"
 EVENT_STREAM_TYPE = "text/event-stream"
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {EVENT_STREAM_TYPE: {}}, "description": "An open stream"}
 }
-ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": ErrorAnswer, "description": "What was asked for cannot be done"},
-    422: {"model": ErrorAnswer, "description": "A value does not fit; `field` names it"},
-    "5XX": {"model": ErrorAnswer, "description": "Something went wrong here"},
-}
+
+
+def _errors(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    return {
+        "4XX": {"model": model, "description": "What was asked for cannot be done"},
+        422: {"model": model, "description": "A value does not fit; `field` names it"},
+        "5XX": {"model": model, "description": "Something went wrong here"},
+    }
+
+
+ERROR_ANSWERS, OPENAI_ERROR_ANSWERS = _errors(ErrorAnswer), _errors(OpenAIErrorAnswer)
 
 
 async def _json_body(request: Request) -> None:

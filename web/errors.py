@@ -1,4 +1,4 @@
-"""Turn exceptions into responses: `{"error": {"code", "message", "field"?}}`, or a page for a browser.
+"""Turn exceptions into responses: `{"error": {"code", "message", "field"?}}`, a page for a browser, or under /v1/ OpenAI's shape.
 
 Values that a client sent come back only as short texts inside the message: echoing them as JSON is how a 422 becomes a 500.
 When several inputs are wrong, the first one is the error and "details" lists the first twenty.
@@ -27,6 +27,8 @@ from web.templating import error_page
 from workspace import explain
 
 MOST_DETAILS = 20
+OPENAI_PATHS = "/v1/"
+OPENAI_STATUS = {409: 400, 422: 400}  # its clients send a request again after 409
 _PLACES = ("body", "query", "path", "header", "cookie")
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,9 @@ def answer(connection: HTTPConnection, error: AZRError, *others: AZRError, statu
     translator = translator_of(connection)
     headers = {"Retry-After": str(error.parameters["seconds"])} if isinstance(error, Overloaded) else None
     status = status or error.status
+    if connection.scope.get("path", "").startswith(OPENAI_PATHS):
+        body = openai_json(translator, error)
+        return JSONAnswer(body, status_code=OPENAI_STATUS.get(status, status), headers=headers)
     if _wants_page(connection):
         return error_page(connection, status=status, code=error.code, message=_sendable(translator.error(error)))
     return JSONAnswer(error_json(translator, error, *others), status_code=status, headers=headers)
@@ -50,6 +55,12 @@ def error_json(translator: Translator, error: AZRError, *others: AZRError) -> di
     if others:
         body["details"] = [{"field": each.field, "message": translator.error(each)} for each in (error, *others)]
     return {"error": body}
+
+
+def openai_json(translator: Translator, error: AZRError) -> dict[str, Any]:
+    """Return the JSON of an error in the shape of OpenAI's API."""
+    kind = "server_error" if error.status >= 500 else "invalid_request_error"
+    return {"error": {"message": translator.error(error), "type": kind, "param": error.field, "code": error.code}}
 
 
 def handlers() -> dict[Any, Any]:

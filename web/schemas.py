@@ -113,3 +113,16 @@ class ErrorAnswer(BaseModel):
     """Every answer that is not a success has this shape."""
 
     error: ErrorBody
+
+
+class OpenAIErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIErrorAnswer(BaseModel):
+    """The shape of errors under /v1/."""
+
+    error: OpenAIErrorBody
