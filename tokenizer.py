@@ -32,6 +32,7 @@ SPLIT_PATTERN = (
 PIECE = 50_000  # characters
 PIECES_AT_ONCE = 16  # for all cores
 REMEMBERED = 1_000  # words in the library's cache; its default of 10,000 grows to 10 MB over some hours
+REMEMBERED_OF_BOOKS = 10_000  # while whole books are encoded
 
 REACH = (
     1_000  # characters in which a cut looks for a place between two tokens; a longer run without one is cut anywhere
@@ -105,11 +106,13 @@ class Tokenizer:
     def encode_in_pieces(self, text: Characters, characters: int = PIECE) -> Iterator[tuple[str, list[int]]]:
         """Yield the pieces of a long text with their ids, computed on all cores; the ids joined equal `encode(text)`."""
         pieces = cut(text, characters)
-        while some := list(islice(pieces, PIECES_AT_ONCE)):
-            for piece, encoding in zip(
-                some, self._engine.encode_batch_fast(some, add_special_tokens=False), strict=True
-            ):
-                yield piece, list(encoding.ids)
+        self._engine.model._resize_cache(REMEMBERED_OF_BOOKS)
+        try:
+            while some := list(islice(pieces, PIECES_AT_ONCE)):
+                encodings = self._engine.encode_batch_fast(some, add_special_tokens=False)
+                yield from ((piece, encoding.ids) for piece, encoding in zip(some, encodings, strict=True))
+        finally:
+            self._engine.model._resize_cache(REMEMBERED)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids; bytes that are not UTF-8 become U+FFFD, special tokens are left out."""
