@@ -118,6 +118,14 @@ BOOK_REASONS = (
     "damaged", "mislabelled", "encrypted", "entities", "bomb", "many", "nested", "no_books", "slow", "memory", "scanned", "glyphs",
     "old_word", "not_a_chat",
 )  # fmt: skip
+class ModelRefused(InvalidInput):
+    """A file that is not a model this program can hold.
+
+    `reason` is one of: not_a_model, damaged, unsafe, pickle, code, too_large, architecture, setting, size, names, shape, numbers,
+    tokenizer. `found` is what stands there.
+    """
+
+    code = "model_refused"
 
 
 # ---- not there, or in the way ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ Not here: files. A tokenizer is stored by `to_json` and `from_json`; `workspace`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -69,14 +69,7 @@ class Tokenizer:
     @classmethod
     def fit(cls, texts: Iterable[Characters], vocab_size: int) -> Tokenizer:
         """Learn at most `vocab_size` tokens (256 bytes and one special token among them) from texts of any length, in linear time."""
-        engine = tokenizers.Tokenizer(models.BPE())
-        engine.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(tokenizers.Regex(SPLIT_PATTERN), behavior="isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
-        engine.decoder = decoders.ByteLevel()
+        engine = _engine(models.BPE())
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size,
             min_frequency=2,
@@ -87,6 +80,20 @@ class Tokenizer:
         engine.train_from_iterator(
             (piece for text in texts for piece in cut(text, FITTED_PIECE, _FITTED_REACH)), trainer
         )
+        return cls(engine)
+
+    @classmethod
+    def of(cls, tokens: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> Tokenizer:
+        """Return the tokenizer of these tokens and merges. Raises ValueError if they are not whole: 256 bytes, one special token."""
+        alphabet = set(pre_tokenizers.ByteLevel.alphabet())
+        if not alphabet | {END_OF_TEXT} <= tokens.keys() or sorted(tokens.values()) != list(range(len(tokens))):
+            raise ValueError("tokens")
+        if any(not set(token) <= alphabet for token in tokens if token != END_OF_TEXT):
+            raise ValueError("tokens")
+        if any({left, right, left + right} - tokens.keys() for left, right in merges):
+            raise ValueError("merges")
+        engine = _engine(models.BPE(vocab=dict(tokens), merges=list(merges)))
+        engine.add_special_tokens([END_OF_TEXT])
         return cls(engine)
 
     @classmethod
@@ -128,6 +135,18 @@ class Tokenizer:
         if piece is None or piece == END_OF_TEXT:
             return b""
         return bytes(_BYTE_OF[character] for character in piece)
+
+
+def _engine(model: models.BPE) -> tokenizers.Tokenizer:
+    engine = tokenizers.Tokenizer(model)
+    engine.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(SPLIT_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    engine.decoder = decoders.ByteLevel()
+    return engine
 
 
 def cut(text: Characters, characters: int, reach: int = REACH) -> Iterator[str]:

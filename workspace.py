@@ -208,6 +208,28 @@ def remove(path: Path) -> None:
             doomed.unlink()
 
 
+def move(path: Path, target: Path) -> None:
+    """Rename a file or folder in one step; nothing may stand at `target`, unless the two differ in case alone.
+
+    Raises DiskFull and AccessDenied.
+    """
+    with disk_errors(target):
+        _retried(lambda: os.rename(path, target))
+        _sync_committed(target.parent)
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` that is removed at the end. Raises DiskFull and AccessDenied."""
+    scratch = temporary_beside(path)
+    with disk_errors(path):
+        try:
+            scratch.mkdir(parents=True)
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
 def temporary_beside(path: Path) -> Path:
     """Return a new temporary path in the folder of `path`."""
     return path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}")

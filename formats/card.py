@@ -7,6 +7,7 @@ only: the program uses azr.json and the metadata of model.safetensors.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from config import ModelConfig
 from formats.lineage import Lineage, TrainingSummary, books_of
@@ -40,6 +41,10 @@ nothing else: next-token prediction, and self-play where it was switched on. No 
 
 {trainings}
 
+## Checked
+
+{checked}
+
 ## Use
 
 ```python
@@ -66,7 +71,25 @@ does not.
 """
 
 
-def card(name: str, config: ModelConfig, tokenizer_size: int | None, lineage: Lineage) -> str:
+@dataclass(frozen=True)
+class Checked:
+    """What the test of one export found."""
+
+    export: str
+    passed: bool
+    difference: float | None  # the largest between a weight and its copy in the file; None where it could not be read
+    tokens_equal: int
+    tokens: int | None  # None where no other program could read them
+    text: bool | None  # None where no other program wrote one
+
+
+def card(
+    name: str,
+    config: ModelConfig,
+    tokenizer_size: int | None,
+    lineage: Lineage,
+    checked: tuple[Checked, ...] = (),
+) -> str:
     """Return README.md as text; the lineage of a model that was never trained is empty."""
     return _TEMPLATE.format(
         name=_plain(name),
@@ -75,6 +98,7 @@ def card(name: str, config: ModelConfig, tokenizer_size: int | None, lineage: Li
         results=_results(lineage),
         books="\n".join(f"- {_plain(book)}" for book in books_of(lineage)) or "None yet: its weights are random.",
         trainings=_trainings(lineage),
+        checked=_checked(checked),
         end_of_text=END_OF_TEXT,
         **config.model_dump(exclude={"vocab_size"}),
         vocab_size=config.vocab_size,
@@ -97,6 +121,26 @@ def _trainings(lineage: Lineage) -> str:
         return "None yet."
     head = ["| | books | iterations | val_loss | bits_per_byte | last published |", "|---|---|---|---|---|---|"]
     return "\n".join(head + [_row(number, training) for number, training in enumerate(lineage, 1)])
+
+
+def _checked(found: tuple[Checked, ...]) -> str:
+    """Return a table of the exports that were tested, with what was compared."""
+    if not found:
+        return "No export of these weights was tested yet."
+    head = [
+        "Each export is read back and compared before it is offered: its weights, the tokens of a book, a greedy text.",
+        "",
+        "| export | passed | largest difference of a weight | tokens equal | greedy text by llama.cpp |",
+        "|---|---|---|---|---|",
+    ]
+    return "\n".join(head + [_checked_row(each) for each in found])
+
+
+def _checked_row(each: Checked) -> str:
+    tokens = "not compared" if each.tokens is None else f"{each.tokens_equal} of {each.tokens}"
+    difference = "not readable" if each.difference is None else f"{each.difference:.2g}"
+    text = {True: "as ours", False: "differs", None: "not compared"}[each.text]
+    return f"| {each.export} | {'yes' if each.passed else 'NO'} | {difference} | {tokens} | {text} |"
 
 
 def _row(number: int, training: TrainingSummary) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from config import ModelConfig
 from errors import NoCheckpoint, NoTokenizer, UnsupportedFormat
 from formats.archive import Content, zip_stream
-from formats.card import card
+from formats.card import Checked, card
 from formats.gguf import GGUFFile, NumberType, gguf_file
 from formats.lineage import Lineage
 from formats.ollama import MODELFILE, modelfile
@@ -51,6 +51,7 @@ class Exportable:
     checkpoint: Mapping[
         str, Path
     ]  # files of the newest checkpoint that verifies, by their place in the checkpoints' folder
+    checked: tuple[Checked, ...] = ()  # what the tests of its exports found
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ def _card(model: Exportable, kind: NumberType) -> Export:
 
 
 def _card_of(model: Exportable) -> bytes:
-    return card(model.name, model.config, model.tokenizer_size, model.lineage).encode("utf-8")
+    text = card(model.name, model.config, model.tokenizer_size, model.lineage, model.checked)
+    return text.encode("utf-8")
 
 
 def _require_tokenizer(model: Exportable) -> None:

@@ -9,17 +9,25 @@ from __future__ import annotations
 import http.client
 import importlib.util
 import json
+import logging
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+LONGEST_SECONDS = 600
+_MARK = "azr: "  # begins our lines; llama.cpp prints its own
+_ROOT = Path(__file__).resolve().parent.parent
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Written:
     """One token that the runtime chose, with its logprob over the whole vocabulary.
 
-    llama.cpp reports no logprob for a token that ends inside a letter.
+    llama.cpp leaves tokens that end inside a letter out of its list of logprobs, so a text with one has none at all.
     """
 
     id: int
@@ -63,8 +71,67 @@ class Runtime:
         question |= {"verbose": True, "return_tokens": True}  # the only place where all ids stand
         answer: Any = self._server.handle_completions(question)
         reported = answer["choices"][0]["logprobs"]["content"]
-        chosen = []
-        for token in answer["__verbose"]["tokens"]:
-            known = bool(reported) and reported[0]["id"] == token
-            chosen.append(Written(int(token), float(reported.pop(0)["logprob"]) if known else None))
-        return chosen
+        tokens = [int(token) for token in answer["__verbose"]["tokens"]]
+        whole = [token["id"] for token in reported] == tokens
+        logprobs = [float(token["logprob"]) for token in reported] if whole else [None] * len(tokens)
+        return [Written(token, logprob) for token, logprob in zip(tokens, logprobs, strict=True)]
+
+
+# ---- in a process of its own -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What llama.cpp found in a file: the ids of texts, and what it wrote. Both are empty where it refused the file."""
+
+    ids: list[list[int]]
+    written: list[Written]
+
+
+def ask(path: Path, context: int, texts: list[str], prompt: str, count: int) -> Answer | None:
+    """Read texts and write after a prompt with a GGUF file; None where the runtime is not installed or does not start here."""
+    if not is_installed():
+        return None
+    question = json.dumps({"path": str(path), "context": context, "texts": texts, "prompt": prompt, "count": count})
+    command = [sys.executable, "-m", "formats.llama_cpp"]
+    try:
+        done = subprocess.run(
+            command,
+            input=question.encode("utf-8"),
+            capture_output=True,
+            cwd=_ROOT,
+            check=False,
+            timeout=LONGEST_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return Answer([], [])
+    output, complaints = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr[-500:]))
+    lines = [line for line in output.splitlines() if line.startswith(_MARK)]
+    if not lines:
+        _log.warning("llama.cpp does not start here (%s): %s", done.returncode, complaints)
+        return None
+    if len(lines) == 1:
+        _log.warning("llama.cpp refused %s (%s): %s", path.name, done.returncode, complaints)
+        return Answer([], [])
+    values = json.loads(lines[1].removeprefix(_MARK))
+    return Answer(values["ids"], [Written(*token) for token in values["written"]])
+
+
+def _main() -> None:
+    question = json.loads(sys.stdin.buffer.read())
+    import xllamacpp  # noqa: F401  (may fail for want of a system library)
+
+    _say("started")
+    runtime = Runtime(Path(question["path"]), question["context"])
+    ids = [runtime.token_ids(text) for text in question["texts"]]
+    written = runtime.greedy(question["prompt"], question["count"])
+    _say(json.dumps({"ids": ids, "written": [(token.id, token.logprob) for token in written]}))
+
+
+def _say(text: str) -> None:
+    sys.stdout.buffer.write(f"{_MARK}{text}\n".encode())
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    _main()

@@ -119,8 +119,13 @@ def _prune(home: Path, saved: _Step, keep: int, budget_bytes: int) -> None:
 
 def latest(ws: Workspace, name: str) -> tuple[Checkpoint | None, list[int]]:
     """Return the newest checkpoint that verifies, and the iterations of newer ones that are damaged."""
+    return latest_in(ws.checkpoint_folder(name))
+
+
+def latest_in(home: Path) -> tuple[Checkpoint | None, list[int]]:
+    """Do the same for a folder of checkpoints that need not be in a workspace."""
     damaged: list[int] = []
-    for step in reversed(_steps(ws.checkpoint_folder(name))):
+    for step in reversed(_steps(home)):
         try:
             entries = _entries(step)
             state = json.loads(_content(step, entries, STATE))

@@ -11,6 +11,7 @@ Not here: lists (model_list), reading single files (model_files), checkpoints (c
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -57,6 +58,7 @@ from workspace import (
     TEMPORARY_PREFIX,
     Workspace,
     disk_errors,
+    move,
     new_folder,
     remove,
     replace_atomic,
@@ -81,6 +83,30 @@ class LoadedModel:
 
 def create(ws: Workspace, name: str, config: ModelConfig, model: Transformer, *, seed: int) -> ModelInfo:
     """Store an untrained model under a new name. Raises NameTaken, InvalidName, DiskFull."""
+    return _put_model(ws, name, config, model.state_dict(), None, (), seed)
+
+
+def add(
+    ws: Workspace,
+    name: str,
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    tokenizer: Tokenizer,
+    trainings: Lineage,
+) -> ModelInfo:
+    """Store a model that was made elsewhere under a new name. Raises NameTaken, InvalidName, DiskFull."""
+    return _put_model(ws, name, config, weights, tokenizer, trainings, seed=0)
+
+
+def _put_model(
+    ws: Workspace,
+    name: str,
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    tokenizer: Tokenizer | None,
+    trainings: Lineage,
+    seed: int,
+) -> ModelInfo:
     record = {
         "format_version": FORMAT_VERSION,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -94,11 +120,13 @@ def create(ws: Workspace, name: str, config: ModelConfig, model: Transformer, *,
             raise NameTaken(field="name", name=path.name)
         with new_folder(path) as folder:
             _put(folder, RECORD, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
-            _put(folder, "config.json", huggingface.config_json(config, None))
-            _put(folder, "generation_config.json", huggingface.generation_config_json(config, None))
-            _put(folder, CARD, card(name, config, None, ()))
-            tensors = _foreign(config, model.state_dict())
-            tensor_file.write_sealed(folder / WEIGHTS, tensors, lineage.to_metadata(()))
+            _put(folder, "config.json", huggingface.config_json(config, tokenizer))
+            _put(folder, "generation_config.json", huggingface.generation_config_json(config, tokenizer))
+            if tokenizer is not None:
+                _put(folder, TOKENIZER_CONFIG, huggingface.tokenizer_config_json(config))
+                _put(folder, TOKENIZER, tokenizer.to_json())
+            _put(folder, CARD, card(name, config, tokenizer.size if tokenizer else None, trainings))
+            tensor_file.write_sealed(folder / WEIGHTS, _foreign(config, weights), lineage.to_metadata(trainings))
     return get_model(ws, name)
 
 
@@ -127,6 +155,19 @@ def publish(
     replace_atomic(folder / WEIGHTS, lambda path: tensor_file.write_sealed(path, tensors, metadata))
     remember(folder, stamp(folder / WEIGHTS), whole=True)
     _renew_texts(folder, config, trainings)
+
+
+def rename(ws: Workspace, name: str, new_name: str) -> None:
+    """Give a model another name; its card follows. Raises ModelNotFound, InvalidName, NameTaken, DiskFull."""
+    new_name = safe_name(new_name)
+    with _creating:
+        folder, target = folder_of(ws, name), ws.model_folder(new_name)
+        if target.exists() and target != folder:
+            raise NameTaken(field="name", name=target.name)
+        move(folder, ws.models / new_name)
+    renamed = ws.models / new_name
+    with contextlib.suppress(AZRError):
+        _renew_texts(renamed, read_record(renamed)[1], _lineage_so_far(renamed))
 
 
 def delete(ws: Workspace, name: str) -> None:

@@ -1,0 +1,54 @@
+"""Store a model that comes from elsewhere, whole or not at all."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from config import ModelConfig
+from errors import NameTaken
+from exchange.reading import ForeignModel, read_foreign
+from store import checkpoint_store, model_store
+from store.model_list import ModelInfo
+from workspace import MAX_NAME_LENGTH, Workspace, safe_name, scratch_folder, suggest_name
+
+
+def import_model(
+    ws: Workspace, source: Path, name: str | None, filename: str, *, require_fit: Callable[[ModelConfig], None]
+) -> ModelInfo:
+    """Read and check a file or folder, then store it as a model. Without a name it is called after its file.
+
+    Raises ModelRefused, InvalidName, NameTaken, DiskFull, and what `require_fit` raises about sizes.
+    """
+    if name is not None and ws.model_folder(safe_name(name)).exists():
+        raise NameTaken(field="name", name=safe_name(name))  # before a large file is read
+    with scratch_folder(ws.models / "import") as scratch:
+        found = read_foreign(source, scratch)
+        require_fit(found.config)
+        return _store(ws, name or free_name(ws, suggest_name(filename)), found)
+
+
+def _store(ws: Workspace, name: str, found: ForeignModel) -> ModelInfo:
+    checkpoint_store.delete_all(ws, name)  # of a model that was lost: they must never meet the new one
+    info = model_store.add(ws, name, found.config, found.weights, found.tokenizer, found.lineage)
+    if found.checkpoint is not None:
+        try:
+            checkpoint_store.save(ws, info.name, found.checkpoint, keep=1, budget_bytes=sys.maxsize)
+        except BaseException:
+            model_store.delete(ws, info.name)
+            raise
+    return info
+
+
+def free_name(ws: Workspace, wanted: str) -> str:
+    """Return the wanted name, or the first of "wanted (2)", "wanted (3)" ... that no model has."""
+    return next(name for name in _numbered(wanted) if not ws.model_folder(name).exists())
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    for number in itertools.count(2):
+        ending = f" ({number})"
+        yield name[: MAX_NAME_LENGTH - len(ending)].rstrip(" .") + ending

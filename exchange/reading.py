@@ -1,0 +1,165 @@
+"""Read a model that comes from elsewhere: a zip or folder of Hugging Face files, a checkpoint of ours, a GGUF file of ours.
+
+Everything is read and checked here before anything is written into the workspace. Whatever does not fit is refused with ModelRefused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from config import ModelConfig
+from errors import ModelDamaged, ModelRefused
+from exchange import unpacking
+from formats.foreign_tokenizer import read_tokenizer_json
+from formats.gguf_reader import MAGIC, read_gguf
+from formats.huggingface_reader import read_config_json, read_weights
+from formats.lineage import Lineage, TrainingSummary
+from model import count_parameters
+from store import checkpoint_store, tensor_file
+from store.checkpoint_store import Checkpoint
+from store.model_files import lineage_in
+from store.model_store import assemble
+from store.tensor_file import DamagedTensorFile
+from tokenizer import Tokenizer
+
+ZIP = b"PK\x03\x04"
+PARTS_OF_A_TRAINING = 6  # weights, moments and averages in one file of a checkpoint, at most
+SPARE_BYTES = 10_000_000
+
+
+@dataclass(frozen=True)
+class ForeignModel:
+    """A whole model from elsewhere, checked."""
+
+    config: ModelConfig
+    weights: dict[str, Tensor]  # our names, float32
+    tokenizer: Tokenizer
+    lineage: Lineage
+    checkpoint: Checkpoint | None = None
+
+
+def read_foreign(source: Path, scratch: Path) -> ForeignModel:
+    """Read a file or folder; `scratch` is an empty folder for what is unpacked. Raises ModelRefused and OSError."""
+    if source.is_dir():
+        unpacking.gather(source, scratch, _most_bytes)
+        return _folder(scratch)
+    with source.open("rb") as file:
+        head = file.read(4)
+    if head == MAGIC:
+        found = read_gguf(source)
+        return _checked(ForeignModel(found.config, found.weights, found.tokenizer, (_arrived(),)))
+    if head == ZIP:
+        unpacking.unpack(source, scratch, _most_bytes)
+        return _folder(scratch)
+    raise ModelRefused(field="file", reason="not_a_model", found=source.name)
+
+
+def _most_bytes(config_text: str) -> int:
+    config = read_config_json(_json(config_text, unpacking.CONFIG))
+    return PARTS_OF_A_TRAINING * 4 * count_parameters(config) + SPARE_BYTES
+
+
+def _json(text: str, file: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelRefused(field="file", reason="damaged", found=file) from error
+    if not isinstance(values, dict):
+        raise ModelRefused(field="file", reason="damaged", found=file)
+    return values
+
+
+# ---- a folder --------------------------------------------------------------------------------------------------------
+
+
+def _folder(folder: Path) -> ForeignModel:
+    values = _json(_text(folder, unpacking.CONFIG), unpacking.CONFIG)
+    config = read_config_json(values)
+    tokenizer = read_tokenizer_json(_text(folder, unpacking.TOKENIZER))
+    tensors: dict[str, Tensor] = {}
+    lineage: Lineage = ()
+    for file in sorted(folder.glob("*.safetensors")):
+        part, metadata = _tensors(file)
+        tensors |= part
+        lineage = lineage or _lineage(metadata, file)
+    weights = read_weights(config, values, tensors)
+    checkpoint = _checkpoint(folder, weights)
+    return _checked(ForeignModel(config, weights, tokenizer, lineage or (_arrived(),), checkpoint))
+
+
+def _text(folder: Path, file: str) -> str:
+    try:
+        return (folder / file).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ModelRefused(field="file", reason="not_a_model", found=file) from None
+    except UnicodeDecodeError as error:
+        raise ModelRefused(field="file", reason="damaged", found=file) from error
+
+
+def _tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        return tensor_file.read(file.read_bytes())
+    except DamagedTensorFile as error:
+        raise ModelRefused(field="file", reason="damaged", found=file.name) from error
+
+
+def _lineage(metadata: Mapping[str, str], file: Path) -> Lineage:
+    """Return the trainings that our own export lists, each with the types it must have."""
+    try:
+        found = lineage_in(dict(metadata))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ModelRefused(field="file", reason="damaged", found=file.name) from error
+    if not all(_is_plausible(training) for training in found):
+        raise ModelRefused(field="file", reason="damaged", found=file.name)
+    return found
+
+
+def _is_plausible(training: TrainingSummary) -> bool:
+    counts = (training.iteration, training.from_iteration)
+    losses = [loss for loss in (training.val_loss, training.bits_per_byte) if loss is not None]
+    return (
+        all(type(count) is int and 0 <= count < 2**53 for count in counts)
+        and all(isinstance(loss, int | float) for loss in (*losses, training.elapsed_seconds))
+        and all(isinstance(text, str) and len(text) <= 300 for text in (*training.books, training.trained_at))
+    )
+
+
+def _arrived() -> TrainingSummary:
+    """Return the one entry in the lineage of a model that was trained elsewhere: nothing is known but the day it came."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return TrainingSummary(0, None, None, (), now, 0.0)
+
+
+def _checkpoint(folder: Path, weights: Mapping[str, Tensor]) -> Checkpoint | None:
+    """Return the checkpoint beside the model, if there is one that verifies and belongs to it."""
+    if not any(folder.glob("step-*")):
+        return None
+    found, _ = checkpoint_store.latest_in(folder)
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
+    if found is None or {name: tensor.shape for name, tensor in found.weights.items()} != shapes:
+        raise ModelRefused(field="file", reason="damaged", found=next(folder.glob("step-*")).name)
+    books, trainer = found.state.get("books"), found.state.get("trainer")
+    if not isinstance(trainer, dict) or not isinstance(books, list) or not all(isinstance(book, str) for book in books):
+        raise ModelRefused(field="file", reason="damaged", found="state.json")
+    return found
+
+
+def _checked(model: ForeignModel) -> ForeignModel:
+    """Return the model if its parts belong together and its weights are finite numbers. Raises ModelRefused."""
+    if model.tokenizer.size > model.config.vocab_size:
+        found = f"{model.tokenizer.size} > vocab_size = {model.config.vocab_size}"
+        raise ModelRefused(field="file", reason="tokenizer", found=found)
+    try:
+        assemble(model.config, model.weights)
+    except ValueError as error:
+        raise ModelRefused(field="file", reason="numbers", found=str(error)) from error
+    except (RuntimeError, ModelDamaged) as error:
+        raise ModelRefused(field="file", reason="names", found=str(error)[:80]) from error
+    return model
