@@ -284,7 +284,9 @@ def export(
     import workflows
 
     with errors_as_sentences(wanted):
-        exported = workflows.export_model(_existing(workspace), model, format, kind)
+        testing = words().gettext("js.export_testing")
+        with output.console().status(testing) if sys.stdout.isatty() else contextlib.nullcontext():
+            exported = workflows.export_model(_existing(workspace), model, format, kind)
         target = wanted or Path(exported.filename)
         target = target / exported.filename if os.path.isdir(target) else target  # noqa: PTH112
         if not target.resolve().parent.is_dir():

@@ -352,6 +352,13 @@ class ModelDamaged(Conflict):
     code = "model_damaged"
 
 
+class ExportFailed(AZRError):
+    """The export of `name` as `format` did not pass its test, so it is not handed out; `check` is what failed."""
+
+    code = "export_failed"
+    status = 500
+
+
 class InternalError(AZRError):
     """A bug. The log holds the traceback under `reference`."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Generator, Iterator, Sequence
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 import torch
 
@@ -45,8 +45,13 @@ from engine.score import Head, Score, score
 from engine.stream import PLAIN, Extras, NonFiniteLogits
 from engine.text import Engine, FinishReason, Origin, Piece, prompt_ids, write
 from errors import DiskBudgetTooSmall, DoesNotFit, ModelDamaged, NoBooks, OutOfMemory, TooManyDevices
+from engine.text import Engine, FinishReason, Piece, prompt_ids, write
+from errors import DiskBudgetTooSmall, DoesNotFit, ExportFailed, ModelDamaged, NoBooks, OutOfMemory, TooManyDevices
 from events import TrainingStatus
+from exchange import verdicts
 from exchange.offers import Offer, offers
+from exchange.self_test import ExportStage, verdict_on
+from exchange.verdicts import Verdict
 from formats import exports
 from formats.exports import DEFAULT_TYPE, Export, Format
 from machine.devices import choose_device, count_devices, has_graphics_card
@@ -83,6 +88,7 @@ __all__ = [
     "Engine",
     "Estimate",
     "Export",
+    "ExportStage",
     "Extras",
     "FinishReason",
     "Forecast",
@@ -100,6 +106,7 @@ __all__ = [
     "Score",
     "TokenDetails",
     "TrainingPlan",
+    "Verdict",
     "add_book",
     "add_books",
     "add_text",
@@ -128,6 +135,7 @@ __all__ = [
     "pace",
     "preview_as",
     "read_config",
+    "require_passed",
     "reread_book",
     "rollouts",
     "same_text",
@@ -137,6 +145,9 @@ __all__ = [
     "use_one_heap",
     "work",
 ]
+
+
+T = TypeVar("T")
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------
@@ -328,10 +339,37 @@ def _lack_named() -> Iterator[None]:
 # ---- export ------------------------------------------------------------------------------------------------------
 
 
-def export_model(workspace: Workspace, name: str, format: str = "hf", kind: str = DEFAULT_TYPE) -> Export:
-    """Export a model as one stream of bytes; `kind` is the number type where the format has several.
+def check_export(
+    workspace: Workspace, name: str, format: str, kind: str = DEFAULT_TYPE
+) -> Generator[ExportStage, None, Verdict | None]:
+    """Test an export, unless it is known, and return the verdict; None for the card, which is only text.
 
     Raises ModelNotFound, ModelDamaged, NoTokenizer, NoCheckpoint, UnsupportedFormat.
     """
+    return verdict_on(workspace, name, exports.known_format(format), exports.known_type(kind))
+
+
+def export_model(workspace: Workspace, name: str, format: str = "hf", kind: str = DEFAULT_TYPE) -> Export:
+    """Export a model as one stream of bytes, tested first; `kind` is the number type where the format has several.
+
+    Raises ModelNotFound, ModelDamaged, NoTokenizer, NoCheckpoint, UnsupportedFormat, ExportFailed.
+    """
+    require_passed(name, _result(check_export(workspace, name, format, kind)))
     with_checkpoint = exports.known_format(format) is Format.CHECKPOINT
-    return exports.export(model_store.exportable(workspace, name, with_checkpoint=with_checkpoint), format, kind)
+    model = model_store.exportable(workspace, name, with_checkpoint=with_checkpoint)
+    checked = verdicts.checked(verdicts.all_known(workspace, name))
+    return exports.export(dataclasses.replace(model, checked=checked), format, kind)
+
+
+def require_passed(name: str, verdict: Verdict | None) -> None:
+    """Raise ExportFailed for a file that did not pass its test."""
+    if verdict is not None and not verdict.passed:
+        raise ExportFailed(name=name, format=f"{verdict.format} {verdict.kind or ''}".strip(), reason=verdict.failed[0])
+
+
+def _result(steps: Generator[object, None, T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast(T, end.value)

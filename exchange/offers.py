@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 
 from config import ModelConfig
+from exchange.verdicts import Verdict, all_known, tested_as
 from formats.exports import TYPED, Format
 from formats.gguf import NumberType, tensor_bytes
 from model import Transformer
@@ -20,10 +21,14 @@ WORD_BYTES = 50  # of one token in a GGUF file: its text, its kind, its merge
 
 @dataclass(frozen=True)
 class OfferedFile:
-    """One file: its number type where the format has several, and about how large it will be (None: a page of text)."""
+    """One file: its number type where the format has several, about how large it will be, and what its test found.
+
+    A page of text has no size and needs no test.
+    """
 
     kind: NumberType | None
     bytes: int | None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -38,17 +43,20 @@ def offers(ws: Workspace, info: ModelInfo) -> tuple[Offer, ...]:
     """Return what a model can be downloaded as: a damaged one as nothing, one without tokenizer as its card."""
     if info.config is None or info.damaged or info.denied:
         return ()
-    found = [_one(Format.HF, info.bytes)] if info.tokenizer_size else []
-    if info.tokenizer_size:
-        sizes = tuple(OfferedFile(kind, _gguf_bytes(info.config, kind)) for kind in NumberType)
-        found += [Offer(format, sizes) for format in Format if format in TYPED]
-    if info.tokenizer_size and (checkpoint := checkpoint_store.newest_bytes(ws, info.name)):
-        found.append(_one(Format.CHECKPOINT, info.bytes + checkpoint))
-    return (*found, _one(Format.CARD, None))
+    tested = {(each.format, each.kind): each for each in all_known(ws, info.name)}
 
+    def files(format: Format, sizes: dict[NumberType | None, int | None]) -> Offer:
+        verdicts = {kind: tested.get((tested_as(format), kind)) for kind in sizes}
+        return Offer(format, tuple(OfferedFile(kind, size, verdicts[kind]) for kind, size in sizes.items()))
 
-def _one(format: Format, bytes: int | None) -> Offer:
-    return Offer(format, (OfferedFile(None, bytes),))
+    card = files(Format.CARD, {None: None})
+    if info.tokenizer_size is None:
+        return (card,)
+    sizes: dict[NumberType | None, int | None] = {kind: _gguf_bytes(info.config, kind) for kind in NumberType}
+    found = [files(Format.HF, {None: info.bytes}), *(files(format, sizes) for format in Format if format in TYPED)]
+    if checkpoint := checkpoint_store.newest_bytes(ws, info.name):
+        found.append(files(Format.CHECKPOINT, {None: info.bytes + checkpoint}))
+    return (*found, card)
 
 
 @lru_cache(maxsize=256)

@@ -10,8 +10,11 @@ likely within TOLERANCE. Tests take turns, because each holds a second copy of t
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -43,7 +46,7 @@ WITHOUT_A_BOOK = "Старый маяк стоял у моря. «Кто там?
 _testing = threading.Lock()
 
 
-class TestStage(StrEnum):
+class ExportStage(StrEnum):
     WRITING = "writing"
     WEIGHTS = "weights"
     TOKENS = "tokens"
@@ -52,7 +55,7 @@ class TestStage(StrEnum):
 
 def verdict_on(
     ws: Workspace, name: str, format: Format, kind: NumberType | None
-) -> Generator[TestStage, None, Verdict | None]:
+) -> Generator[ExportStage, None, Verdict | None]:
     """Return the verdict on an export, tested now unless it is known; None for the card, which is only text.
 
     Raises ModelNotFound, ModelDamaged, NoTokenizer, NoCheckpoint, DiskFull.
@@ -71,26 +74,26 @@ def verdict_on(
         return found
 
 
-def _test(ws: Workspace, name: str, format: Format, kind: NumberType | None) -> Generator[TestStage, None, Verdict]:
+def _test(ws: Workspace, name: str, format: Format, kind: NumberType | None) -> Generator[ExportStage, None, Verdict]:
     of = verdicts.version(ws, name, format)
     model = model_store.exportable(ws, name, with_checkpoint=format is Format.CHECKPOINT)
-    yield TestStage.WRITING
+    yield ExportStage.WRITING
     export = exports.export(model, format, kind or exports.DEFAULT_TYPE)
-    with scratch_folder(ws.models / "test") as scratch:
+    with _scratch(ws) as scratch:
         path = scratch / "export"
         with disk_errors(path), path.open("wb") as file:
             for chunk in export.chunks:
                 file.write(chunk)
         loaded = model_store.load(ws, name)
         assert loaded.tokenizer is not None
-        yield TestStage.WEIGHTS
+        yield ExportStage.WEIGHTS
         weights = _compare_weights(path, loaded, kind, scratch)
-        yield TestStage.TOKENS
+        yield ExportStage.TOKENS
         text = _book_text(ws, model)
         if kind is None:
             tokens, written = _with_library(model, text, loaded.tokenizer), None
         else:
-            yield TestStage.TEXT
+            yield ExportStage.TEXT
             tokens, written = _with_runtime(path, text, loaded, kind)
         return Verdict(
             format,
@@ -106,6 +109,17 @@ def _test(ws: Workspace, name: str, format: Format, kind: NumberType | None) -> 
             written.tokens if written else 0,
             written.equal if written else 0,
         )
+
+
+@contextlib.contextmanager
+def _scratch(ws: Workspace) -> Iterator[Path]:
+    """Yield an empty folder beside the models, or where the system keeps such files if that is read-only."""
+    if os.access(ws.models, os.W_OK):
+        with scratch_folder(ws.models / "test") as folder:
+            yield folder
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            yield Path(name)
 
 
 # ---- weights ---------------------------------------------------------------------------------------------------------

@@ -46,9 +46,15 @@ class Verdict:
     text_equal: int  # before they part
 
     @property
+    def failed(self) -> tuple[str, ...]:
+        """Return what did not pass: "weights", "tokens", "text"."""
+        wrong_tokens = self.tokens is not None and self.tokens_equal < self.tokens * (1 - UNEQUAL_TOKENS)
+        found = {"weights": not self.weights, "tokens": wrong_tokens, "text": self.text is False}
+        return tuple(check for check, wrong in found.items() if wrong)
+
+    @property
     def passed(self) -> bool:
-        tokens = self.tokens is None or self.tokens_equal >= self.tokens * (1 - UNEQUAL_TOKENS)
-        return self.weights and tokens and self.text is not False
+        return not self.failed
 
 
 UNEQUAL_TOKENS = (

@@ -22,6 +22,7 @@ import workflows
 from config import Config, Parameter, parameters
 from events import ACTIVE_STATES
 from i18n import Translator
+from web.export_sentences import verdict_sentence
 from web.services import translator_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,6 +86,7 @@ def environment() -> Environment:
     )
     environment.globals["static"] = static_address
     environment.filters.update(plain=plain, anchor=anchor, shown=shown, config_parameters=_parameters_of)
+    environment.filters.update(verdict_sentence=verdict_sentence)
     environment.filters.update(book_notices=workflows.book_notices, book_prompt=_prompt_of)
     return environment
 

@@ -3,6 +3,7 @@
 import { path, remove } from "./api.js";
 import { addBook } from "./books.js";
 import { confirmDeletion } from "./confirm.js";
+import { testsWhenOpened } from "./downloads.js";
 import { uploads } from "./upload.js";
 
 const models = document.getElementById("models");
@@ -18,4 +19,5 @@ models.addEventListener("click", (event) => {
   });
 });
 
+testsWhenOpened(models);
 uploads(document.querySelector("[data-role=uploader]"), addBook);

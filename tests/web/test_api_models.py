@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from typing import Any, get_args
@@ -163,6 +164,42 @@ def test_download_of_the_checkpoint_holds_the_newest_one(client: TestClient, tra
         names = {name.split("/", 2)[-1] for name in archive.namelist()}
     assert {"config.json", "model.safetensors", "azr.json"} <= names
     assert sum(name.endswith("/manifest.json") for name in names) == 1
+
+
+def test_export_is_tested_before_it_is_downloaded_and_says_so(client: TestClient, trained: str) -> None:
+    wish = {"model": trained, "format": "gguf", "type": "f16"}
+    answer = client.post("/check_export", json=wish, headers={"Accept-Language": "en"})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [line.removeprefix("event: ") for line in answer.text.splitlines() if line.startswith("event: ")]
+    assert events == ["stage", "stage", "stage", "stage", "done"]
+    done = json.loads(answer.text.rsplit("data: ", 1)[1])
+    assert done["passed"] and done["sentence"].startswith("Tested: weights, ")
+    offered = expect(client.get(f"/models/{quote(trained)}/exports", headers={"Accept-Language": "en"}), 200)["exports"]
+    files = {(offer["format"], file["type"]): file["tested"] for offer in offered for file in offer["files"]}
+    assert files["gguf", "f16"] == files["ollama", "f16"] == done
+    assert files["gguf", "f32"] is None
+    page = client.get("/library", headers={"Accept-Language": "en"}).text
+    assert page.count(done["sentence"]) == 2
+    card = client.get("/download_model", params={"model": trained, "format": "card"}).text
+    assert "| gguf f16 | yes |" in card
+
+
+def test_export_that_fails_its_test_is_not_handed_out(
+    client: TestClient, trained: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exchange.self_test._is_close", lambda *_: False)
+    answer = client.get("/download_model", params={"model": trained, "format": "gguf"})
+    assert "weights" in assert_error(answer, 500, "export_failed")["message"]
+    page = client.get("/library", headers={"Accept-Language": "en"}).text
+    assert page.count("data-failed") == 2  # of GGUF, and of Ollama's zip with the same file
+    assert client.get("/download_model", params={"model": trained, "format": "card"}).status_code == 200
+
+
+def test_unknown_export_is_refused_before_it_is_tested(client: TestClient, trained: str) -> None:
+    for wish, field in (({"format": "exe"}, "format"), ({"format": "gguf", "type": "q9"}, "type")):
+        assert_error(client.post("/check_export", json={"model": trained, **wish}), 415, "unsupported_format", field)
+    nobody = client.post("/check_export", json={"model": "nobody", "format": "hf"})
+    assert "event: error" in nobody.text and "model_not_found" in nobody.text
 
 
 def test_download_of_the_card_is_markdown(client: TestClient, trained: str) -> None:
