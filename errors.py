@@ -118,6 +118,8 @@ BOOK_REASONS = (
     "damaged", "mislabelled", "encrypted", "entities", "bomb", "many", "nested", "no_books", "slow", "memory", "scanned", "glyphs",
     "old_word", "not_a_chat",
 )  # fmt: skip
+
+
 class ModelRefused(InvalidInput):
     """A file that is not a model this program can hold.
 

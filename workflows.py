@@ -44,8 +44,6 @@ from engine.generations import RETRY_AFTER_SECONDS, Generations
 from engine.score import Head, Score, score
 from engine.stream import PLAIN, Extras, NonFiniteLogits
 from engine.text import Engine, FinishReason, Origin, Piece, prompt_ids, write
-from errors import DiskBudgetTooSmall, DoesNotFit, ModelDamaged, NoBooks, OutOfMemory, TooManyDevices
-from engine.text import Engine, FinishReason, Piece, prompt_ids, write
 from errors import DiskBudgetTooSmall, DoesNotFit, ExportFailed, ModelDamaged, NoBooks, OutOfMemory, TooManyDevices
 from events import TrainingStatus
 from exchange import verdicts
@@ -77,6 +75,7 @@ from tokenizer import Tokenizer
 from workspace import Workspace, safe_name
 
 P = TypeVar("P")
+T = TypeVar("T")
 
 __all__ = [
     "DEFAULT_LIMIT_BYTES",
@@ -145,9 +144,6 @@ __all__ = [
     "use_one_heap",
     "work",
 ]
-
-
-T = TypeVar("T")
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------

@@ -24,8 +24,16 @@ import i18n
 import workflows
 from errors import BookTooLarge
 from events import TrainingStatus
-from web import api_books, api_generation, api_models, api_openai, api_training, event_stream, pages
-from web import api_books, api_exports, api_generation, api_models, api_training, event_stream, pages
+from web import (
+    api_books,
+    api_exports,
+    api_generation,
+    api_models,
+    api_openai,
+    api_training,
+    event_stream,
+    pages,
+)
 from web.access import LOCAL, Access
 from web.answers import JSONAnswer
 from web.errors import UnexpectedErrors, handlers
@@ -73,8 +81,8 @@ def create_app(
         generations=workflows.Generations(),
         upload_limit_bytes=upload_limit_bytes,
     )
-    for room in (api_models, api_books, api_training, event_stream, api_generation, api_openai, pages):
-    for room in (api_exports, api_models, api_books, api_training, event_stream, api_generation, pages):
+    rooms = (api_models, api_exports, api_books, api_training, event_stream, api_generation, api_openai, pages)
+    for room in rooms:
         app.include_router(room.router)
     app.add_api_route("/healthz", _healthz, tags=["server"], summary="Is the server alive?")
     app.mount("/static", _Static(directory=STATIC, check_dir=False), name="static")
