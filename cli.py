@@ -141,33 +141,81 @@ def delete_model(
 
 
 @books.command("add", help="cli.books.add")
-def add_book(
-    file: Annotated[Path, typer.Argument(help="cli.option.file")],
+def add_books(
+    files: Annotated[list[Path], typer.Argument(help="cli.option.file")],
     workspace: WorkspaceOption = ROOT,
     name: Annotated[Optional[str], typer.Option(help="cli.option.book_name")] = None,  # noqa: UP045
     encoding: Annotated[Optional[str], typer.Option(help="cli.option.encoding")] = None,  # noqa: UP045
 ) -> None:
+    """Add books one after another; a file that cannot be read does not keep the others out, and the exit code tells of it."""
     import workflows
 
-    with errors_as_sentences(file):
-        if not os.path.isfile(file):  # noqa: PTH113
-            raise FileMissing(path=str(file), reason="folder" if os.path.isdir(file) else "missing")  # noqa: PTH112
-        with file.open("rb") as stream, _open(workspace) as opened:
-            book = workflows.add_book(opened, file.name, stream, name=name, encoding=encoding, limit_bytes=sys.maxsize)
-            found = workflows.list_models(opened)
-    say(
-        words().gettext(
-            "cli.book_added", name=book.name, characters=book.characters, encoding=book.encoding or book.format.upper()
-        )
-    )
-    for notice in workflows.book_notices(book):
-        say(words().gettext(f"book.notice.{notice.code}", **notice.parameters))
-    if left_out := words().left_out(book.left_out):
-        say(left_out)
-    if found:
-        _next("cli.next.train", "train", found[-1].name, "--book", book.name, workspace=workspace)
-    else:
+    with errors_as_sentences(files[0]):
+        wanted = _files_in(files, Workspace(workspace))
+        if name is not None and len(wanted) > 1:
+            raise InvalidInput(field="name", reason="several_books", count=len(wanted))
+    added: list[workflows.BookInfo] = []
+    is_complete = True
+    with _open(workspace) as opened:
+        for path in wanted:
+            try:
+                with errors_as_sentences(path, about=path.name if len(wanted) > 1 else ""):
+                    intake = _taken_in(opened, path, name, encoding)
+            except Failed:
+                is_complete = False
+                continue
+            added += intake.books
+            is_complete = is_complete and not intake.refused
+        found = workflows.list_models(opened)
+    if added and found:
+        _next("cli.next.train", "train", found[-1].name, "--book", added[-1].name, workspace=workspace)
+    elif added:
         _next("cli.next.create", "create", "poet", workspace=workspace)
+    if not is_complete:
+        raise Failed
+
+
+def _files_in(paths: list[Path], workspace: Workspace) -> list[Path]:
+    """Return files as they are and, for a folder, those in it that can be read, except hidden ones and the workspace's own.
+
+    Raises FileMissing.
+    """
+    import workflows
+
+    found: list[Path] = []
+    for path in paths:
+        if not os.path.isdir(path):  # noqa: PTH112
+            found.append(path)
+            continue
+        for each in sorted(path.rglob("*")):
+            is_hidden = any(part.startswith(".") for part in each.relative_to(path).parts)
+            if not is_hidden and each.suffix.lower() in workflows.book_endings() and not workspace.holds(each):
+                found.append(each)
+    if not found:
+        raise FileMissing(path=str(paths[0]), reason="no_books")
+    return found
+
+
+def _taken_in(opened: Workspace, path: Path, name: str | None, encoding: str | None) -> workflows.Intake:
+    """Add the books of one file and say what became of them."""
+    import workflows
+
+    if not os.path.isfile(path):  # noqa: PTH113
+        raise FileMissing(path=str(path), reason="missing")
+    with path.open("rb") as stream:
+        intake = workflows.add_files(
+            opened, [(path.name, stream)], name=name, encoding=encoding, limit_bytes=sys.maxsize
+        )
+    for book in intake.books:
+        read_as = book.encoding or book.format.upper()
+        say(words().gettext("cli.book_added", name=book.name, characters=book.characters, encoding=read_as))
+        for notice in workflows.book_notices(book):
+            say(words().gettext(f"book.notice.{notice.code}", **notice.parameters))
+        if left_out := words().left_out(book.left_out):
+            say(left_out)
+    for refused in intake.refused:
+        output.warn(f"{refused.filename}: {words().error(refused.error)}")
+    return intake
 
 
 @books.command("list", help="cli.books.list")

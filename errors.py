@@ -116,7 +116,7 @@ class BookRefused(InvalidInput):
 
 BOOK_REASONS = (
     "damaged", "mislabelled", "encrypted", "entities", "bomb", "many", "nested", "no_books", "slow", "memory", "scanned", "glyphs",
-    "old_word", "not_a_chat",
+    "old_word", "not_a_chat", "package",
 )  # fmt: skip
 
 
@@ -147,7 +147,7 @@ class BookNotFound(NotFound):
 
 
 class FileMissing(NotFound):
-    """There is no file at `path`; `reason` is "missing" or "folder"."""
+    """There is no file at `path`; with the reason "no_books" it is a folder without files that can be read."""
 
     code = "file_missing"
 

@@ -296,6 +296,11 @@ class Workspace:
                 for leftover in [*folder.glob(f"{TEMPORARY_PREFIX}*"), *folder.glob(f"*/{TEMPORARY_PREFIX}*")]:
                     _sweep(leftover)
 
+    def holds(self, path: Path) -> bool:
+        """Return whether a file lies in one of the data folders."""
+        whole = path.resolve()
+        return any(folder in whole.parents for folder in (self.books, self.models, self.checkpoints))
+
     def book_text(self, name: str) -> Path:
         return self._entry(self.books, name, ".txt")
 

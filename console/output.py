@@ -85,23 +85,23 @@ def _quoted(part: str) -> str:
 
 
 @contextlib.contextmanager
-def errors_as_sentences(path: Path | None = None) -> Iterator[None]:
-    """Print a wrong input or a disk error as a sentence and raise Failed; bugs stay tracebacks."""
+def errors_as_sentences(path: Path | None = None, *, about: str = "") -> Iterator[None]:
+    """Print a wrong input or a disk error as a sentence, after what it is `about`, and raise Failed; bugs stay tracebacks."""
     try:
         yield
     except AZRError as error:
-        _fail(error)
+        _fail(error, about)
     except ValidationError as refused:
-        _fail(from_pydantic(refused))
+        _fail(from_pydantic(refused), about)
     except OSError as error:
         explained = explain(error, path or Path.cwd())
         if explained is None:
             raise
-        _fail(explained)
+        _fail(explained, about)
 
 
-def _fail(error: AZRError) -> None:
-    warn(words().error(error))
+def _fail(error: AZRError, about: str) -> None:
+    warn(f"{about}: {words().error(error)}" if about else words().error(error))
     raise Failed from error
 
 

@@ -8,12 +8,13 @@ unpacked one at a time under temporary names of our own, so their names and path
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from corpus import adoption, shelf
+from corpus.cleaning import clean
 from corpus.readers import zipped
 from corpus.readers.encoding import canonical, detect
 from corpus.readers.formats import PLAIN_TEXT, READERS, ZIP, ending_of, endings, format_of, recognised
@@ -24,6 +25,7 @@ from workspace import Workspace, suggest_name
 DEFAULT_LIMIT_BYTES = 4 << 30
 MOST_BOOKS = 1000  # in one archive
 _CHUNK_BYTES = 1 << 20
+_LOOKED_AT, _FIRST_LINE = 10_000, 60  # characters of a pasted text in which its first line is sought, and of that line
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,47 @@ def add_books(
             return _unpacked(ws, opened, name, encoding, limit_bytes)
 
 
+def add_files(
+    ws: Workspace,
+    files: Sequence[tuple[str, BinaryIO]],
+    *,
+    name: str | None = None,
+    encoding: str | None = None,
+    limit_bytes: int = DEFAULT_LIMIT_BYTES,
+) -> Intake:
+    """Add the books of several files, given with their names. Raises an error only if no file became a book: that of the first."""
+    if len(files) == 1:
+        return add_books(ws, *files[0], name=name, encoding=encoding, limit_bytes=limit_bytes)
+    if name is not None:
+        raise InvalidInput(field="name", reason="several_books", count=len(files))
+    together = Intake(())
+    for filename, stream in files:
+        try:
+            one = add_books(ws, filename, stream, encoding=encoding, limit_bytes=limit_bytes)
+        except AZRError as error:
+            one = Intake((), (Refused(filename, error),))
+        together = Intake(together.books + one.books, together.refused + one.refused, together.skipped + one.skipped)
+    if not together.books:
+        raise together.refused[0].error if together.refused else InvalidInput(field="file", reason="missing")
+    return together
+
+
 def add_text(ws: Workspace, title: str, text: str) -> BookInfo:
-    """Add a text that was pasted; it is called after its title. Raises InvalidName, EmptyBook, DiskFull and AccessDenied."""
-    with shelf.temporaries(ws) as (original, clean):
-        original.write_bytes(text.encode("utf-8"))
-        return _put_up(ws, f"{title}.txt", PLAIN_TEXT, original, clean, None, "utf_8", title=title)
+    """Add a text that was pasted; without a title it is called after its first line.
+
+    Raises EmptyBook, DiskFull and AccessDenied.
+    """
+    title = " ".join(clean(title).split()) or next(iter(clean(text[:_LOOKED_AT]).split("\n")))[:_FIRST_LINE]
+    with shelf.temporaries(ws) as (original, target):
+        original.write_bytes(text.encode("utf-8", "replace"))
+        reading = READERS[PLAIN_TEXT].read(original, target, "utf_8", field="text")
+        with LOCK:
+            adoption.restore_lost(ws)
+            info = shelf.describe(
+                shelf.free_name(ws, suggest_name(title.replace("/", " "))), reading, PLAIN_TEXT, title=title
+            )
+            shelf.put_up(ws, info, original, target)
+    return info
 
 
 def decode_name(name: bytes) -> str:
@@ -116,7 +154,6 @@ def _put_up(
     text: Path,
     name: str | None,
     encoding: str | None,
-    title: str = "",
 ) -> BookInfo:
     """Read a received file and give it its place among the books."""
     format = recognised(format, original)
@@ -124,7 +161,7 @@ def _put_up(
     with LOCK:
         adoption.restore_lost(ws)  # their names are taken
         final = shelf.require_free(ws, name) if name is not None else shelf.free_name(ws, suggest_name(filename))
-        info = shelf.describe(final, reading, format, title=title)
+        info = shelf.describe(final, reading, format)
         shelf.put_up(ws, info, original, text)
     return info
 
@@ -186,7 +223,8 @@ def _unpack(
         shelf.require_free(ws, name)
     with shelf.temporaries(ws) as (original, text):
         try:
-            size = _receive(zipped.stream(archive, entry, field="file").read, original, limit_bytes)
+            with zipped.stream(archive, entry, field="file") as file:
+                size = _receive(file.read, original, limit_bytes)
         except zipped.BROKEN as error:
             if isinstance(error, AZRError):
                 raise

@@ -17,7 +17,7 @@ from pathlib import Path
 from corpus import adoption, languages, shelf
 from corpus.book_text import book_text
 from corpus.cleaning import clean
-from corpus.intake import DEFAULT_LIMIT_BYTES, Intake, Refused, add_book, add_books, add_text, decode_name
+from corpus.intake import DEFAULT_LIMIT_BYTES, Intake, Refused, add_book, add_books, add_files, add_text, decode_name
 from corpus.readers.encoding import canonical
 from corpus.readers.formats import PLAIN_TEXT, READERS
 from corpus.readers.reading import PREVIEW_CHARACTERS
@@ -34,6 +34,7 @@ __all__ = [
     "Refused",
     "add_book",
     "add_books",
+    "add_files",
     "add_text",
     "book_notices",
     "decode_name",

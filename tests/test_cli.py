@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -149,7 +150,7 @@ def test_command_line_does_the_whole_job(tmp_path):
         (["create", "poet", "--workspace", "x" * 300], "x" * 300),
         (["books", "add", "x" * 300], "x" * 300),
         (["books", "add", "FILE.nowhere"], "FILE.nowhere"),
-        (["books", "add", "FOLDER"], "FOLDER"),
+        (["books", "add", "FOLDER/ws"], "FOLDER/ws"),
         (["books", "delete", "nothing"], "nothing"),
         (["models", "delete", "nothing"], "nothing"),
         (["train", "nobody", "--book", "x"], "nobody"),
@@ -379,3 +380,20 @@ def test_adding_a_book_says_what_is_to_be_known_about_it(tmp_path: Path) -> None
     added = run(tmp_path / "ws", "books", "add", str(book))
     assert added.returncode == 0
     assert "<|endoftext|>" in added.stdout and "61" in added.stdout
+
+
+def test_books_of_a_folder_are_added_and_a_bad_one_is_named(tmp_path: Path, call: Callable[..., Done]) -> None:
+    folder = tmp_path / "полка" / "том"
+    folder.mkdir(parents=True)
+    (folder / "раз.txt").write_text(TEXT, encoding="utf-8")
+    (folder / "два.md").write_text("# Два", encoding="utf-8")
+    (folder / "три.srt").write_text("не субтитры", encoding="utf-8")
+    (folder / "cover.jpg").write_bytes(b"x")
+    (folder / ".hidden.txt").write_text(TEXT, encoding="utf-8")
+    done = call("books", "add", str(folder.parent), str(tmp_path / "nowhere.txt"), language="en")
+    assert done.returncode == 1
+    assert re.findall("Book “(.+?)” added", done.stdout) == ["два", "раз"]
+    errors = done.stderr.splitlines()
+    assert errors[0].startswith("три.srt: This file is not SRT")
+    assert errors[1].startswith("nowhere.txt: File not found")
+    assert len(errors) == 2

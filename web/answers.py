@@ -14,6 +14,9 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
+from errors import AZRError
+from i18n import Translator
+
 LONGEST_SHOWN = 80  # characters of a value from outside
 
 
@@ -54,6 +57,16 @@ def shown(value: object) -> str:
         case _:
             text = "[…]" if isinstance(value, list | tuple) else "{…}"
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
+
+
+def error_json(translator: Translator, error: AZRError, *others: AZRError) -> dict[str, Any]:
+    """Return the JSON of an error."""
+    body: dict[str, Any] = {"code": error.code, "message": translator.error(error)}
+    if error.field is not None:
+        body["field"] = error.field
+    if others:
+        body["details"] = [{"field": each.field, "message": translator.error(each)} for each in (error, *others)]
+    return {"error": body}
 
 
 class JSONAnswer(JSONResponse):

@@ -9,12 +9,13 @@ from fastapi import APIRouter, Form, Query, Response, UploadFile
 
 import workflows
 from i18n import Translator
-from web.answers import JSONAnswer, plain
+from web.answers import JSONAnswer, error_json, plain
 from web.bodies import ERROR_ANSWERS, FORM_BODY, JSON_BODY
-from web.schemas import EditBook, ReadAs
-from web.services import ServicesDep, TranslatorDep, refuse_in_use
+from web.schemas import EditBook, PastedBook, ReadAs
+from web.services import Services, ServicesDep, TranslatorDep, refuse_in_use
 from web.uploads import UploadRoute
 
+MOST_FILES = 1000  # in one upload
 router = APIRouter(tags=["books"], responses=ERROR_ANSWERS, route_class=UploadRoute)
 
 
@@ -22,26 +23,43 @@ router = APIRouter(tags=["books"], responses=ERROR_ANSWERS, route_class=UploadRo
     "/upload_book",
     status_code=201,
     dependencies=[FORM_BODY],
-    form_limits={"max_files": 1, "max_fields": 8, "max_part_size": 10_000},
-    summary="Add a book",
+    form_limits={"max_files": MOST_FILES, "max_fields": 8, "max_part_size": 10_000},
+    summary="Add a book, or several",
 )
 def upload_book(
-    file: UploadFile,
+    file: list[UploadFile],
     services: ServicesDep,
     translator: TranslatorDep,
     name: Annotated[str | None, Form()] = None,
     encoding: Annotated[str | None, Form()] = None,
 ) -> Response:
-    """Store a book. Without `name` it is called after its file; without `encoding` the encoding is detected.
+    """Store the books of one or several files; a .zip archive becomes a book for each file in it that can be read.
 
-    `same_as` names a book with the same text; `notices` are sentences about problems of this one.
+    Without `name` a book is called after its file; without `encoding` the encoding is detected. `books` are those that were added,
+    `refused` the files that were not, each with its error, and `skipped` counts files of an archive in other formats. If there is
+    only one book, its own fields stand beside these. `same_as` names a book with the same text; `notices` are sentences about
+    problems, `left_out_notice` is one about what was left out.
     """
-    limit_bytes = services.upload_limit_bytes
-    book = workflows.add_book(
-        services.workspace, file.filename or "", file.file, name=name, encoding=encoding, limit_bytes=limit_bytes
+    intake = workflows.add_files(
+        services.workspace,
+        [(each.filename or "", each.file) for each in file],
+        name=name,
+        encoding=encoding,
+        limit_bytes=services.upload_limit_bytes,
     )
-    answer = described(book, translator) | {"same_as": workflows.same_text(services.workspace, book)}
-    return JSONAnswer(answer, status_code=201, headers={"Location": f"/books/{quote(book.name)}"})
+    books = [_added(book, services, translator) for book in intake.books]
+    refused = [{"file": each.filename} | error_json(translator, each.error) for each in intake.refused]
+    answer = {"books": books, "refused": refused, "skipped": intake.skipped}
+    if len(books) > 1:
+        return JSONAnswer(answer, status_code=201)
+    return JSONAnswer(books[0] | answer, status_code=201, headers={"Location": f"/books/{quote(books[0]['name'])}"})
+
+
+@router.post("/books", status_code=201, dependencies=[JSON_BODY], summary="Add a text that was pasted")
+def paste_book(body: PastedBook, services: ServicesDep, translator: TranslatorDep) -> Response:
+    """Store a text as a book; without a title it is called after its first line."""
+    book = _added(workflows.add_text(services.workspace, body.title, body.text), services, translator)
+    return JSONAnswer(book, status_code=201, headers={"Location": f"/books/{quote(book['name'])}"})
 
 
 @router.get("/books", summary="All books")
@@ -86,6 +104,10 @@ def delete_book(name: str, services: ServicesDep) -> Response:
         refuse_in_use(services, book=name)
         workflows.delete_book(services.workspace, name)
     return Response(status_code=204)
+
+
+def _added(book: workflows.BookInfo, services: Services, translator: Translator) -> dict[str, Any]:
+    return described(book, translator) | {"same_as": workflows.same_text(services.workspace, book)}
 
 
 def described(book: workflows.BookInfo, translator: Translator) -> dict[str, Any]:

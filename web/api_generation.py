@@ -17,9 +17,9 @@ import workflows
 from config import SamplingConfig
 from errors import AZRError
 from i18n import Translator
-from web.answers import JSONAnswer, to_json
+from web.answers import JSONAnswer, error_json, to_json
 from web.bodies import ERROR_ANSWERS, EVENT_STREAM, JSON_BODY
-from web.errors import error_json, unexpected
+from web.errors import unexpected
 from web.pieces import CLIENT_GONE, Pieces, PieceStream, all_of, following, unless_gone
 from web.schemas import Generate, ScoreText, narrowed
 from web.services import Services, ServicesDep, TranslatorDep

@@ -44,6 +44,7 @@ from workspace import Workspace
 TITLE = "AZR Model Trainer"
 STATIC = Path(__file__).resolve().parent.parent / "static"
 FORM_OVERHEAD_BYTES = 100_000  # names and boundaries around the file
+PASTED_LIMIT_BYTES = 20_000_000  # of a text that is pasted instead of uploaded
 SAVE_SECONDS = 120.0  # how long a training may take to save when the server goes down
 UNSAVED_SECONDS = 2.0  # and how long to end when it has nothing to save
 
@@ -59,6 +60,7 @@ def create_app(
     _name_file_types()
     book_too_large = BookTooLarge(field="file", limit_bytes=upload_limit_bytes)
     upload = (upload_limit_bytes + FORM_OVERHEAD_BYTES, book_too_large)
+    pasted = (PASTED_LIMIT_BYTES, BookTooLarge(field="text", limit_bytes=PASTED_LIMIT_BYTES))
     app = FastAPI(
         title=TITLE,
         summary="Books in, your own language model out. Everything stays on this machine.",
@@ -71,7 +73,7 @@ def create_app(
             Middleware(UnexpectedErrors),
             Middleware(KnownHost, access=access),
             Middleware(SameOrigin, access=access),
-            Middleware(BodyLimit, larger={"/upload_book": upload}),
+            Middleware(BodyLimit, larger={"/upload_book": upload, "/books": pasted}),
         ],
     )
     app.state.services = Services(

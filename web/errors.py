@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errors import AZRError, InternalError, InvalidInput, MethodNotAllowed, NotFound, Overloaded
 from i18n import Translator
-from web.answers import LONGEST_SHOWN, JSONAnswer, shown
+from web.answers import LONGEST_SHOWN, JSONAnswer, error_json, shown
 from web.services import translator_of
 from web.templating import error_page
 from workspace import explain
@@ -45,16 +45,6 @@ def answer(connection: HTTPConnection, error: AZRError, *others: AZRError, statu
     if _wants_page(connection):
         return error_page(connection, status=status, code=error.code, message=_sendable(translator.error(error)))
     return JSONAnswer(error_json(translator, error, *others), status_code=status, headers=headers)
-
-
-def error_json(translator: Translator, error: AZRError, *others: AZRError) -> dict[str, Any]:
-    """Return the JSON of an error."""
-    body: dict[str, Any] = {"code": error.code, "message": translator.error(error)}
-    if error.field is not None:
-        body["field"] = error.field
-    if others:
-        body["details"] = [{"field": each.field, "message": translator.error(each)} for each in (error, *others)]
-    return {"error": body}
 
 
 def openai_json(translator: Translator, error: AZRError) -> dict[str, Any]:

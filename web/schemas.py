@@ -82,6 +82,13 @@ class ScoreText(Config):
         return self
 
 
+class PastedBook(Config):
+    """A text that was pasted; without a title it is called after its first line."""
+
+    title: Annotated[str, StringConstraints(max_length=200)] = ""
+    text: str
+
+
 class ReadAs(Config):
     encoding: Annotated[str, StringConstraints(max_length=40)]
 

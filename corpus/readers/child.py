@@ -30,6 +30,8 @@ def main(arguments: list[str]) -> None:
             answer = _error(BookRefused(field=field, reason=reason, format=format.upper()))
         except AZRError as error:
             answer = _error(error)
+        except ImportError as error:
+            answer = _error(BookRefused(field=field, reason="package", name=error.name or "?"))
         faulthandler.cancel_dump_traceback_later()
     sys.stdout.write(json.dumps(answer))
 

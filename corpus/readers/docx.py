@@ -87,9 +87,8 @@ def _contents_styles(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInf
 
 def _events(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, field: str) -> Iterator[tuple[str, Element]]:
     try:
-        yield from ElementTree.iterparse(
-            zipped.stream(archive, entry, field=field), events=("start", "end"), forbid_dtd=True
-        )
+        with zipped.stream(archive, entry, field=field) as file:
+            yield from ElementTree.iterparse(file, events=("start", "end"), forbid_dtd=True)
     except DefusedXmlException:
         raise BookRefused(field=field, reason="entities") from None
     except (ElementTree.ParseError, *zipped.BROKEN) as error:

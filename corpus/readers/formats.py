@@ -10,22 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from corpus.readers import (
-    docx,
-    epub,
-    fb2,
-    html_page,
-    isolation,
-    json_lines,
-    markdown,
-    pdf,
-    plain_text,
-    rtf,
-    subtitles,
-    table,
-    telegram,
-    whatsapp,
-)
+from corpus.readers import isolation, json_lines, markdown, plain_text, subtitles, table, telegram, whatsapp
 from corpus.readers.reading import Found, Reading, write_clean
 from errors import UnsupportedFormat
 
@@ -72,14 +57,6 @@ def _apart(format: str) -> Read:
     return read
 
 
-_APART: dict[str, Pieces] = {
-    "html": html_page.pieces,
-    "fb2": fb2.pieces,
-    "epub": epub.pieces,
-    "docx": docx.pieces,
-    "pdf": pdf.pieces,
-    "rtf": rtf.pieces,
-}
 READERS: dict[str, Reader] = {
     PLAIN_TEXT: Reader((".txt",), plain_text.read),
     "md": Reader((".md", ".markdown"), _here(markdown.pieces)),
@@ -98,8 +75,18 @@ READERS: dict[str, Reader] = {
 
 
 def read_here(format: str, source: Path, target: Path, encoding: str | None, *, field: str) -> Reading:
-    """Read a file of one of the formats that have a process of their own; only that process calls this."""
-    return _here(_APART[format])(source, target, encoding, field=field)
+    """Read a file of one of the formats that have a process of their own; only that process calls this and loads their libraries."""
+    from corpus.readers import docx, epub, fb2, html_page, pdf, rtf
+
+    apart: dict[str, Pieces] = {
+        "html": html_page.pieces,
+        "fb2": fb2.pieces,
+        "epub": epub.pieces,
+        "docx": docx.pieces,
+        "pdf": pdf.pieces,
+        "rtf": rtf.pieces,
+    }
+    return _here(apart[format])(source, target, encoding, field=field)
 
 
 def endings() -> tuple[str, ...]:

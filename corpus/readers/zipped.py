@@ -10,9 +10,9 @@ import contextlib
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from errors import BookRefused
 
@@ -47,7 +47,7 @@ def opened(source: Path, format: str, *, field: str) -> Iterator[zipfile.ZipFile
         yield archive
 
 
-def chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, field: str) -> Iterator[bytes]:
+def chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, field: str) -> Generator[bytes, None, None]:
     """Yield the content of an entry. Raises BookRefused for one that is encrypted or a bomb, and those of BROKEN."""
     if entry.flag_bits & 1:
         raise BookRefused(field=field, reason="encrypted", format=entry.filename[-80:])
@@ -62,18 +62,20 @@ def chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, field: str) -> I
 
 def content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, field: str) -> bytes:
     """Return the content of an entry of at most MOST_PART_BYTES. Raises BookRefused and those of BROKEN."""
-    parts, size = [], 0
-    for chunk in chunks(archive, entry, field=field):
-        parts.append(chunk)
-        size += len(chunk)
-        if size > MOST_PART_BYTES:
-            raise BookRefused(field=field, reason="bomb")
+    with stream(archive, entry, field=field) as file:
+        parts = [file.read(MOST_PART_BYTES)]
+        while chunk := file.read(MOST_PART_BYTES):
+            parts.append(chunk)
+            if sum(map(len, parts)) > MOST_PART_BYTES:
+                raise BookRefused(field=field, reason="bomb")
     return b"".join(parts)
 
 
-def stream(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, field: str) -> IO[bytes]:
-    """Return a file-like reader of an entry, checked like `chunks`."""
-    return _Checked(chunks(archive, entry, field=field))  # type: ignore[return-value]
+@contextlib.contextmanager
+def stream(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, field: str) -> Iterator[IO[bytes]]:
+    """Open an entry as a file to read from, checked like `chunks`."""
+    with contextlib.closing(chunks(archive, entry, field=field)) as source:
+        yield cast(IO[bytes], _Checked(source))
 
 
 class _Checked:

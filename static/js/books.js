@@ -9,13 +9,13 @@ const list = document.getElementById("books");
 const empty = document.getElementById("books-empty");
 const part = (row, name) => row.querySelector(`[data-book-part="${name}"]`);
 
-// Put a new book at the top of the list, or update the one with that name.
-export function addBook(book) {
+// Put a new book at the top of the list, or update the one with that name; `look` opens it.
+export function addBook(book, look = true) {
   const row = rowOf(book.name) ?? document.getElementById("book-template").content.firstElementChild.cloneNode(true);
   fill(row, book);
   row.classList.add("is-new");
   if (!row.isConnected) list.prepend(row);
-  row.querySelector("details").open = true;
+  row.querySelector("details").open = look;
   empty.hidden = true;
 }
 

@@ -128,9 +128,9 @@ stopButton.addEventListener("click", () => busy(stopButton, async () => {
 let chosenByHand = false;
 document.getElementById("books").addEventListener("input", () => (chosenByHand = true));
 
-function takeBook(book) {
+function takeBook(book, look) {
   const others = chosenByHand ? chosenBooks() : [];
-  addBook(book);
+  addBook(book, look);
   chooseBooks([...others, book.name]);
   chosenByHand = true;
   document.querySelector("#books [name=books]").dispatchEvent(new Event("change", { bubbles: true }));

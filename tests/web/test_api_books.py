@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from starlette.testclient import TestClient
 
+from tests.corpus.book_files import zip_of
 from tests.web.web_client import BOOK, BOOK_NAME, UPLOAD_LIMIT_BYTES, assert_error, expect, status_when, train
 from workspace import Workspace
 
@@ -54,6 +55,44 @@ def test_upload_twice_makes_two_books_unless_a_name_was_given(client: TestClient
     assert expect(client.post("/upload_book", files={"file": ("z.txt", b"another text")}), 201)["same_as"] is None
     again = client.post("/upload_book", files={"file": ("y.txt", BOOK.encode())}, data={"name": "x"})
     assert_error(again, 409, "name_taken", "name")
+
+
+def test_several_files_become_books_and_each_refused_one_is_named(client: TestClient) -> None:
+    files = [("file", ("a.txt", "раз два три".encode())), ("file", ("b.exe", b"MZ")), ("file", ("c.md", b"# One two"))]
+    answer = expect(client.post("/upload_book", files=files), 201)
+    assert [(book["name"], book["format"]) for book in answer["books"]] == [("a", "txt"), ("c", "md")]
+    assert [(each["file"], each["error"]["code"]) for each in answer["refused"]] == [("b.exe", "unsupported_format")]
+    assert_error(client.post("/upload_book", files=files[:1] * 2, data={"name": "x"}), 422, "invalid_input", "name")
+    assert_error(client.post("/upload_book", files=files[1:2] * 2), 415, "unsupported_format")
+
+
+def test_an_archive_becomes_a_book_for_each_file_in_it(client: TestClient) -> None:
+    archive = zip_of({"книги/первая.txt": "раз два три", "книги/вторая.md": "# Четыре", "cover.jpg": b"\xff\xd8"})
+    answer = expect(client.post("/upload_book", files={"file": ("a.zip", archive)}), 201)
+    assert [book["name"] for book in answer["books"]] == ["первая", "вторая"]
+    assert (answer["refused"], answer["skipped"]) == ([], 1)
+    assert answer["books"][1]["title"] == "Четыре"
+
+
+def test_a_pasted_text_becomes_a_book(client: TestClient) -> None:
+    answer = client.post("/books", json={"title": " Сон/явь ", "text": "Мне снился сад.\r\nОн цвёл."})
+    body = expect(answer, 201)
+    assert (body["name"], body["title"], body["format"], body["encoding"]) == ("Сон явь", "Сон/явь", "txt", "utf_8")
+    assert expect(client.get(answer.headers["location"]), 200)["preview"] == "Мне снился сад.\nОн цвёл."
+    assert expect(client.post("/books", json={"text": "\nПервая строка\nвторая"}), 201)["title"] == "Первая строка"
+    assert_error(client.post("/books", json={"title": "пусто", "text": " \n"}), 422, "empty_book", "text")
+    assert_error(client.post("/books", json={"text": "а" * 10_000_001}), 413, "book_too_large", "text")
+
+
+def test_a_book_of_another_format_says_what_was_left_out(client: TestClient) -> None:
+    client.headers["Accept-Language"] = "ru"
+    answer = expect(client.post("/upload_book", files={"file": ("a.md", "Сад[^1]\n\n[^1]: сноска\n".encode())}), 201)
+    assert answer["left_out"] == [{"code": "notes", "count": 1}, {"code": "note_marks", "count": 1}]
+    assert answer["left_out_notice"] == "Взят только текст. Опущено: сноски (1), знаки сносок (1)."
+    again = client.post(f"/books/{answer['name']}/encoding", json={"encoding": "cp1251"})
+    assert expect(again, 200)["preview"].startswith("РЎР°Рґ")
+    preview = expect(client.get(f"/books/{answer['name']}/preview?encoding=utf_8"), 200)
+    assert (preview["preview"], preview["readable"]) == ("Сад", True)
 
 
 @pytest.mark.parametrize(
