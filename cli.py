@@ -310,8 +310,9 @@ def generate(
     _require_text(prompt)
     options |= {"stop": tuple(options["stop"])} if "stop" in options else {}
     sampling = SamplingConfig.model_validate(options)
+    cache, engines = workflows.ModelCache(), workflows.Engines()
     pieces = workflows.generate(
-        _existing(workspace), model, prompt, sampling, cache=workflows.ModelCache(), version=version
+        _existing(workspace), model, prompt, sampling, cache=cache, engines=engines, version=version
     )
     print(prompt, end="", flush=True)
     for piece in pieces:

@@ -39,11 +39,12 @@ from corpus.library import (
 from corpus.library import sweep as sweep_books
 from corpus.readers.encoding import ENCODINGS
 from corpus.readers.formats import endings as book_endings
+from engine import llama_cpp
 from engine.details import TokenDetails
 from engine.generations import RETRY_AFTER_SECONDS, Generations
 from engine.score import Head, Score, score
 from engine.stream import PLAIN, Extras, NonFiniteLogits
-from engine.text import Engine, FinishReason, Origin, Piece, prompt_ids, write
+from engine.text import Engine, FinishReason, Origin, Piece, prompt_ids, text_pieces, write
 from errors import DiskBudgetTooSmall, DoesNotFit, ExportFailed, ModelDamaged, NoBooks, OutOfMemory, TooManyDevices
 from events import TrainingStatus
 from exchange import verdicts
@@ -67,6 +68,7 @@ from runs.run_record import known_config, last_run_name, read_run, status_of
 from runs.training_run import train, work
 from runs.worker import follow
 from store import checkpoint_store, model_store
+from store.engines import Engines
 from store.model_cache import ModelCache
 from store.model_files import WEIGHTS
 from store.model_list import ModelInfo, get_model, list_models, read_config
@@ -85,6 +87,7 @@ __all__ = [
     "BookInfo",
     "BookNotice",
     "Engine",
+    "Engines",
     "Estimate",
     "Export",
     "ExportStage",
@@ -255,17 +258,31 @@ def generate(
     sampling: SamplingConfig,
     *,
     cache: ModelCache,
+    engines: Engines | None = None,
     version: Literal["best", "last"] = "best",
     extras: Extras = PLAIN,
+    beside_training: bool = False,
 ) -> Generator[Piece, None, None]:
     """Generate the continuation of a prompt, a text or token ids, piece by piece.
 
-    Raises ModelNotFound, NoTokenizer, ModelDamaged, InvalidInput, OutOfMemory. Uses one thread, which is fastest for a single text
-    and leaves the others to a training.
+    With `engines`, llama.cpp writes where it can; else our own loop does, in one thread, which is fastest for a single text.
+    Raises ModelNotFound, NoTokenizer, ModelDamaged, InvalidInput, OutOfMemory.
     """
     loaded, tokenizer = _loaded(workspace, model, cache, version)
     ids = prompt_ids(tokenizer, prompt)
-    return _damage_named(model, version, write(loaded.model, tokenizer, ids, sampling, extras))
+    if engines is not None and llama_cpp.serves(extras):
+        threads = 1 if beside_training else llama_cpp.best_threads(loaded.config)
+        if (fast := engines.get(workspace, model, version, cache, threads)) is not None:
+            tokens = fast.stream(ids, sampling, tokenizer.end_of_text)
+            origin = Origin(Engine.LLAMA_CPP, len(ids), min(len(ids), loaded.config.max_seq_len))
+            return _damage_named(model, version, text_pieces(tokens, tokenizer, sampling, origin))
+    pieces = write(loaded.model, tokenizer, ids, sampling, extras)
+    return _damage_named(model, version, pieces if engines is None else _in_turn(engines, pieces))
+
+
+def _in_turn(engines: Engines, pieces: Iterator[Piece]) -> Iterator[Piece]:
+    with engines.own_turn:
+        yield from pieces
 
 
 def score_text(

@@ -21,6 +21,7 @@ from errors import Overloaded, ReaderStalled
 
 T = TypeVar("T")
 ROOM = 64
+RUNNING = WAITING = 32  # llama.cpp computes that many texts together; our own loop takes turns (store/engines.py)
 RETRY_AFTER_SECONDS = 5
 PATIENCE_SECONDS = 10.0
 
@@ -28,7 +29,9 @@ PATIENCE_SECONDS = 10.0
 class Generations:
     """Runs generations and limits their number. `close` ends the running ones and refuses new ones."""
 
-    def __init__(self, running: int = 2, waiting: int = 16, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self, running: int = RUNNING, waiting: int = WAITING, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
         self._threads = ThreadPoolExecutor(running, thread_name_prefix="generation")
         self._limit = running + waiting
         self._patience_seconds = patience_seconds

@@ -42,6 +42,8 @@ class NumberType(StrEnum):
     Q8_0 = "q8_0"
 
 
+NUMBER_DIGITS = 5
+SPARE_CONTEXT = 32
 ALIGNMENT = 32  # bytes; each tensor begins at a multiple
 BYTES_OF_32 = {NumberType.F32: 128, NumberType.F16: 64, NumberType.BF16: 64, NumberType.Q8_0: 34}  # of 32 numbers
 Q8_BLOCK = 32  # numbers that share a scale in Q8_0; a row that does not divide by it stays F16
@@ -75,13 +77,18 @@ class GGUFFile:
 
 
 def gguf_file(
-    name: str, config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: Tokenizer, kind: NumberType
+    name: str,
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    tokenizer: Tokenizer,
+    kind: NumberType,
+    numbered: bool = False,
 ) -> GGUFFile:
-    """Return `weights` (our names) as a GGUF file."""
+    """Return `weights` (our names) as a GGUF file; with `numbered`, tokens are named by their ids in base 16 (NUMBER_DIGITS)."""
     tensors = [
         _tensor(theirs, [weights[each] for each in ours], config, kind) for theirs, ours in tensor_sources(config)
     ]
-    head = _head(name, config, tokenizer, kind, tensors)
+    head = _head(name, config, tokenizer, kind, tensors, numbered)
     size = _padded(len(head)) + sum(_padded(tensor.size) for tensor in tensors)
     return GGUFFile(size, _chunks(head, tensors))
 
@@ -95,7 +102,12 @@ def tensor_bytes(config: ModelConfig, weights: Mapping[str, Tensor], kind: Numbe
 
 
 def _head(
-    name: str, config: ModelConfig, tokenizer: Tokenizer, kind: NumberType, tensors: list[_StoredTensor]
+    name: str,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    kind: NumberType,
+    tensors: list[_StoredTensor],
+    numbered: bool,
 ) -> bytes:
     import gguf
     from gguf.gguf_writer import WriterState
@@ -103,7 +115,7 @@ def _head(
     head = io.BytesIO()
     writer = gguf.GGUFWriter(None, config.architecture)
     _describe_model(writer, name, config, kind)
-    _describe_tokenizer(writer, config, tokenizer)
+    _describe_tokenizer(writer, config, tokenizer, numbered)
     for tensor in tensors:
         type_number = gguf.GGMLQuantizationType[tensor.kind.name]
         writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), tensor.size, raw_dtype=type_number)
@@ -129,6 +141,17 @@ def write_gguf(
     with path.open("wb") as file:
         for chunk in gguf_file(name, config, weights, tokenizer, kind).chunks:
             file.write(chunk)
+
+
+def engine_file(config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: Tokenizer, kind: NumberType) -> GGUFFile:
+    """Return the file for our own engine (engine/llama_cpp.py): numbered tokens, no ids that the tokenizer does not know, and some room
+    behind the context, because llama.cpp writes no token at the last place of a context."""
+    outer = {"embed_tokens.weight": tokenizer.size, "lm_head.weight": tokenizer.size}
+    cut = {name: tensor[: outer.get(name)] for name, tensor in weights.items()}
+    if (places := cut.get("embed_positions.weight")) is not None:
+        cut["embed_positions.weight"] = torch.cat([places, places.new_zeros(SPARE_CONTEXT, places.shape[1])])
+    sizes = {"vocab_size": tokenizer.size, "max_seq_len": config.max_seq_len + SPARE_CONTEXT}
+    return gguf_file("engine", config.model_copy(update=sizes), cut, tokenizer, kind, numbered=True)
 
 
 # ---- tensors ---------------------------------------------------------------------------------------------------------
@@ -235,18 +258,21 @@ def _describe_model(writer: Any, name: str, config: ModelConfig, kind: NumberTyp
         writer.add_layer_norm_eps(NORM_EPS)
 
 
-def _describe_tokenizer(writer: Any, config: ModelConfig, tokenizer: Tokenizer) -> None:
+def _describe_tokenizer(writer: Any, config: ModelConfig, tokenizer: Tokenizer, numbered: bool) -> None:
     import gguf
 
     bpe = json.loads(tokenizer.to_json())["model"]
     unused = config.vocab_size - tokenizer.size
     tokens = [token for token, _ in sorted(bpe["vocab"].items(), key=lambda entry: int(entry[1]))]
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in bpe["merges"]]
     kinds = [gguf.TokenType.CONTROL if token == END_OF_TEXT else gguf.TokenType.NORMAL for token in tokens]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("llama-bpe")
+    if numbered:
+        tokens, merges = [f"{number:0{NUMBER_DIGITS}x}" for number in range(tokenizer.size)], ["0 0"]
     writer.add_token_list(tokens + [f"[unused{number}]" for number in range(unused)])
     writer.add_token_types(kinds + [gguf.TokenType.UNUSED] * unused)
-    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in bpe["merges"]])
+    writer.add_token_merges(merges)
     writer.add_bos_token_id(tokenizer.end_of_text)
     writer.add_eos_token_id(tokenizer.end_of_text)
     writer.add_pad_token_id(tokenizer.end_of_text)

@@ -28,6 +28,10 @@ class ModelCache:
 
         Raises ModelNotFound, ModelDamaged, NoTokenizer.
         """
+        return self.get_stamped(ws, name, version)[1]
+
+    def get_stamped(self, ws: Workspace, name: str, version: Version = "best") -> tuple[str, LoadedModel]:
+        """Return the model as `get` does, and before it what changes whenever other weights take their place."""
         key, now = (str(folder_of(ws, name)), version), _stamps(ws, name, version)
         with self._lock:
             kept = self._kept.pop(key, None)
@@ -37,7 +41,7 @@ class ModelCache:
                     self._kept.popitem(last=False)
                 kept = (now, _load(ws, name, version))
             self._kept[key] = kept
-        return kept[1]
+        return kept
 
 
 def _stamps(ws: Workspace, name: str, version: Version) -> str:

@@ -35,6 +35,12 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts are written by our own loop, except where a test is about llama.cpp."""
+    monkeypatch.setenv("AZR_LLAMA_CPP", "0")
+
+
+@pytest.fixture(autouse=True)
 def enough_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fits must not depend on what else this machine is doing."""
     monkeypatch.setattr(forecast, "available_bytes", lambda device: 8 * 10**9)

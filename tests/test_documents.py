@@ -244,7 +244,9 @@ def assert_formats_are_documented(workspace: Path) -> None:
     for file in files:
         known = file.name if file.parts[0] != "books" or file.name.startswith(".") else f"<name>{file.suffix}"
         named = re.sub(r"step-\d+(-\d+)?", "step-00001000", "/".join([*file.parts[2:-1], known]))
+        named = re.sub(r"^[0-9a-f]{32}\.", "<digest>.", named)
         assert f"`{named}`" in text, f"{file} is not described as `{named}`"
+        named = named.replace("<digest>", "<сумма>")
         assert f"`{named}`" in russian, f"{file} is not described in Russian as `{named}`"
 
 

@@ -22,7 +22,7 @@ from web.bodies import ERROR_ANSWERS, EVENT_STREAM, JSON_BODY
 from web.errors import unexpected
 from web.pieces import CLIENT_GONE, Pieces, PieceStream, all_of, following, unless_gone
 from web.schemas import Generate, ScoreText, narrowed
-from web.services import Services, ServicesDep, TranslatorDep
+from web.services import Services, ServicesDep, TranslatorDep, is_training
 from workflows import Extras, Head, Piece, Score, TokenDetails
 
 ALTERNATIVES = 5
@@ -35,7 +35,8 @@ async def generate(body: Generate, request: Request, services: ServicesDep, tran
     """With `stream`, server-sent events: `token` {text, tokens}, and at the end `done` with what is answered otherwise.
 
     With `logprobs`, each token's id, text, logprob and five likeliest alternatives. `prompt_tokens_read` is smaller than
-    `prompt_tokens` when the prompt was longer than the model's context: then only its end was read.
+    `prompt_tokens` when the prompt was longer than the model's context: then only its end was read. `engine` names
+    what wrote: a seed repeats a text with the same engine.
     """
     pieces = services.generations.run(lambda: _pieces(services, body))
     if not body.stream:
@@ -66,7 +67,15 @@ def _pieces(services: Services, body: Generate) -> Generator[Piece, None, None]:
     sampling = narrowed(body, SamplingConfig)
     extras = Extras(alternatives=ALTERNATIVES if body.logprobs else None)
     return workflows.generate(
-        services.workspace, body.model, body.prompt, sampling, cache=services.cache, version=body.version, extras=extras
+        services.workspace,
+        body.model,
+        body.prompt,
+        sampling,
+        cache=services.cache,
+        engines=services.engines,
+        version=body.version,
+        extras=extras,
+        beside_training=is_training(services),
     )
 
 

@@ -24,7 +24,7 @@ from web.errors import openai_json, unexpected
 from web.openai_answers import Answers, ChatAnswers, CompletionAnswers, Text
 from web.openai_bodies import ChatCompletions, Completions, OpenAIBody
 from web.pieces import CLIENT_GONE, Pieces, PieceStream, all_of, following, unless_gone
-from web.services import Services, ServicesDep, TranslatorDep
+from web.services import Services, ServicesDep, TranslatorDep, is_training
 from workflows import ModelInfo, Piece
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=OPENAI_ERROR_ANSWERS)
@@ -99,7 +99,14 @@ def _completion(services: Services, body: Completions, prompt: Prompt, number: i
 
 def _continuation(services: Services, body: OpenAIBody, prompt: Prompt, number: int) -> Generator[Piece, None, None]:
     return workflows.generate(
-        services.workspace, body.model, prompt, body.sampling(number), cache=services.cache, extras=body.extras()
+        services.workspace,
+        body.model,
+        prompt,
+        body.sampling(number),
+        cache=services.cache,
+        engines=services.engines,
+        extras=body.extras(),
+        beside_training=is_training(services),
     )
 
 

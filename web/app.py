@@ -80,6 +80,7 @@ def create_app(
         workspace=workspace,
         runner=workflows.JobRunner(first_id=_first_event_id()),
         cache=workflows.ModelCache(),
+        engines=workflows.Engines(),
         generations=workflows.Generations(),
         upload_limit_bytes=upload_limit_bytes,
     )

@@ -27,6 +27,7 @@ class Services:
     workspace: Workspace
     runner: workflows.JobRunner
     cache: workflows.ModelCache
+    engines: workflows.Engines
     generations: workflows.Generations
     upload_limit_bytes: int
     forecasts: workflows.ForecastCache = field(default_factory=workflows.ForecastCache)
@@ -55,6 +56,10 @@ def refuse_in_use(services: Services, *, model: str | None = None, book: str | N
         raise InUse(name=model, model=status.model)
     if book is not None and name_key(book) in {name_key(used) for used in status.books}:
         raise InUse(name=book, model=status.model)
+
+
+def is_training(services: Services) -> bool:
+    return services.runner.status().state in ACTIVE_STATES
 
 
 async def _translator(connection: HTTPConnection) -> i18n.Translator:

@@ -64,10 +64,12 @@ function append(text) {
   if (inView && !endsInView()) showOutput();
 }
 
-function showStats({ tokens, tokens_per_second: speed, finish_reason: reason }) {
+function showStats({ tokens, tokens_per_second: speed, finish_reason: reason, engine, prompt_tokens: all, prompt_tokens_read: read }) {
   const parts = [count("js.tokens", tokens)];
   if (speed) parts.push(count("js.speed", speed < 10 ? Math.round(speed * 10) / 10 : Math.round(speed)));
   if (reason) parts.push(t(`js.finish_${reason}`));
+  if (engine) parts.push(engine);
+  if (read < all) parts.push(t("js.prompt_cut", { read, all }));
   stats.textContent = parts.join(" · ");
 }
 

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from engine import generations
 from engine.generations import ROOM, Generations
 from engine.text import FinishReason, Piece
 from errors import AZRError, DiskFull, Overloaded, ReaderStalled
-from tests.web.web_client import MODEL, assert_error, events_of, expect, status_when, train, wait_until_over
+from tests.web.web_client import MODEL, assert_error, events_of, expect, running, status_when, train, wait_until_over
 from web.app import create_app
 from workspace import Workspace
 
@@ -225,7 +226,15 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> Writer:
     return writer
 
 
-def test_more_than_can_wait_are_told_to_come_back(client: TestClient, writer: Writer) -> None:
+def test_more_than_can_wait_are_told_to_come_back(
+    workspace: Workspace, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflows, "Generations", partial(Generations, running=2, waiting=16))
+    with running(workspace) as client:
+        _fill_and_ask(client, writer)
+
+
+def _fill_and_ask(client: TestClient, writer: Writer) -> None:
     admitted = client.app.state.services.generations  # type: ignore[attr-defined]
     threads = [threading.Thread(target=client.post, args=("/generate",), kwargs={"json": SHORT}) for _ in range(18)]
     for thread in threads:

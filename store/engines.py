@@ -1,0 +1,125 @@
+"""Keep llama.cpp loaded with the models that write, each until newer weights are published. Thread-safe.
+
+llama.cpp reads a file, so a model's weights are written to the workspace's cache in the form that the engine reads, once for each
+version; the files used least recently are deleted beyond BUDGET_BYTES.
+
+Particular: whatever goes wrong here (no such runtime, no room on the disk, a file that is refused) costs speed only. It is logged once for
+each version, and the model then writes with our own loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from engine.llama_cpp import LlamaCpp, is_available, slots_within
+from formats.gguf import NUMBER_DIGITS, SPARE_CONTEXT, NumberType, engine_file
+from store.model_cache import ModelCache, Version
+from store.model_files import folder_of
+from store.model_store import LoadedModel
+from workspace import Workspace, disk_errors, replace_atomic
+
+BUDGET_BYTES = 4 << 30
+KIND = NumberType.F16
+SUFFIX = ".engine.gguf"
+_FORM = "1"  # of the file; a change makes old ones unused
+
+_log = logging.getLogger(__name__)
+
+
+class Engines:
+    """Keeps the `capacity` most recently used engines; those that still write are freed when they have ended.
+
+    `own_turn` limits how many texts our own loop writes at once: they would only take time and memory from each other.
+    """
+
+    def __init__(self, capacity: int = 2, own_texts: int = 2) -> None:
+        self.own_turn = threading.BoundedSemaphore(own_texts)
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, str], tuple[tuple[str, int], LlamaCpp | None]] = OrderedDict()
+
+    def get(self, ws: Workspace, name: str, version: Version, cache: ModelCache, threads: int) -> LlamaCpp | None:
+        """Return llama.cpp with this version of a model, computing with so many threads; None where our own loop has to write.
+
+        Raises ModelNotFound, ModelDamaged, NoTokenizer.
+        """
+        stamp, loaded = cache.get_stamped(ws, name, version)
+        if not is_available():
+            return None
+        key, now = (str(folder_of(ws, name)), version), (stamp, threads)
+        with self._lock:
+            kept = self._kept.pop(key, None)
+            if kept is None or kept[0] != now:
+                kept = None  # so that the old one is freed before the new one is loaded
+                while len(self._kept) >= self._capacity:
+                    self._kept.popitem(last=False)
+                kept = (now, _loaded_or_none(ws, f"{key} {stamp}", loaded, threads))
+            self._kept[key] = kept
+        return kept[1]
+
+
+def _loaded_or_none(ws: Workspace, identity: str, loaded: LoadedModel, threads: int) -> LlamaCpp | None:
+    try:
+        return _load(ws, identity, loaded, threads)
+    except Exception as error:  # a runtime that others build may fail in any way
+        _log.warning("llama.cpp does not write, our own loop does: %r", error)
+        return None
+
+
+def _load(ws: Workspace, identity: str, loaded: LoadedModel, threads: int) -> LlamaCpp | None:
+    if not _computes(loaded):
+        return None  # our own loop says what is damaged
+    config = loaded.config
+    bytes_of_context = 2 * 4 * config.num_layers * config.d_model * config.max_seq_len
+    digest = hashlib.sha256(f"{_FORM} {KIND} {identity}".encode()).hexdigest()[:32]
+    path = ws.cache / f"{digest}{SUFFIX}"
+    if not path.is_file():
+        with disk_errors(path):
+            ws.cache.mkdir(parents=True, exist_ok=True)
+        replace_atomic(path, lambda temporary: _write(temporary, loaded))
+    _use(ws.cache, path)
+    return LlamaCpp(
+        path,
+        config.max_seq_len,
+        config.max_seq_len + SPARE_CONTEXT,
+        slots_within(bytes_of_context),
+        threads,
+        NUMBER_DIGITS,
+    )
+
+
+def _computes(loaded: LoadedModel) -> bool:
+    """Return whether the model's logits are numbers: llama.cpp draws from what is none without saying so."""
+    with torch.inference_mode():
+        logits: Tensor = loaded.model(torch.zeros(1, 1, dtype=torch.int64))
+    return bool(torch.isfinite(logits).all())
+
+
+def _write(path: Path, loaded: LoadedModel) -> None:
+    assert loaded.tokenizer is not None
+    file: BinaryIO
+    with path.open("wb") as file:
+        for chunk in engine_file(loaded.config, loaded.model.state_dict(), loaded.tokenizer, KIND).chunks:
+            file.write(chunk)
+
+
+def _use(folder: Path, used: Path) -> None:
+    """Mark a file as used now, and delete the others beyond the budget, the least recently used first."""
+    with contextlib.suppress(OSError):
+        os.utime(used)
+        files = sorted(folder.glob(f"*{SUFFIX}"), key=lambda file: file.stat().st_mtime, reverse=True)
+        size = 0
+        for file in files:
+            size += file.stat().st_size
+            if size > BUDGET_BYTES and file != used:
+                file.unlink(missing_ok=True)
