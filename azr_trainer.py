@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from config import SamplingConfig, TrainConfig
-from corpus.dataset import Sequences, TokenDataset, evaluation_batches
+from corpus.dataset import Sequences, TokenDataset, evaluation_batches, tokens_of_reading
 from engine.text import prompt_ids, write
 from errors import Diverged, NumbersOutOfRange, OutOfMemory
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, Stage, StageBegun
@@ -148,7 +148,7 @@ class AZRTrainer:
         if optimizer_state is not None:
             self._load_tensors(optimizer_state)
         length = model.config.max_seq_len
-        self._sequences = Sequences(dataset.train, length, config.seed)
+        self._sequences = Sequences(dataset.train, length, config.seed, dataset.lengths, config.book_weights)
         self._evaluation = evaluation_batches(dataset.val, length, config.batch_size, MOST_VAL_TOKENS)
         self._known_after = known_after(len(dataset.train), sum(p.numel() for p in model.parameters()))
         self._bad_in_a_row = 0
@@ -445,7 +445,7 @@ class AZRTrainer:
             resumed=self.resumed,
             exact=self.exact,
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
-            train_tokens=len(self.dataset.train),
+            train_tokens=tokens_of_reading(self.dataset, self.config.book_weights),
             val_tokens=len(self.dataset.val),
             device=describe(self.device),
             precision=str(self.learner.precision).removeprefix("torch."),

@@ -139,6 +139,9 @@ class TrainConfig(Config):
     """One training. `iterations=None` is endless; an iteration is one optimizer step on book text."""
 
     iterations: int | None = _setting(1000, Decides.NOTHING, unit="iterations", ge=1, le=10**9)
+    book_weights: tuple[Annotated[float, Field(gt=0, le=100)], ...] = _setting(
+        (), Decides.BOTH, max_length=1000, strict=False, advanced=True
+    )
     batch_size: int = _setting(16, Decides.BOTH, unit="sequences", ge=1, le=4096)
     grad_accum_steps: int = _setting(1, Decides.BOTH, unit="micro-batches", ge=1, le=1024, advanced=True)
     optimizer: Optimizer = _setting("muon", Decides.BOTH, advanced=True)
@@ -203,7 +206,7 @@ class SamplingConfig(Config):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One field as a form, a command line or a table needs it. `kind` is int, float, bool, choice, text or texts."""
+    """One field as a form, a command line or a table needs it. `kind` is int, float, bool, choice, text, texts or numbers."""
 
     name: str
     kind: str
@@ -264,5 +267,5 @@ def _kind(annotation: Any) -> tuple[str, tuple[str, ...]]:
     if get_origin(annotation) is Literal:
         return "choice", get_args(annotation)
     if get_origin(annotation) is tuple:
-        return "texts", ()
+        return "texts" if get_args(get_args(annotation)[0])[0] is str else "numbers", ()
     return {int: "int", float: "float", bool: "bool"}.get(annotation, "text"), ()

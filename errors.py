@@ -69,6 +69,12 @@ class DiskBudgetTooSmall(InvalidInput):
     code = "disk_budget_too_small"
 
 
+class WeightsDoNotFit(InvalidInput):
+    """There are `weights` weights for `books` books."""
+
+    code = "weights_do_not_fit"
+
+
 class BookTooSmall(InvalidInput):
     """The chosen books have `tokens` tokens and at least `needed` are needed; with the reason "held_out", in their held-out part."""
 

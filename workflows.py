@@ -45,7 +45,16 @@ from engine.generations import RETRY_AFTER_SECONDS, Generations
 from engine.score import Head, Score, score
 from engine.stream import PLAIN, Extras, NonFiniteLogits
 from engine.text import Engine, FinishReason, Origin, Piece, prompt_ids, text_pieces, write
-from errors import DiskBudgetTooSmall, DoesNotFit, ExportFailed, ModelDamaged, NoBooks, OutOfMemory, TooManyDevices
+from errors import (
+    DiskBudgetTooSmall,
+    DoesNotFit,
+    ExportFailed,
+    ModelDamaged,
+    NoBooks,
+    OutOfMemory,
+    TooManyDevices,
+    WeightsDoNotFit,
+)
 from events import TrainingStatus
 from exchange import verdicts
 from exchange.offers import Offer, offers
@@ -193,12 +202,18 @@ def prepare_training(workspace: Workspace, model: str, books: tuple[str, ...], c
     if not books:
         raise NoBooks(field="books")
     names = tuple(dict.fromkeys(library.get_book(workspace, book).name for book in books))
+    _require_weights(config, names)
     _require_work_for_all(config)
     _require_fit(estimate(shape, config), field="batch_size")
     _require_budget(checkpoint_bytes(shape, config), config.disk_budget_bytes)
     plan = TrainingPlan(name, names, config, resumed=can_resume(workspace, name, names))
     require_enough_text(workspace, plan, shape.max_seq_len)
     return plan
+
+
+def _require_weights(config: TrainConfig, books: tuple[str, ...]) -> None:
+    if config.book_weights and len(config.book_weights) != len(books):
+        raise WeightsDoNotFit(field="book_weights", weights=len(config.book_weights), books=len(books))
 
 
 def _require_budget(needed_bytes: int, budget_bytes: int) -> None:

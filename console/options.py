@@ -17,7 +17,14 @@ from console.output import errors_as_sentences
 
 SELF_PLAY_PREFIX = "self_play_"
 FIELD = "field:"  # before the name of a parameter, in place of its help text
-_KINDS: dict[str, Any] = {"int": int, "float": float, "bool": bool, "text": str, "texts": list[str]}
+_KINDS: dict[str, Any] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "text": str,
+    "texts": list[str],
+    "numbers": list[float],
+}
 
 
 def with_options(*configs: tuple[type[Config], str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -72,7 +79,7 @@ def train_config(options: dict[str, Any], *, endless: bool) -> TrainConfig:
         if name.startswith(SELF_PLAY_PREFIX):
             self_play[name.removeprefix(SELF_PLAY_PREFIX)] = tuple(value) if isinstance(value, list) else value
         elif not (endless and name == "iterations"):
-            own[name] = value
+            own[name] = tuple(value) if isinstance(value, list) else value
     return TrainConfig.model_validate(own | {"self_play": self_play})
 
 

@@ -72,10 +72,18 @@ class TokenDataset:
     val: Tensor  # (M,)
     val_bytes: int  # UTF-8 bytes of the held-out text
     fingerprint: str  # of both parts: equal data, equal fingerprint
+    lengths: tuple[int, ...] = ()  # training ids of each book
 
     @property
     def val_bytes_per_token(self) -> float:
         return self.val_bytes / max(1, len(self.val))
+
+
+def tokens_of_reading(dataset: TokenDataset, weights: Sequence[float]) -> int:
+    """Return how many training tokens one reading of the books has, where each is read as often as its weight says."""
+    if not weights:
+        return len(dataset.train)
+    return round(sum(weight * length for weight, length in zip(weights, dataset.lengths, strict=True)))
 
 
 def fit_tokenizer(books: Iterable[SplitBook], vocab_size: int) -> Generator[StageBegun, None, Tokenizer]:
@@ -196,7 +204,9 @@ def dataset_of(parts: Sequence[Encoded]) -> TokenDataset:
         digest.update(b"|" if number else b"")
         for some in ids.split(HASHED):
             digest.update(some.int().numpy().tobytes())
-    return TokenDataset(train, val, sum(part.val_bytes for part in parts), digest.hexdigest())
+    return TokenDataset(
+        train, val, sum(part.val_bytes for part in parts), digest.hexdigest(), tuple(len(part.train) for part in parts)
+    )
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -246,12 +256,16 @@ def may_be_too_small(characters: int, max_seq_len: int, val_fraction: float) -> 
 class Sequences:
     """The training sequences of `length` + 1 tokens in an endless, reproducible order.
 
-    An epoch shifts the cut by a random offset and visits every sequence once in random order.
+    An epoch shifts the cut by a random offset and visits every sequence once in random order. With `weights` for books of `lengths`,
+    it visits the sequences of each book as often as its weight says, a random part of them where that is no whole number.
     """
 
-    def __init__(self, tokens: Tensor, length: int, seed: int) -> None:
+    def __init__(
+        self, tokens: Tensor, length: int, seed: int, lengths: Sequence[int] = (), weights: Sequence[float] = ()
+    ) -> None:
         self._tokens, self._length, self._seed = tokens, length, seed
-        self.per_epoch = max(1, (len(tokens) - 1) // length - 1)
+        self._books = list(_weighted(tokens, length, lengths, weights))
+        self.per_epoch = max(1, sum(book.visits for book in self._books))
         self._epoch: int | None = None
         self._starts = torch.empty(0, dtype=torch.long)
 
@@ -269,10 +283,41 @@ class Sequences:
 
     def _enter(self, epoch: int) -> None:
         generator = torch.Generator().manual_seed((self._seed << 24) ^ epoch)
-        spare = len(self._tokens) - 1 - self.per_epoch * self._length
-        offset = int(torch.randint(min(spare, self._length) + 1, (), generator=generator))
-        self._starts = torch.randperm(self.per_epoch, generator=generator) * self._length + offset
+        starts = torch.cat([pass_ for book in self._books for pass_ in book.passes(self._length, generator)])
+        self._starts = starts if len(self._books) == 1 else starts[torch.randperm(len(starts), generator=generator)]
         self._epoch = epoch
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """The ids from `start` on that are read `visits` / `sequences` times in an epoch."""
+
+    start: int
+    size: int
+    sequences: int
+    visits: int
+
+    def passes(self, length: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield where the sequences of each pass begin, in random order."""
+        for first in range(0, self.visits, self.sequences):
+            spare = self.size - 1 - self.sequences * length
+            offset = int(torch.randint(max(0, min(spare, length)) + 1, (), generator=generator))
+            order = torch.randperm(self.sequences, generator=generator)[: self.visits - first]
+            yield self.start + order * length + offset
+
+
+def _weighted(tokens: Tensor, length: int, lengths: Sequence[int], weights: Sequence[float]) -> Iterator[_Stretch]:
+    """Yield each book with its weight, or all of them as one where they weigh the same."""
+    if len(set(weights)) < 2:
+        sequences = max(1, (len(tokens) - 1) // length - 1)
+        yield _Stretch(0, len(tokens), sequences, sequences)
+        return
+    start = 0
+    for size, weight in zip(lengths, weights, strict=True):
+        sequences = max(1, (size - 1) // length - 1)
+        first = max(0, min(start, len(tokens) - length - 1))  # a short book is read with what stands around it
+        yield _Stretch(first, size, sequences, max(1, round(weight * sequences)))
+        start += size
 
 
 def evaluation_batches(tokens: Tensor, length: int, batch_size: int, most_tokens: int) -> list[tuple[Tensor, Tensor]]:

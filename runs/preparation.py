@@ -73,7 +73,8 @@ class Preparation:
             model_store.set_tokenizer(self.workspace, self.plan.model, tokenizer)
         if self.ranks.is_main:
             self.ranks.wait()
-        key = hashlib.sha256(f"{dataset.fingerprint}/{self.config.optimizer}".encode()).hexdigest()
+        weights = f"/{self.config.book_weights}" if len(set(self.config.book_weights)) > 1 else ""
+        key = hashlib.sha256(f"{dataset.fingerprint}/{self.config.optimizer}{weights}".encode()).hexdigest()
         self.books_read = BooksRead(key, places)
         new = checkpoint is None and is_untrained(loaded.model)
         if self.config.bigram_start and new:

@@ -18,7 +18,7 @@ import torch
 
 from azr_trainer import MOST_VAL_TOKENS, SAMPLE_SECONDS, AZRTrainer
 from config import TrainConfig
-from corpus.dataset import SplitBook, TokenDataset
+from corpus.dataset import SplitBook, TokenDataset, tokens_of_reading
 from learning.schedules import dropout_at
 from learning.self_play import SelfPlay
 from machine.devices import autocast, choose_device, choose_precision, describe
@@ -113,7 +113,7 @@ def rehearse(
         evaluation_seconds=evaluation_seconds,
         sample_seconds=sample_seconds,
         tokens_per_iteration=rows * model.config.max_seq_len,
-        train_tokens=round(len(dataset.train) / share),
+        train_tokens=round(tokens_of_reading(dataset, config.book_weights) / share),
     )
 
 

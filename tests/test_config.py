@@ -153,7 +153,7 @@ def test_settings_that_change_the_weights_and_those_that_change_the_pace() -> No
     assert names_of(SelfPlayConfig, Decides.NUMBERS) == set(SelfPlayConfig.model_fields)
     assert names_of(TrainConfig, Decides.PACE) == {
         "batch_size", "grad_accum_steps", "optimizer", "dropout", "precision", "device", "devices", "num_threads",
-        "val_fraction",
+        "val_fraction", "book_weights",
     }  # fmt: skip
     assert names_of(SelfPlayConfig, Decides.PACE) == {
         "enabled", "environment", "num_prompts", "max_new_tokens", "prompts",

@@ -180,7 +180,7 @@ def training(request: Request, services: ServicesDep, model: str | None = None) 
         books=books,
         checked=_checked(books, chosen, status, translator_of(request).language),
         encodings=_encodings(request),
-        train=tuple(parameters(TrainConfig)),
+        train=tuple(p for p in parameters(TrainConfig) if p.kind != "numbers"),  # the books' weights stand at the books
         self_play=tuple(parameters(SelfPlayConfig)),
         status=status,
         book_endings=workflows.book_endings(),

@@ -2,8 +2,8 @@
 
 import { get, patch, path, post, remove } from "./api.js";
 import { confirmDeletion } from "./confirm.js";
-import { busy } from "./form.js";
-import { count, t } from "./text.js";
+import { FieldProblem, busy } from "./form.js";
+import { count, plain, t } from "./text.js";
 
 const list = document.getElementById("books");
 const empty = document.getElementById("books-empty");
@@ -23,6 +23,28 @@ export function chosenBooks() {
   return [...list.querySelectorAll("[name=books]:checked")].map((box) => box.value);
 }
 
+// Return how often each chosen book is to be read compared with the others, in their order; [] where all are alike.
+export function bookWeights() {
+  const weights = chosenBooks().map((name) => Number(part(rowOf(name), "weight").value.trim().replace(",", ".")));
+  if (!weights.every((weight) => weight > 0)) throw new FieldProblem("books", t("js.weight_needed"));
+  return weights.length > 1 && new Set(weights).size > 1 ? weights : [];
+}
+
+// Fill in the weights of a former training on `names`.
+export function writeWeights(names, weights) {
+  for (const row of list.querySelectorAll("[data-book]")) {
+    const place = names.indexOf(row.dataset.book);
+    part(row, "weight").value = plain(weights?.[place] ?? 1);
+  }
+  showWeights();
+}
+
+// A weight means something beside another book only.
+export function showWeights() {
+  const several = chosenBooks().length > 1;
+  for (const box of list.querySelectorAll("[name=books]")) part(rowOf(box.value), "weight-label").hidden = !(several && box.checked);
+}
+
 // Return the prompts in the languages of the chosen books, the most frequent first; languages without one are left out.
 export function promptsOfBooks() {
   const prompts = chosenBooks().map((name) => rowOf(name).dataset.prompt).filter(Boolean);
@@ -37,6 +59,7 @@ export function previews() {
 
 export function chooseBooks(names) {
   for (const box of list.querySelectorAll("[name=books]")) box.checked = names.includes(box.value);
+  showWeights();
 }
 
 function rowOf(name) {

@@ -1,7 +1,7 @@
 // The settings of a training: model, books, length, and the start button with its label.
 
 import { path, post } from "./api.js";
-import { chooseBooks, chosenBooks } from "./books.js";
+import { bookWeights, chooseBooks, chosenBooks, showWeights, writeWeights } from "./books.js";
 import { forecasting } from "./forecast.js";
 import { FieldProblem, busy, clearErrors, read, showError, write } from "./form.js";
 import { linkMinutes } from "./minutes.js";
@@ -53,6 +53,7 @@ export function setup(models, on) {
 
   function takeModel() {
     takeSettings(chosen().settings);
+    writeWeights(chosen().books, chosen().settings?.book_weights);
     suggestion.forget();
     suggestion.follow(chosen().shape, goesOn());
     minutes.show();
@@ -67,6 +68,7 @@ export function setup(models, on) {
   });
   form.addEventListener("change", ({ target }) => {
     describe();
+    showWeights();
     if (["books", ...BATCH].includes(target.name)) suggestion.follow(chosen().shape, goesOn()).then(foretell);
   });
   endless.addEventListener("change", () => {
@@ -134,7 +136,7 @@ function wishes() {
   const values = read(form);
   if (endless.checked) values.iterations = null;
   else if (values.iterations === null) throw new FieldProblem("iterations", t("js.number_needed"));
-  return { ...values, books: chosenBooks() };
+  return { ...values, books: chosenBooks(), book_weights: bookWeights() };
 }
 
 // Return the same, or null while the form is incomplete, without showing errors.

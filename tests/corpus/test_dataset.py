@@ -21,6 +21,44 @@ def _order(sequences: Sequences, first: int, count: int) -> list[int]:
     return sequences.batch(first, count)[0][:, 0].tolist()
 
 
+# ---- weights of books -------------------------------------------------------------------------------------------------
+
+
+def _visits(weights: tuple[float, ...], epoch: int = 0) -> list[int]:
+    """How often an epoch visits each of two books, of 80 and 85 tokens."""
+    sequences = Sequences(TOKENS, LENGTH, 0, (80, 85), weights)
+    starts = _order(sequences, epoch * sequences.per_epoch, sequences.per_epoch)
+    return [sum(start < 80 for start in starts), sum(start >= 80 for start in starts)]
+
+
+def test_book_of_weight_two_is_read_twice_as_often() -> None:
+    assert _visits((1.0, 2.0)) == [8, 18]
+
+
+def test_weight_that_is_no_whole_number_reads_a_random_part() -> None:
+    assert _visits((0.5, 1.0)) == [4, 9]
+    assert _visits((0.5, 1.0), epoch=3) == [4, 9]
+    sequences = Sequences(TOKENS, LENGTH, 0, (80, 85), (0.5, 1.0))
+    orders = [_order(sequences, epoch * sequences.per_epoch, sequences.per_epoch) for epoch in range(4)]
+    assert len({start for order in orders for start in order if start < 80}) > 4  # another part each time
+
+
+def test_equal_weights_change_nothing() -> None:
+    plain, weighted = Sequences(TOKENS, LENGTH, 0), Sequences(TOKENS, LENGTH, 0, (80, 85), (3.0, 3.0))
+    assert _order(plain, 0, 60) == _order(weighted, 0, 60)
+
+
+def test_weighted_order_is_the_same_from_any_point() -> None:
+    whole = _order(Sequences(TOKENS, LENGTH, 0, (80, 85), (1.0, 2.0)), 0, 60)
+    assert _order(Sequences(TOKENS, LENGTH, 0, (80, 85), (1.0, 2.0)), 37, 10) == whole[37:47]
+
+
+def test_book_shorter_than_a_sequence_is_read_with_its_neighbours() -> None:
+    sequences = Sequences(TOKENS, 30, 0, (160, 5), (1.0, 4.0))
+    starts = _order(sequences, 0, sequences.per_epoch)
+    assert sum(start == len(TOKENS) - 31 for start in starts) == 4
+
+
 # ---- the split -------------------------------------------------------------------------------------------------------
 
 

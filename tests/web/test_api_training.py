@@ -105,6 +105,8 @@ def test_stopping_nothing_is_a_conflict(client: TestClient) -> None:
         ({"model": "../x"}, 422, "invalid_name", None),
         ({"books": ["nobody"]}, 404, "book_not_found", None),
         ({"books": []}, 422, "no_books", "books"),
+        ({"book_weights": [1, 2]}, 422, "weights_do_not_fit", "book_weights"),
+        ({"book_weights": [0]}, 422, "invalid_input", "book_weights"),
         ({"books": "x"}, 422, "invalid_input", "books"),
         ({"books": [5]}, 422, "invalid_input", "books"),
         ({"iterations": 0}, 422, "invalid_input", "iterations"),
