@@ -15,9 +15,9 @@ import workflows
 from config import Config
 from errors import AZRError
 from i18n import Translator
-from web.answers import JSONAnswer, to_json
+from web.answers import JSONAnswer, error_json, to_json
 from web.bodies import ERROR_ANSWERS, EVENT_STREAM, EVENT_STREAM_TYPE, JSON_BODY
-from web.errors import error_json, unexpected
+from web.errors import unexpected
 from web.export_sentences import verdict_sentence
 from web.schemas import Name
 from web.services import ServicesDep, TranslatorDep
