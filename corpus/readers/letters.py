@@ -122,6 +122,11 @@ def is_western(sample: bytes) -> bool:
     return True
 
 
+def is_telling(sample: bytes, alphabet: str, encoding: str) -> bool:
+    """Return whether enough letters of a sample differ from those that cp1252 would show."""
+    return _covered(Counter(byte for byte in sample if byte >= 0x80), alphabet, encoding)[1] >= _MIN_TELLING
+
+
 def _covered(counts: Counter[int], alphabet: str, encoding: str) -> tuple[float, float, int]:
     """Return, of the letters beyond ASCII, the share in the alphabet, the share that differs from cp1252, and their number."""
     read, western = table(encoding), table("cp1252")

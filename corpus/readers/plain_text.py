@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from corpus.readers.encoding import Damage, decoded, detect, may_be_mixed, sample_of
+from corpus.readers.encoding import SINGLE_BYTE, Damage, decoded, detect, may_be_mixed, sample_of
 from corpus.readers.mixture import find_mixture
 from corpus.readers.reading import Found, Reading, write_clean
 from errors import BookUnreadable, NotText, TwoEncodings
@@ -80,7 +80,7 @@ def _settled(file: BinaryIO, field: str, attempt: Callable[[str], tuple[T, Damag
         raise
     with contextlib.suppress(BookUnreadable):
         result, damage = attempt(first)
-        if damage.characters or not first.startswith("utf"):
+        if damage.characters or first in SINGLE_BYTE:
             _require_one_encoding(file, field)
         return result
     return _look_again(file, first, field, attempt)

@@ -10,6 +10,7 @@ import pytest
 
 from corpus.readers import plain_text
 from corpus.readers.encoding import detect
+from corpus.readers.foreign import foreign_encoding
 from corpus.readers.mixture import find_mixture
 from corpus.readers.reading import Reading
 from errors import NotText, TwoEncodings
@@ -42,8 +43,22 @@ OTHER_LANGUAGES = {
         "Reggel az öreg halász kihajózott, és könnyű szellő fújt. A lányára gondolt, ősz volt.\n",
         "iso8859_2",
     ),
-    "arabic_cp1256": ("في الصباح خرج الصياد العجوز إلى البحر وكانت السماء صافية\n", "cp1256"),
     "chinese_gbk": ("早晨，老渔夫出海了。天空晴朗，微风轻轻地吹着。\n", "gbk"),
+    "japanese_shift_jis": ("朝、年老いた漁師は海へ出ました。空は晴れていて、そよ風が吹いていました。\n", "shift_jis"),
+    "korean_euc_kr": (
+        "아침에 늙은 어부는 바다로 나갔다. 하늘은 맑고 바람이 가볍게 불었다. 그는 딸을 생각했다.\n",
+        "euc_kr",
+    ),
+    "romanian_8859_2": (
+        "Dimineaţa bătrânul pescar a ieşit pe mare şi se gândea la fiica lui, că o să vină.\n",
+        "iso8859_2",
+    ),
+}
+UNCERTAIN = {
+    "arabic_cp1256": ("في الصباح خرج الصياد العجوز إلى البحر وكانت السماء صافية\n", "cp1256"),
+    "chinese_big5": ("早晨，老漁夫出海了。天空晴朗，微風輕輕地吹著。\n", "big5"),
+    "japanese_euc_jp": ("朝、年老いた漁師は海へ出ました。空は晴れていて、そよ風が吹いていました。\n", "euc_jp"),
+    "names_only": ("Čeněk Dvořák, Jiří Novák, Šárka Křížová, Ondřej Němec\n", "iso8859_2"),
 }
 
 
@@ -122,11 +137,25 @@ def test_ukrainian_is_read_in_its_encodings(encoding: str, times: int) -> None:
     assert data.decode(detect(data)) == UKRAINIAN * times
 
 
-@pytest.mark.parametrize("times", [12, 400])
+@pytest.mark.parametrize("times", [1, 12, 400])
 @pytest.mark.parametrize(("text", "encoding"), OTHER_LANGUAGES.values(), ids=OTHER_LANGUAGES)
-def test_another_language_is_never_taken_as_other_letters(text: str, encoding: str, times: int, tmp_path: Path) -> None:
+def test_another_language_is_read_in_its_code_page(text: str, encoding: str, times: int, tmp_path: Path) -> None:
+    read((text * times).encode(encoding), tmp_path)
+    assert (tmp_path / "target").read_text(encoding="utf-8") == text * times
+
+
+@pytest.mark.parametrize("times", [12, 400])
+@pytest.mark.parametrize(("text", "encoding"), UNCERTAIN.values(), ids=UNCERTAIN)
+def test_what_is_not_certain_is_refused(text: str, encoding: str, times: int, tmp_path: Path) -> None:
     with pytest.raises(NotText):
         read((text * times).encode(encoding), tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "koi8_r", "cp866", "mac_cyrillic", "iso8859_5"])
+def test_russian_is_never_taken_for_another_language(encoding: str) -> None:
+    book = (Path(__file__).parents[2] / "books" / "example_book.txt").read_text(encoding="utf-8")
+    pieces = (book[start : start + 200] for start in range(0, len(book), len(book) // 200))
+    assert [piece for piece in pieces if foreign_encoding(piece.encode(encoding, "ignore"))] == []
 
 
 @pytest.mark.parametrize(
