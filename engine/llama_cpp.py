@@ -102,6 +102,10 @@ class LlamaCpp:
             left, seed = left - room, seed + 1
             context = (context + written)[self._window // 2 :]
 
+    def ask(self, question: dict[str, Any]) -> Any:
+        """Return llama.cpp's whole answer to a question in its own words, for measurements."""
+        return self._server.handle_completions(question)
+
     def _part(self, context: list[int], sampling: SamplingConfig, room: int, seed: int) -> Iterator[int | None]:
         """Yield `room` tokens after the context, or fewer and then None for an end of text."""
         request = _Request(self._digits)
