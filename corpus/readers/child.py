@@ -1,6 +1,8 @@
-"""The process that parses one file (see isolation.py): `python -m corpus.readers.child FORMAT SOURCE TARGET ENCODING FIELD SECONDS BYTES`.
+"""The process that parses one file (see isolation.py).
 
-It ends itself at its deadline, whatever the parser is doing, and the system refuses it more memory than the limit.
+    python -m corpus.readers.child FORMAT SOURCE TARGET ENCODING FIELD SILENT_SECONDS SECONDS BYTES
+
+It ends itself at its deadlines, whatever the parser is doing, and the system refuses it more memory than the limit.
 """
 
 from __future__ import annotations
@@ -11,19 +13,23 @@ import faulthandler
 import json
 import os
 import sys
+import time
 from pathlib import Path
+from typing import TextIO
 
 from corpus.readers.formats import read_here
 from errors import AZRError, BookRefused
 
+_PUSH_SECONDS = 0.1
+
 
 def main(arguments: list[str]) -> None:
-    format, source, target, encoding, field, seconds, memory_bytes = arguments
+    format, source, target, encoding, field, silent_seconds, seconds, memory_bytes = arguments
     with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123
-        faulthandler.dump_traceback_later(float(seconds), exit=True, file=nowhere)
+        deadline = _Deadline(nowhere, float(silent_seconds), float(seconds))
         _limit_memory(int(memory_bytes))
         try:
-            reading = read_here(format, Path(source), Path(target), encoding or None, field=field)
+            reading = read_here(format, Path(source), Path(target), encoding or None, field=field, beat=deadline.push)
             answer = dataclasses.asdict(reading)
         except (MemoryError, RecursionError) as error:
             reason = "memory" if isinstance(error, MemoryError) else "damaged"
@@ -34,6 +40,22 @@ def main(arguments: list[str]) -> None:
             answer = _error(BookRefused(field=field, reason="package", name=error.name or "?"))
         faulthandler.cancel_dump_traceback_later()
     sys.stdout.write(json.dumps(answer))
+
+
+class _Deadline:
+    """Ends the process (exit status 1) after a time without a push, and at a last moment that nothing pushes."""
+
+    def __init__(self, nowhere: TextIO, silent_seconds: float, seconds: float) -> None:
+        self._nowhere, self._silent_seconds = nowhere, silent_seconds
+        self._last, self._pushed = time.monotonic() + seconds, 0.0
+        self.push()
+
+    def push(self) -> None:
+        now = time.monotonic()
+        if now - self._pushed > _PUSH_SECONDS:  # each push starts a thread
+            self._pushed = now
+            left = min(self._silent_seconds, max(0.001, self._last - now))
+            faulthandler.dump_traceback_later(left, exit=True, file=self._nowhere)
 
 
 def _error(error: AZRError) -> dict[str, object]:

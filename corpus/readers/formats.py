@@ -5,12 +5,12 @@ To add a format, write a module beside this one with a `pieces` like the one in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from corpus.readers import isolation, json_lines, markdown, plain_text, subtitles, table, telegram, whatsapp
+from corpus.readers import isolation, json_lines, plain_text, subtitles, table, telegram, whatsapp
 from corpus.readers.reading import Found, Reading, write_clean
 from errors import UnsupportedFormat
 
@@ -59,7 +59,7 @@ def _apart(format: str) -> Read:
 
 READERS: dict[str, Reader] = {
     PLAIN_TEXT: Reader((".txt",), plain_text.read),
-    "md": Reader((".md", ".markdown"), _here(markdown.pieces)),
+    "md": Reader((".md", ".markdown"), _apart("md")),
     "html": Reader((".html", ".htm", ".xhtml"), _apart("html")),
     "fb2": Reader((".fb2",), _apart("fb2")),
     "epub": Reader((".epub",), _apart("epub"), has_encoding=False),
@@ -74,11 +74,23 @@ READERS: dict[str, Reader] = {
 }
 
 
-def read_here(format: str, source: Path, target: Path, encoding: str | None, *, field: str) -> Reading:
-    """Read a file of one of the formats that have a process of their own; only that process calls this and loads their libraries."""
-    from corpus.readers import docx, epub, fb2, html_page, pdf, rtf
+def read_here(
+    format: str,
+    source: Path,
+    target: Path,
+    encoding: str | None,
+    *,
+    field: str,
+    beat: Callable[[], None] = lambda: None,
+) -> Reading:
+    """Read a file of one of the formats that have a process of their own; only that process calls this and loads their libraries.
+
+    `beat` is called for every piece: it shows that the reader goes on.
+    """
+    from corpus.readers import docx, epub, fb2, html_page, markdown, pdf, rtf
 
     apart: dict[str, Pieces] = {
+        "md": markdown.pieces,
         "html": html_page.pieces,
         "fb2": fb2.pieces,
         "epub": epub.pieces,
@@ -86,7 +98,14 @@ def read_here(format: str, source: Path, target: Path, encoding: str | None, *, 
         "pdf": pdf.pieces,
         "rtf": rtf.pieces,
     }
-    return _here(apart[format])(source, target, encoding, field=field)
+    found = Found()
+
+    def beating() -> Iterator[str]:
+        for piece in apart[format](source, encoding, found, field=field):
+            beat()
+            yield piece
+
+    return write_clean(beating(), found, target, field=field)
 
 
 def endings() -> tuple[str, ...]:

@@ -4,8 +4,9 @@ Why: archives, PDF, XML and the like are made of sizes and references that a fil
 one of them hangs or fills the memory; then that process ends, not the server with a training in it. Plain text, tables and chats
 are read in this process: they are read line by line and state nothing about themselves.
 
-A small file gets SECONDS and MEMORY_BYTES; a larger one more of both, because an honest book of a thousand pages needs it. Where
-the system has no limit of memory for a process (Windows, macOS), the readers' own limits of sizes remain.
+It ends when it finishes no page or chapter for SECONDS, or when the whole file takes longer than its size allows: an honest book of a
+thousand pages needs a minute. A small file gets MEMORY_BYTES, a larger one more. Where the system has no limit of memory for a
+process (Windows, macOS), the readers' own limits of sizes remain.
 
 The child (child.py) writes the clean text to `target` and one line of JSON to its standard output.
 """
@@ -30,9 +31,9 @@ MEMORY_BYTES, MEMORY_PER_BYTE, MOST_MEMORY_BYTES = 260 << 20, 4, 1500 << 20
 def read(format: str, source: Path, target: Path, encoding: str | None, *, field: str) -> Reading:
     """Read a file in a process of its own. Raises what its reader raises, and BookRefused for one that takes too long or too much."""
     size = source.stat().st_size
-    seconds = SECONDS + SECONDS_PER_MB * (size // 1_000_000)
+    seconds = SECONDS + SECONDS_PER_MB * size / 1_000_000
     memory = min(MEMORY_BYTES + MEMORY_PER_BYTE * max(0, size - (1 << 20)), max(MOST_MEMORY_BYTES, MEMORY_BYTES))
-    asked = [format, str(source), str(target), encoding or "", field, str(seconds), str(memory)]
+    asked = [format, str(source), str(target), encoding or "", field, str(SECONDS), str(seconds), str(memory)]
     try:
         done = subprocess.run(
             [sys.executable, "-X", "utf8", "-m", CHILD, *asked],
@@ -45,16 +46,16 @@ def read(format: str, source: Path, target: Path, encoding: str | None, *, field
             start_new_session=True,  # Ctrl+C is for this process
         )
     except subprocess.TimeoutExpired:
-        raise BookRefused(field=field, reason="slow", limit_seconds=seconds) from None
-    return _answer(done.stdout, done.returncode, seconds, format, field)
+        raise BookRefused(field=field, reason="slow") from None
+    return _answer(done.stdout, done.returncode, format, field)
 
 
-def _answer(output: str, status: int, seconds: float, format: str, field: str) -> Reading:
+def _answer(output: str, status: int, format: str, field: str) -> Reading:
     try:
         values: dict[str, Any] = json.loads(output)
     except ValueError:  # it ended without a word: its deadline, or the system took it
         reason = "slow" if status == 1 else "memory"
-        raise BookRefused(field=field, reason=reason, limit_seconds=seconds, format=format.upper()) from None
+        raise BookRefused(field=field, reason=reason, format=format.upper()) from None
     if "error" in values:
         raise from_code(**values["error"])
     left_out = tuple(LeftOut(**each) for each in values.pop("left_out"))

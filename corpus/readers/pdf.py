@@ -35,7 +35,10 @@ def pieces(source: Path, encoding: str | None, found: Found, *, field: str) -> I
         if b"%PDF-" not in file.read(1024):
             raise BookRefused(field=field, reason="mislabelled", format="PDF")
         logging.getLogger("pypdf").setLevel(logging.CRITICAL)
-        pages = _pages(_opened(file, field), found, field)
+        pages: list[str] = []
+        for page in _pages(_opened(file, field), found, field):
+            pages.append(page)
+            yield ""  # the reader goes on
     text = "\n".join(pages)
     _require_letters(text, len(pages), field)
     found.letters_apart = letters_apart(text)
@@ -59,9 +62,9 @@ def _opened(file: object, field: str) -> PdfReader:
     return reader
 
 
-def _pages(reader: PdfReader, found: Found, field: str) -> list[str]:
-    """Return the text of each page; "" for one without text and for one that is damaged, which is told."""
-    texts: list[str] = []
+def _pages(reader: PdfReader, found: Found, field: str) -> Iterator[str]:
+    """Yield the text of each page; "" for one without text and for one that is damaged, which is told."""
+    empty = 0
     try:
         _describe(reader, found)
         count = len(reader.pages)
@@ -70,17 +73,18 @@ def _pages(reader: PdfReader, found: Found, field: str) -> list[str]:
     except Exception:
         raise BookRefused(field=field, reason="damaged", format="PDF") from None
     for number in range(count):
+        text = ""
         try:
-            texts.append(reader.pages[number].extract_text())
+            text = reader.pages[number].extract_text()
+            empty += not text.strip()
         except MemoryError:
             raise
         except Exception:
-            texts.append("")
             found.lose(str(number + 1))
-    if not texts or found.lost_parts == count:
+        yield text
+    if found.lost_parts == count:
         raise BookRefused(field=field, reason="damaged", format="PDF")
-    found.left_out["empty_pages"] = sum(not text.strip() for text in texts) - found.lost_parts
-    return texts
+    found.left_out["empty_pages"] = empty
 
 
 def _describe(reader: PdfReader, found: Found) -> None:

@@ -65,10 +65,13 @@ def _messages(text: Iterator[str], found: Found, field: str) -> Iterator[dict[st
     """Yield None at the beginning of each list of messages, and then its messages."""
     decoder = json.JSONDecoder()
     rest, inside, is_first = "", False, True
+    awaited = 0  # characters: a message that is not whole is tried again when there is twice as much of it
     ended = False
     while not ended:
         piece = next(text, None)
         ended, rest = piece is None, rest + (piece or "")
+        if len(rest) < awaited and not ended:
+            continue
         if is_first and (named := _NAME.match(rest.lstrip("\ufeff"))):
             found.title = str(json.loads(named[1]))
         is_first = False
@@ -89,8 +92,9 @@ def _messages(text: Iterator[str], found: Found, field: str) -> Iterator[dict[st
             except (ValueError, RecursionError):
                 if len(rest) > _LONGEST_MESSAGE:
                     raise BookRefused(field=field, reason="damaged", format="JSON") from None
+                awaited = 2 * len(rest)
                 break  # the message is not whole yet
-            rest = rest[end:]
+            rest, awaited = rest[end:], 0
             if isinstance(message, dict):
                 yield message
     found.is_cut_off = inside

@@ -15,7 +15,7 @@ from corpus.readers.reading import Found, Reading
 from errors import AZRError, BookRefused, EmptyBook
 from tests.corpus.book_files import docx, epub, fb2, pdf, word, zip_of
 
-APART = ("html", "fb2", "epub", "docx", "pdf", "rtf")
+APART = ("md", "html", "fb2", "epub", "docx", "pdf", "rtf")
 Read = Callable[..., tuple[str, Reading]]
 
 
