@@ -126,6 +126,49 @@ def _model_row(info: workflows.ModelInfo) -> list[str]:
     return [info.name, number(info.parameters), number(info.iteration), ", ".join(info.books)]
 
 
+@models.command("import", help="cli.models.import")
+def import_model(
+    file: Annotated[Path, typer.Argument(help="cli.option.model_file")],
+    workspace: WorkspaceOption = ROOT,
+    name: Annotated[Optional[str], typer.Option(help="cli.option.new_name")] = None,  # noqa: UP045
+) -> None:
+    import workflows
+
+    with errors_as_sentences(file):
+        if not os.path.exists(file):  # noqa: PTH110
+            raise FileMissing(path=str(file), reason="missing")
+        with _open(workspace) as opened:
+            info = workflows.import_model(opened, file.absolute(), file.absolute().name, name)
+    say(words().gettext("cli.model_imported", name=info.name, parameters=info.parameters))
+    _next("cli.next.generate", "generate", info.name, "…", workspace=workspace)
+
+
+@models.command("rename", help="cli.models.rename")
+def rename_model(
+    name: Annotated[str, typer.Argument(help="cli.option.model")],
+    new_name: Annotated[str, typer.Argument(help="cli.option.new_name")],
+    workspace: WorkspaceOption = ROOT,
+) -> None:
+    import workflows
+
+    with errors_as_sentences(workspace), _open(workspace) as opened:
+        info = workflows.edit_model(opened, name, new_name)
+    say(words().gettext("cli.model_renamed", name=info.name))
+
+
+@models.command("duplicate", help="cli.models.duplicate")
+def duplicate_model(
+    name: Annotated[str, typer.Argument(help="cli.option.model")],
+    new_name: Annotated[Optional[str], typer.Argument(help="cli.option.new_name")] = None,  # noqa: UP045
+    workspace: WorkspaceOption = ROOT,
+) -> None:
+    import workflows
+
+    with errors_as_sentences(workspace), _open(workspace) as opened:
+        info = workflows.duplicate_model(opened, name, new_name)
+    say(words().gettext("cli.model_duplicated", name=info.name))
+
+
 @models.command("delete", help="cli.models.delete")
 def delete_model(
     name: Annotated[str, typer.Argument(help="cli.option.model")], workspace: WorkspaceOption = ROOT

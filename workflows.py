@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Generator, Iterator, Sequence
-from typing import Literal, TypeVar, cast
+from pathlib import Path
+from typing import BinaryIO, Literal, TypeVar, cast
 
 import torch
 
@@ -56,7 +57,7 @@ from errors import (
     WeightsDoNotFit,
 )
 from events import TrainingStatus
-from exchange import verdicts
+from exchange import copies, importing, verdicts
 from exchange.offers import Offer, offers
 from exchange.self_test import ExportStage, verdict_on
 from exchange.verdicts import Verdict
@@ -73,7 +74,7 @@ from runs.jobs import JobRunner
 from runs.plan import TrainingPlan, can_resume, is_unfinished
 from runs.rehearsal import Pace
 from runs.run_log import comparison, rollouts
-from runs.run_record import known_config, last_run_name, read_run, status_of
+from runs.run_record import known_config, last_run_name, read_run, status_of, write_run
 from runs.training_run import train, work
 from runs.worker import follow
 from store import checkpoint_store, model_store
@@ -179,6 +180,34 @@ def delete_model(workspace: Workspace, name: str) -> None:
     """Delete a model and its checkpoints. Raises ModelNotFound, DiskFull."""
     checkpoint_store.delete_all(workspace, name)  # first: a new model of this name must never meet them
     model_store.delete(workspace, name)
+
+
+def import_model(workspace: Workspace, source: Path | BinaryIO, filename: str, name: str | None = None) -> ModelInfo:
+    """Store a model that comes from elsewhere: a zip or folder for transformers, a checkpoint's zip or a GGUF file of ours.
+
+    Raises ModelRefused, InvalidName, NameTaken, DoesNotFit, OutOfMemory, DiskFull.
+    """
+
+    def require_fit(config: ModelConfig) -> None:
+        _require_fit(estimate(config), field="d_model")
+
+    with lack_named("CPU"):
+        return importing.import_model(workspace, source, filename, name, require_fit=require_fit)
+
+
+def edit_model(workspace: Workspace, name: str, new_name: str | None = None, notes: str | None = None) -> ModelInfo:
+    """Rename a model, or change the notes on it; None leaves as it is. Raises ModelNotFound, InvalidName, NameTaken, DiskFull."""
+    if notes is not None:
+        model_store.write_notes(workspace, name, notes)
+    return get_model(workspace, name) if new_name is None else copies.rename_model(workspace, name, new_name)
+
+
+def duplicate_model(workspace: Workspace, name: str, new_name: str | None = None) -> ModelInfo:
+    """Copy a model with its newest checkpoint. Raises ModelNotFound, InvalidName, NameTaken, DiskFull."""
+    copy = copies.duplicate_model(workspace, name, new_name)
+    if (record := read_run(workspace, copy.name)) is not None:
+        write_run(workspace, copy.name, record | {"number": 0})  # the last run stays that of the original
+    return copy
 
 
 def _require_fit(found: Estimate, *, field: str) -> None:

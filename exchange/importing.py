@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from config import ModelConfig
 from errors import NameTaken
@@ -14,20 +16,37 @@ from store import checkpoint_store, model_store
 from store.model_list import ModelInfo
 from workspace import MAX_NAME_LENGTH, Workspace, safe_name, scratch_folder, suggest_name
 
+CHUNK_BYTES = 1 << 20
+
 
 def import_model(
-    ws: Workspace, source: Path, name: str | None, filename: str, *, require_fit: Callable[[ModelConfig], None]
+    ws: Workspace,
+    source: Path | BinaryIO,
+    filename: str,
+    name: str | None = None,
+    *,
+    require_fit: Callable[[ModelConfig], None],
 ) -> ModelInfo:
-    """Read and check a file or folder, then store it as a model. Without a name it is called after its file.
+    """Read and check a file, a folder or an upload, then store it as a model. Without a name it is called after its file.
 
     Raises ModelRefused, InvalidName, NameTaken, DiskFull, and what `require_fit` raises about sizes.
     """
-    if name is not None and ws.model_folder(safe_name(name)).exists():
+    if name is not None and ws.model_folder(name).exists():
         raise NameTaken(field="name", name=safe_name(name))  # before a large file is read
     with scratch_folder(ws.models / "import") as scratch:
-        found = read_foreign(source, scratch)
+        if not isinstance(source, Path):
+            source = _kept(source, scratch / "upload")
+        unpacked = scratch / "model"
+        unpacked.mkdir()
+        found = read_foreign(source, unpacked)
         require_fit(found.config)
         return _store(ws, name or free_name(ws, suggest_name(filename)), found)
+
+
+def _kept(upload: BinaryIO, path: Path) -> Path:
+    with path.open("wb") as file:
+        shutil.copyfileobj(upload, file, CHUNK_BYTES)
+    return path
 
 
 def _store(ws: Workspace, name: str, found: ForeignModel) -> ModelInfo:

@@ -54,7 +54,8 @@ def read_foreign(source: Path, scratch: Path) -> ForeignModel:
         head = file.read(4)
     if head == MAGIC:
         found = read_gguf(source)
-        return _checked(ForeignModel(found.config, found.weights, found.tokenizer, (_arrived(),)))
+        trainings = _plausible(found.lineage, source) or (_arrived(),)
+        return _checked(ForeignModel(found.config, found.weights, found.tokenizer, trainings))
     if head == ZIP:
         unpacking.unpack(source, scratch, _most_bytes)
         return _folder(scratch)
@@ -116,9 +117,13 @@ def _lineage(metadata: Mapping[str, str], file: Path) -> Lineage:
         found = lineage_in(dict(metadata))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelRefused(field="file", reason="damaged", found=file.name) from error
-    if not all(_is_plausible(training) for training in found):
+    return _plausible(found, file)
+
+
+def _plausible(lineage: Lineage, file: Path) -> Lineage:
+    if not all(_is_plausible(training) for training in lineage):
         raise ModelRefused(field="file", reason="damaged", found=file.name)
-    return found
+    return lineage
 
 
 def _is_plausible(training: TrainingSummary) -> bool:

@@ -22,8 +22,7 @@ pipeline_tag: text-generation
 
 # {name}
 
-A language model of {parameters:,} parameters, trained from scratch with the AZR Model Trainer on the books below and on
-nothing else: next-token prediction, and self-play where it was switched on. No other model's weights or texts went in.
+A language model of {parameters:,} parameters, {origin}
 
 | | |
 |---|---|
@@ -83,6 +82,14 @@ class Checked:
     text: bool | None  # None where no other program wrote one
 
 
+_MADE_HERE = """\
+trained from scratch with the AZR Model Trainer on the books below and on
+nothing else: next-token prediction, and self-play where it was switched on. No other model's weights or texts went in."""
+_MADE_ELSEWHERE = """\
+made elsewhere and imported into the AZR Model Trainer. What it read before is not known here;
+the books below came afterwards."""
+
+
 def card(
     name: str,
     config: ModelConfig,
@@ -94,15 +101,20 @@ def card(
     return _TEMPLATE.format(
         name=_plain(name),
         parameters=count_parameters(config),
+        origin=_MADE_ELSEWHERE if lineage and lineage[0].is_arrival else _MADE_HERE,
         tokenizer_size="no tokenizer yet" if tokenizer_size is None else f"{tokenizer_size} in use",
         results=_results(lineage),
-        books="\n".join(f"- {_plain(book)}" for book in books_of(lineage)) or "None yet: its weights are random.",
+        books="\n".join(f"- {_plain(book)}" for book in books_of(lineage)) or _no_books(lineage),
         trainings=_trainings(lineage),
         checked=_checked(checked),
         end_of_text=END_OF_TEXT,
         **config.model_dump(exclude={"vocab_size"}),
         vocab_size=config.vocab_size,
     )
+
+
+def _no_books(lineage: Lineage) -> str:
+    return "None here." if lineage else "None yet: its weights are random."
 
 
 def _results(lineage: Lineage) -> str:
@@ -144,12 +156,12 @@ def _checked_row(each: Checked) -> str:
 
 
 def _row(number: int, training: TrainingSummary) -> str:
-    books = ", ".join(_plain(book) for book in training.books)
+    books = "not known: imported" if training.is_arrival else ", ".join(_plain(book) for book in training.books)
     figures = ("–" if figure is None else f"{figure:.4f}" for figure in (training.val_loss, training.bits_per_byte))
     cells = (
         str(number),
         books,
-        f"{training.from_iteration + 1}–{training.iteration}",
+        "–" if training.is_arrival else f"{training.from_iteration + 1}–{training.iteration}",
         *figures,
         training.trained_at[:10],
     )

@@ -114,7 +114,7 @@ def _file(model: Exportable, kind: NumberType) -> GGUFFile:
     _require_tokenizer(model)
     weights, tokenizer = model.load()
     assert tokenizer is not None
-    return gguf_file(model.name, model.config, weights, tokenizer, kind)
+    return gguf_file(model.name, model.config, weights, tokenizer, kind, model.lineage)
 
 
 def _checkpoint(model: Exportable, kind: NumberType) -> Export:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from config import ModelConfig
+from formats.lineage import KEY, Lineage, to_metadata
 from model import NORM_EPS, ROPE_THETA
 from tokenizer import END_OF_TEXT, Tokenizer
 
@@ -44,6 +45,7 @@ class NumberType(StrEnum):
 
 NUMBER_DIGITS = 5
 SPARE_CONTEXT = 32
+LINEAGE = "azr.lineage"
 ALIGNMENT = 32  # bytes; each tensor begins at a multiple
 BYTES_OF_32 = {NumberType.F32: 128, NumberType.F16: 64, NumberType.BF16: 64, NumberType.Q8_0: 34}  # of 32 numbers
 Q8_BLOCK = 32  # numbers that share a scale in Q8_0; a row that does not divide by it stays F16
@@ -82,13 +84,17 @@ def gguf_file(
     weights: Mapping[str, Tensor],
     tokenizer: Tokenizer,
     kind: NumberType,
+    lineage: Lineage = (),
     numbered: bool = False,
 ) -> GGUFFile:
-    """Return `weights` (our names) as a GGUF file; with `numbered`, tokens are named by their ids in base 16 (NUMBER_DIGITS)."""
+    """Return `weights` (our names) as a GGUF file; the lineage stands in it for this program alone.
+
+    With `numbered`, tokens are named by their ids in base 16 (NUMBER_DIGITS).
+    """
     tensors = [
         _tensor(theirs, [weights[each] for each in ours], config, kind) for theirs, ours in tensor_sources(config)
     ]
-    head = _head(name, config, tokenizer, kind, tensors, numbered)
+    head = _head(name, config, tokenizer, kind, tensors, lineage, numbered)
     size = _padded(len(head)) + sum(_padded(tensor.size) for tensor in tensors)
     return GGUFFile(size, _chunks(head, tensors))
 
@@ -107,6 +113,7 @@ def _head(
     tokenizer: Tokenizer,
     kind: NumberType,
     tensors: list[_StoredTensor],
+    lineage: Lineage,
     numbered: bool,
 ) -> bytes:
     import gguf
@@ -116,6 +123,7 @@ def _head(
     writer = gguf.GGUFWriter(None, config.architecture)
     _describe_model(writer, name, config, kind)
     _describe_tokenizer(writer, config, tokenizer, numbered)
+    writer.add_string(LINEAGE, to_metadata(lineage)[KEY])
     for tensor in tensors:
         type_number = gguf.GGMLQuantizationType[tensor.kind.name]
         writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), tensor.size, raw_dtype=type_number)

@@ -21,7 +21,8 @@ from torch import Tensor
 from config import ModelConfig
 from errors import AZRError, ModelRefused
 from formats.foreign_tokenizer import tokenizer_of_lists
-from formats.gguf import ALIGNMENT, BYTES_OF_32, NumberType, halves, is_permuted, tensor_sources
+from formats.gguf import ALIGNMENT, BYTES_OF_32, LINEAGE, NumberType, halves, is_permuted, tensor_sources
+from formats.lineage import KEY, Lineage, from_metadata
 from model import NORM_EPS, ROPE_THETA, Transformer
 from tokenizer import Tokenizer
 
@@ -39,6 +40,7 @@ class GGUFModel:
     weights: dict[str, Tensor]  # our names, float32
     tokenizer: Tokenizer
     kind: NumberType
+    lineage: Lineage  # not checked: whatever the file says
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,23 @@ def read_gguf(path: Path) -> GGUFModel:
             values, entries, start = _head(file)
             config = _config(values)
             weights = _weights(file, config, entries, start, path.stat().st_size)
-        except (struct.error, UnicodeDecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            lineage = from_metadata({KEY: str(values.get(LINEAGE, "[]"))})
+        except (
+            struct.error,
+            UnicodeDecodeError,
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             if isinstance(error, AZRError):
                 raise
             raise ModelRefused(field="file", reason="damaged", found=path.name) from error
-    return GGUFModel(_text(values, "general.name"), config, weights, _tokenizer(values, config), _kind_of(entries))
+    return GGUFModel(
+        _text(values, "general.name"), config, weights, _tokenizer(values, config), _kind_of(entries), lineage
+    )
 
 
 # ---- the head --------------------------------------------------------------------------------------------------------

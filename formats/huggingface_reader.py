@@ -116,7 +116,7 @@ def read_weights(config: ModelConfig, values: Mapping[str, Any], tensors: Mappin
     kind = config.architecture
     found = {_full_name(kind, name): tensor for name, tensor in tensors.items() if not name.endswith(_NOT_WEIGHTS)}
     if values.get("tie_word_embeddings", _TIED[kind]) and _EMBEDDING[kind] in found:
-        found[_HEAD] = found[_EMBEDDING[kind]]
+        found[_HEAD] = found[_EMBEDDING[kind]].clone()
     with torch.device("meta"):
         expected = to_huggingface(config, Transformer(config).state_dict())
     if strange := sorted(expected.keys() ^ found.keys()):

@@ -27,6 +27,11 @@ class TrainingSummary:
     elapsed_seconds: float  # of training, summed over all trainings of the model
     from_iteration: int = 0  # where this training began; 0 also in models of earlier versions, which did not record it
 
+    @property
+    def is_arrival(self) -> bool:
+        """Return whether this stands for all that happened to a model before it was imported; nothing of that is known."""
+        return self.iteration == 0 and not self.books
+
 
 Lineage = tuple[TrainingSummary, ...]  # the first training first
 

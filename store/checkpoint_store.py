@@ -17,6 +17,7 @@ import hashlib
 import json
 import logging
 import re
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 from torch import Tensor
 
 from store import tensor_file
-from workspace import Workspace, disk_errors, new_folder, remove, sync
+from workspace import TEMPORARY_PREFIX, Workspace, disk_errors, move, new_folder, remove, sync
 
 FORMAT_VERSION = 1
 WEIGHTS, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
@@ -87,6 +88,36 @@ def delete_all(ws: Workspace, name: str) -> None:
     if home.exists():
         with disk_errors(home):
             remove(home)
+
+
+def rename(ws: Workspace, name: str, new_name: str) -> None:
+    """Give a model's checkpoints and logs to another name, which no model has. Raises DiskFull, AccessDenied."""
+    home = ws.checkpoint_folder(name)
+    if home.exists():
+        _make_room(ws, new_name, home)
+        move(home, ws.checkpoints / new_name)
+
+
+def copy_newest(ws: Workspace, name: str, new_name: str) -> None:
+    """Copy the newest checkpoint that verifies, and the logs, to another name, which no model has. Raises DiskFull, AccessDenied."""
+    home = ws.checkpoint_folder(name)
+    _make_room(ws, new_name, home)
+    if not home.exists():
+        return
+    logs = {file.name: file for file in home.iterdir() if file.is_file() and not file.name.startswith(TEMPORARY_PREFIX)}
+    with new_folder(ws.checkpoints / new_name) as folder:
+        for place, file in (logs | newest_files(ws, name)).items():
+            target = folder / place
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, target)
+            sync(target)
+
+
+def _make_room(ws: Workspace, name: str, but: Path) -> None:
+    """Remove what a model that no longer exists has left under this name."""
+    left = ws.checkpoint_folder(name)
+    if left.exists() and left != but:
+        remove(left)
 
 
 def _next_step(home: Path, iteration: int) -> _Step:

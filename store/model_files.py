@@ -24,9 +24,11 @@ from tokenizer import Tokenizer
 from workspace import Workspace, read_json
 
 FORMAT_VERSION = 1
+MOST_NOTES = 10_000  # characters
 GONE = "-"  # the stamp of a missing file
 RECORD, WEIGHTS, TOKENIZER, CARD = "azr.json", "model.safetensors", "tokenizer.json", "README.md"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+NOTES = "notes.txt"  # of the person, on this model
 EXPORT_TESTS = "exports.json"  # what the tests of its exports found
 
 Read = TypeVar("Read")
@@ -145,6 +147,14 @@ def read_tokenizer_size(folder: Path) -> int | None:
         return None
     with damage_named(folder, TOKENIZER):
         return len(read_json(folder / TOKENIZER)["model"]["vocab"])
+
+
+def read_notes(folder: Path) -> str:
+    """Read a person's notes on a model; "" without any, and where they cannot be read."""
+    try:
+        return (folder / NOTES).read_text(encoding="utf-8", errors="replace")[:MOST_NOTES]
+    except OSError:
+        return ""
 
 
 # ---- are the weights whole? ------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from store.model_files import (
     is_model,
     is_verified,
     read_lineage,
+    read_notes,
     read_record,
     read_tokenizer_size,
     undisturbed,
@@ -49,6 +50,7 @@ class ModelInfo:
     lineage: Lineage  # every training, the first one first
     damaged: str | None  # the file that is damaged or missing
     denied: str | None  # the path of the file that this user may not read
+    notes: str = ""  # of the person
 
     @property
     def last_books(self) -> tuple[str, ...]:
@@ -108,6 +110,7 @@ def _info(folder: Path, verifying: bool = True) -> ModelInfo:
         lineage=lineage,
         damaged=next(damaged, None),
         denied=next(denied, None),
+        notes=read_notes(folder),
     )
 
 

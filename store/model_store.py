@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from store.model_files import (
     CARD,
     EXPORT_TESTS,
     FORMAT_VERSION,
+    NOTES,
     RECORD,
     TOKENIZER,
     TOKENIZER_CONFIG,
@@ -170,6 +172,29 @@ def rename(ws: Workspace, name: str, new_name: str) -> None:
         _renew_texts(renamed, read_record(renamed)[1], _lineage_so_far(renamed))
 
 
+def duplicate(ws: Workspace, name: str, new_name: str) -> None:
+    """Copy a model as it stands to a new name. Raises ModelNotFound, InvalidName, NameTaken, ModelDamaged, DiskFull."""
+    source = folder_of(ws, name)
+    record, config = read_record(source)
+    record |= {"created_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    new_name = safe_name(new_name)
+    with _creating:
+        target = ws.model_folder(new_name)
+        if target.exists():
+            raise NameTaken(field="name", name=target.name)
+        with new_folder(target) as folder:
+            for file in source.iterdir():
+                if file.is_file() and not file.name.startswith(TEMPORARY_PREFIX) and file.name != EXPORT_TESTS:
+                    shutil.copyfile(file, folder / file.name)
+            _put(folder, RECORD, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+    _renew_texts(target, config, _lineage_so_far(target))
+
+
+def write_notes(ws: Workspace, name: str, notes: str) -> None:
+    """Store a person's notes on a model; they stay here when it is exported. Raises ModelNotFound, DiskFull."""
+    write_atomic(folder_of(ws, name) / NOTES, notes)
+
+
 def delete(ws: Workspace, name: str) -> None:
     """Remove the folder of a model, damaged or not. Raises ModelNotFound, DiskFull."""
     folder = ws.model_folder(name)
@@ -293,4 +318,4 @@ def exportable(ws: Workspace, name: str, *, with_checkpoint: bool = False) -> Ex
 
 
 def _is_ours_alone(file: Path) -> bool:
-    return file.name.startswith(TEMPORARY_PREFIX) or file.name == EXPORT_TESTS
+    return file.name.startswith(TEMPORARY_PREFIX) or file.name in (EXPORT_TESTS, NOTES)

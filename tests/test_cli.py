@@ -20,6 +20,7 @@ from config import ModelConfig, SamplingConfig, SelfPlayConfig, TrainConfig, par
 from console import progress
 from errors import FileUnwritable
 from events import SelfPlayCompared, Writing
+from tests.training_kit import MODEL, fill, plan
 from workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -253,11 +254,32 @@ def test_model_is_listed_and_deleted(tmp_path, call):
     assert list(Workspace(tmp_path / "ws").models.iterdir()) == []
 
 
+def test_model_is_renamed_duplicated_exported_and_imported(tmp_path, call):
+    workspace = Workspace(tmp_path / "ws")
+    fill(workspace)
+    list(workflows.train(workspace, plan(workspace, iterations=3)))
+    assert "бард" in call("models", "rename", MODEL, "бард").stdout
+    assert "бард (2)" in call("models", "duplicate", "бард").stdout
+    file = tmp_path / "b.gguf"
+    exported = call("models", "export", "бард", "--format", "gguf", "--type", "q8_0", "-o", str(file))
+    assert exported.returncode == 0, exported.stderr
+    imported = call("models", "import", str(file), "--name", "новый")
+    assert imported.returncode == 0, imported.stderr
+    assert [line.split("\t")[0] for line in call("models", "list").stdout.splitlines()[1:]] == [
+        "бард",
+        "бард (2)",
+        "новый",
+    ]
+    missing = failed_in_a_sentence(call("models", "import", str(tmp_path / "нет.zip")), 1)
+    assert "нет.zip" in missing
+
+
 COMMANDS = [[], ["books"], ["models"]] + [
     command.split()
     for command in (
         "create", "forecast", "train", "generate", "export", "serve", "parameters", "books add", "books list",
-        "books delete", "models list", "models delete", "models export",
+        "books delete", "models list", "models delete", "models export", "models import",
+        "models rename", "models duplicate",
     )
 ]  # fmt: skip
 

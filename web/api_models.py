@@ -16,7 +16,7 @@ from config import PRESETS, Config, ModelConfig, SamplingConfig, SelfPlayConfig,
 from i18n import Translator
 from web.answers import JSONAnswer
 from web.bodies import ERROR_ANSWERS, JSON_BODY
-from web.schemas import CreateModel, EstimateShape, narrowed
+from web.schemas import CreateModel, DuplicateModel, EditModel, EstimateShape, narrowed
 from web.services import ServicesDep, TranslatorDep, refuse_in_use
 
 router = APIRouter(tags=["models"], responses=ERROR_ANSWERS)
@@ -50,6 +50,27 @@ def list_models(services: ServicesDep) -> Response:
 @router.get("/models/{name}", summary="One model")
 def get_model(name: str, services: ServicesDep) -> Response:
     return JSONAnswer(workflows.get_model(services.workspace, name))
+
+
+@router.patch("/models/{name}", dependencies=[JSON_BODY], summary="Rename a model, or write notes on it")
+def edit_model(name: str, body: EditModel, services: ServicesDep) -> Response:
+    """Change name or notes. A field that is missing or null stays as it is; the notes are never exported."""
+    with services.changes:
+        if body.name is not None:
+            refuse_in_use(services, model=name)
+        info = workflows.edit_model(services.workspace, name, body.name, body.notes)
+        if services.runner.status().model == name:
+            services.runner.restore(workflows.last_run(services.workspace))
+    return JSONAnswer(info, headers={"Location": f"/models/{quote(info.name)}"})
+
+
+@router.post("/models/{name}/duplicate", status_code=201, dependencies=[JSON_BODY], summary="Copy a model")
+def duplicate_model(name: str, body: DuplicateModel, services: ServicesDep) -> Response:
+    """Copy a model with its newest checkpoint, so that two trainings can go on from one place."""
+    with services.changes:
+        refuse_in_use(services, model=name)
+        info = workflows.duplicate_model(services.workspace, name, body.name)
+    return JSONAnswer(info, status_code=201, headers={"Location": f"/models/{quote(info.name)}"})
 
 
 @router.delete("/models/{name}", status_code=204, summary="Delete a model and its checkpoints")

@@ -22,12 +22,13 @@ from starlette.types import Scope
 
 import i18n
 import workflows
-from errors import BookTooLarge
+from errors import BodyTooLarge, BookTooLarge
 from events import TrainingStatus
 from web import (
     api_books,
     api_exports,
     api_generation,
+    api_imports,
     api_models,
     api_openai,
     api_training,
@@ -61,6 +62,7 @@ def create_app(
     book_too_large = BookTooLarge(field="file", limit_bytes=upload_limit_bytes)
     upload = (upload_limit_bytes + FORM_OVERHEAD_BYTES, book_too_large)
     pasted = (PASTED_LIMIT_BYTES, BookTooLarge(field="text", limit_bytes=PASTED_LIMIT_BYTES))
+    model = (upload[0], BodyTooLarge(field="file", limit_bytes=upload_limit_bytes))
     app = FastAPI(
         title=TITLE,
         summary="Books in, your own language model out. Everything stays on this machine.",
@@ -73,7 +75,7 @@ def create_app(
             Middleware(UnexpectedErrors),
             Middleware(KnownHost, access=access),
             Middleware(SameOrigin, access=access),
-            Middleware(BodyLimit, larger={"/upload_book": upload, "/books": pasted}),
+            Middleware(BodyLimit, larger={"/upload_book": upload, "/books": pasted, "/import_model": model}),
         ],
     )
     app.state.services = Services(
@@ -84,7 +86,17 @@ def create_app(
         generations=workflows.Generations(),
         upload_limit_bytes=upload_limit_bytes,
     )
-    rooms = (api_models, api_exports, api_books, api_training, event_stream, api_generation, api_openai, pages)
+    rooms = (
+        api_models,
+        api_exports,
+        api_imports,
+        api_books,
+        api_training,
+        event_stream,
+        api_generation,
+        api_openai,
+        pages,
+    )
     for room in rooms:
         app.include_router(room.router)
     app.add_api_route("/healthz", _healthz, tags=["server"], summary="Is the server alive?")

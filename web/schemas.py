@@ -93,6 +93,15 @@ class ReadAs(Config):
     encoding: Annotated[str, StringConstraints(max_length=40)]
 
 
+class EditModel(Config):
+    name: Name | None = None
+    notes: Annotated[str, StringConstraints(max_length=10_000)] | None = None
+
+
+class DuplicateModel(Config):
+    name: Name | None = None
+
+
 class EditBook(Config):
     title: Annotated[str, StringConstraints(max_length=200)] | None = None
     author: Annotated[str, StringConstraints(max_length=200)] | None = None

@@ -4,6 +4,7 @@ import { path, remove } from "./api.js";
 import { addBook } from "./books.js";
 import { confirmDeletion } from "./confirm.js";
 import { testsWhenOpened } from "./downloads.js";
+import { imports } from "./importing.js";
 import { uploads } from "./upload.js";
 
 const models = document.getElementById("models");
@@ -20,4 +21,5 @@ models.addEventListener("click", (event) => {
 });
 
 testsWhenOpened(models);
+imports(document.querySelector("[data-role=importer]"));
 uploads(document.querySelector("[data-role=uploader]"), addBook);

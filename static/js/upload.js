@@ -30,7 +30,7 @@ export function uploads(zone, taken) {
   async function bringOne(file, alone, encoding = "") {
     progress.hidden = false;
     try {
-      const { books, refused, skipped } = await sendFile(file, encoding, (sent, total) => showProgress(file, sent, total));
+      const { books, refused, skipped } = await sendFile("/upload_book", file, { encoding }, (sent, total) => showProgress(file, sent, total));
       for (const book of books) {
         taken(book, alone && books.length === 1);
         result(book.same_as ? t("js.uploaded_twin", { title: book.title, twin: book.same_as }) : t("js.uploaded", { title: book.title }));
@@ -106,13 +106,13 @@ function pasting(zone, added) {
 }
 
 // Send a file with XMLHttpRequest, because fetch does not report upload progress.
-function sendFile(file, encoding, onProgress) {
+export function sendFile(address, file, fields, onProgress) {
   return new Promise((resolve, reject) => {
     const body = new FormData();
     body.append("file", file, file.name); // without the path in a folder
-    if (encoding) body.append("encoding", encoding);
+    for (const [name, value] of Object.entries(fields)) if (value) body.append(name, value);
     const request = new XMLHttpRequest();
-    request.open("POST", "/upload_book");
+    request.open("POST", address);
     request.setRequestHeader("Accept", "application/json");
     request.upload.addEventListener("progress", (event) => onProgress(event.loaded, event.total));
     request.addEventListener("load", () => {

@@ -217,6 +217,84 @@ def test_download_of_a_model_with_a_subfolder_is_a_zip(client: TestClient, train
         assert archive.testzip() is None
 
 
+@pytest.mark.parametrize(("format", "ending"), [("hf", "zip"), ("checkpoint", "zip"), ("gguf", "gguf")])
+def test_model_that_was_downloaded_is_imported_under_a_free_name(
+    client: TestClient, trained: str, format: str, ending: str
+) -> None:
+    content = client.get("/download_model", params={"model": trained, "format": format}).content
+    answer = client.post("/import_model", files={"file": (f"{trained}.{ending}", content)})
+    body = expect(answer, 201)
+    assert (body["name"], body["trained"]) == (f"{trained} (2)", True)
+    assert expect(client.get(answer.headers["location"]), 200)["lineage"] == body["lineage"]
+    wish = {"model": body["name"], "prompt": "Все", "max_new_tokens": 3, "temperature": 0}
+    texts = [
+        expect(client.post("/generate", json=wish | {"model": name}), 200)["text"] for name in (trained, body["name"])
+    ]
+    assert texts[0] == texts[1] or format == "gguf"
+
+
+def test_import_refuses_what_is_no_model_and_names_the_file(client: TestClient, trained: str) -> None:
+    answer = client.post("/import_model", files={"file": ("a.zip", b"no model")}, headers={"Accept-Language": "en"})
+    assert "There is no model in this file" in assert_error(answer, 422, "model_refused", "file")["message"]
+    content = client.get("/download_model", params={"model": trained}).content
+    taken = client.post("/import_model", files={"file": ("a.zip", content)}, data={"name": trained.upper()})
+    assert_error(taken, 409, "name_taken", "name")
+    assert [model["name"] for model in expect(client.get("/models"), 200)["models"]] == [trained]
+    assert_error(client.post("/import_model", json={}), 415, "unsupported_format")
+
+
+def test_model_is_renamed_with_its_checkpoints_and_keeps_its_notes(client: TestClient, trained: str) -> None:
+    body = expect(client.patch(f"/models/{quote(trained)}", json={"notes": "до ужина"}), 200)
+    assert (body["name"], body["notes"]) == (trained, "до ужина")
+    answer = client.patch(f"/models/{quote(trained)}", json={"name": "Прозаик"})
+    body = expect(answer, 200)
+    assert (body["name"], body["notes"], body["iteration"] > 0) == ("Прозаик", "до ужина", True)
+    assert_error(client.get(f"/models/{quote(trained)}"), 404, "model_not_found")
+    assert expect(client.get(f"/training_history?model={quote('Прозаик')}"), 200)["iterations"]
+    assert "# Прозаик" in client.get("/download_model", params={"model": "Прозаик", "format": "card"}).text
+    with zipfile.ZipFile(io.BytesIO(client.get("/download_model", params={"model": "Прозаик"}).content)) as archive:
+        assert "Прозаик/notes.txt" not in archive.namelist()
+    assert expect(client.get("/training_status"), 200)["model"] == "Прозаик"
+
+
+def test_model_may_change_the_case_of_its_name_and_not_take_another_ones(
+    client: TestClient, trained: str, make_model: Callable[[str], Any]
+) -> None:
+    make_model("другая")
+    assert_error(client.patch(f"/models/{quote(trained)}", json={"name": "ДРУГАЯ"}), 409, "name_taken", "name")
+    assert_error(client.patch(f"/models/{quote(trained)}", json={"name": "a/b"}), 422, "invalid_name", "name")
+    assert_error(client.patch("/models/никто", json={"name": "x"}), 404, "model_not_found")
+    assert (
+        expect(client.patch(f"/models/{quote(trained)}", json={"name": trained.upper()}), 200)["name"]
+        == trained.upper()
+    )
+
+
+def test_model_is_duplicated_with_its_newest_checkpoint(client: TestClient, trained: str, workspace: Workspace) -> None:
+    answer = client.post(f"/models/{quote(trained)}/duplicate", json={})
+    body = expect(answer, 201)
+    assert (body["name"], body["trained"]) == (f"{trained} (2)", True)
+    steps = [path.name for path in workspace.checkpoint_folder(body["name"]).glob("step-*")]
+    assert len(steps) == 1
+    assert expect(client.get("/training_status"), 200)["model"] == trained
+    assert client.delete(f"/models/{quote(trained)}").status_code == 204
+    status = train(client, model=body["name"], iterations=2)
+    assert status["job_id"]
+    assert status_when(client, lambda status: status["state"] == "done")["iteration"] == 12
+    assert_error(
+        client.post(f"/models/{quote(body['name'])}/duplicate", json={"name": body["name"]}), 409, "name_taken"
+    )
+
+
+def test_model_in_training_is_neither_renamed_nor_duplicated(client: TestClient, trained: str) -> None:
+    train(client, iterations=None)
+    assert_error(client.patch(f"/models/{quote(trained)}", json={"name": "x"}), 409, "in_use")
+    assert_error(client.post(f"/models/{quote(trained)}/duplicate", json={}), 409, "in_use")
+    assert expect(client.patch(f"/models/{quote(trained)}", json={"notes": "идёт"}), 200)["notes"] == "идёт"
+    client.post("/stop_training")
+    status_when(client, lambda status: status["state"] == "stopped")
+
+
 @pytest.mark.parametrize("content", ["{", None], ids=["damaged", "lost"])
 def test_a_model_whose_record_is_damaged_can_be_seen_and_deleted(
     client: TestClient, make_model: Callable[[str], Any], workspace: Workspace, content: str | None
