@@ -86,6 +86,8 @@ from store.model_store import LoadedModel
 from tokenizer import Tokenizer
 from workspace import Workspace, safe_name
 
+MODEL_LIMIT_BYTES = 8 << 30  # of an imported file
+
 P = TypeVar("P")
 T = TypeVar("T")
 
@@ -93,6 +95,7 @@ __all__ = [
     "DEFAULT_LIMIT_BYTES",
     "DEFAULT_TYPE",
     "ENCODINGS",
+    "MODEL_LIMIT_BYTES",
     "RETRY_AFTER_SECONDS",
     "BookInfo",
     "BookNotice",

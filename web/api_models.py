@@ -59,7 +59,7 @@ def edit_model(name: str, body: EditModel, services: ServicesDep) -> Response:
         if body.name is not None:
             refuse_in_use(services, model=name)
         info = workflows.edit_model(services.workspace, name, body.name, body.notes)
-        if services.runner.status().model == name:
+        if body.name is not None and services.runner.status().model == name:  # the last training was this model's
             services.runner.restore(workflows.last_run(services.workspace))
     return JSONAnswer(info, headers={"Location": f"/models/{quote(info.name)}"})
 

@@ -136,6 +136,7 @@ class LibraryPage:
     training: str | None
     book_endings: tuple[str, ...]
     upload_limit_bytes: int
+    model_limit_bytes: int = workflows.MODEL_LIMIT_BYTES
 
     def titles(self, books: Iterable[str]) -> list[str]:
         """Return the titles of books by name; a book that was deleted is known by its name alone."""

@@ -243,7 +243,9 @@ def test_import_refuses_what_is_no_model_and_names_the_file(client: TestClient, 
     assert_error(client.post("/import_model", json={}), 415, "unsupported_format")
 
 
-def test_model_is_renamed_with_its_checkpoints_and_keeps_its_notes(client: TestClient, trained: str) -> None:
+def test_model_is_renamed_with_its_checkpoints_and_keeps_its_notes(
+    client: TestClient, trained: str, workspace: Workspace
+) -> None:
     body = expect(client.patch(f"/models/{quote(trained)}", json={"notes": "до ужина"}), 200)
     assert (body["name"], body["notes"]) == (trained, "до ужина")
     answer = client.patch(f"/models/{quote(trained)}", json={"name": "Прозаик"})
@@ -254,7 +256,7 @@ def test_model_is_renamed_with_its_checkpoints_and_keeps_its_notes(client: TestC
     assert "# Прозаик" in client.get("/download_model", params={"model": "Прозаик", "format": "card"}).text
     with zipfile.ZipFile(io.BytesIO(client.get("/download_model", params={"model": "Прозаик"}).content)) as archive:
         assert "Прозаик/notes.txt" not in archive.namelist()
-    assert expect(client.get("/training_status"), 200)["model"] == "Прозаик"
+    assert workflows.last_run(workspace).model == "Прозаик"
 
 
 def test_model_may_change_the_case_of_its_name_and_not_take_another_ones(
@@ -276,7 +278,7 @@ def test_model_is_duplicated_with_its_newest_checkpoint(client: TestClient, trai
     assert (body["name"], body["trained"]) == (f"{trained} (2)", True)
     steps = [path.name for path in workspace.checkpoint_folder(body["name"]).glob("step-*")]
     assert len(steps) == 1
-    assert expect(client.get("/training_status"), 200)["model"] == trained
+    assert workflows.last_run(workspace).model == trained, "and not its copy"
     assert client.delete(f"/models/{quote(trained)}").status_code == 204
     status = train(client, model=body["name"], iterations=2)
     assert status["job_id"]
