@@ -62,7 +62,6 @@ def create_app(
     book_too_large = BookTooLarge(field="file", limit_bytes=upload_limit_bytes)
     upload = (upload_limit_bytes + FORM_OVERHEAD_BYTES, book_too_large)
     pasted = (PASTED_LIMIT_BYTES, BookTooLarge(field="text", limit_bytes=PASTED_LIMIT_BYTES))
-    model = (upload[0], BodyTooLarge(field="file", limit_bytes=upload_limit_bytes))
     model_too_large = BodyTooLarge(field="file", limit_bytes=workflows.MODEL_LIMIT_BYTES)
     model = (workflows.MODEL_LIMIT_BYTES + FORM_OVERHEAD_BYTES, model_too_large)
     app = FastAPI(
