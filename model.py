@@ -35,6 +35,12 @@ class KVCache:
         self.keys = torch.zeros(shape, device=device, dtype=dtype)  # (layers, B, H, S, K)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
 
+    def rows(self, first: int, last: int) -> KVCache:
+        """Return the rows from `first` to before `last` as a cache that shares their memory."""
+        part = object.__new__(KVCache)
+        part.keys, part.values = self.keys[:, first:last], self.values[:, first:last]
+        return part
+
     def extend(self, layer: int, positions: Tensor, k: Tensor, v: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """Store k and v (B, H, T, K) at `positions` (B, T), or (T,) for all rows; return the first `length` of each row."""
         if positions.dim() == 1:

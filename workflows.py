@@ -40,7 +40,6 @@ from corpus.library import (
 from corpus.library import sweep as sweep_books
 from corpus.readers.encoding import ENCODINGS
 from corpus.readers.formats import endings as book_endings
-from engine import llama_cpp
 from engine.details import TokenDetails
 from engine.generations import RETRY_AFTER_SECONDS, Generations
 from engine.score import Head, Score, score
@@ -308,28 +307,23 @@ def generate(
     engines: Engines | None = None,
     version: Literal["best", "last"] = "best",
     extras: Extras = PLAIN,
+    texts: int = 1,
     beside_training: bool = False,
 ) -> Generator[Piece, None, None]:
     """Generate the continuation of a prompt, a text or token ids, piece by piece.
 
-    With `engines`, llama.cpp writes where it can; else our own loop does, in one thread, which is fastest for a single text.
-    Raises ModelNotFound, NoTokenizer, ModelDamaged, InvalidInput, OutOfMemory.
+    With `engines`, llama.cpp writes a few texts where it can, and many texts are computed together (`texts` are asked for at once);
+    without, the text is written alone by our own loop. Raises ModelNotFound, NoTokenizer, ModelDamaged, InvalidInput, OutOfMemory.
     """
     loaded, tokenizer = _loaded(workspace, model, cache, version)
     ids = prompt_ids(tokenizer, prompt)
-    if engines is not None and llama_cpp.serves(extras):
-        threads = 1 if beside_training else llama_cpp.best_threads(loaded.config)
-        if (fast := engines.get(workspace, model, version, cache, threads)) is not None:
-            tokens = fast.stream(ids, sampling, tokenizer.end_of_text)
-            origin = Origin(Engine.LLAMA_CPP, len(ids), min(len(ids), loaded.config.max_seq_len))
-            return _damage_named(model, version, text_pieces(tokens, tokenizer, sampling, origin))
-    pieces = write(loaded.model, tokenizer, ids, sampling, extras)
-    return _damage_named(model, version, pieces if engines is None else _in_turn(engines, pieces))
-
-
-def _in_turn(engines: Engines, pieces: Iterator[Piece]) -> Iterator[Piece]:
-    with engines.own_turn:
-        yield from pieces
+    if engines is None:
+        return _damage_named(model, version, write(loaded.model, tokenizer, ids, sampling, extras))
+    with _lack_named():
+        writers = engines.get(workspace, model, version, cache, beside_training)
+    engine, tokens = writers.stream(ids, sampling, tokenizer.end_of_text, extras, texts)
+    origin = Origin(engine, len(ids), min(len(ids), loaded.config.max_seq_len))
+    return _damage_named(model, version, text_pieces(tokens, tokenizer, sampling, origin))
 
 
 def score_text(

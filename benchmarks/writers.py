@@ -75,8 +75,9 @@ def transformers(folder: Path, threads: int, repeats: int) -> Figures:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet: Any = logging
+    quiet.set_verbosity_error()
+    quiet.disable_progress_bar()
     torch.set_num_threads(threads)
     began_at = time.perf_counter()
     model: Any = AutoModelForCausalLM.from_pretrained(folder)

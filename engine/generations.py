@@ -21,7 +21,7 @@ from errors import Overloaded, ReaderStalled
 
 T = TypeVar("T")
 ROOM = 64
-RUNNING = WAITING = 32  # llama.cpp computes that many texts together; our own loop takes turns (store/engines.py)
+RUNNING = WAITING = 32  # so many texts are computed together (batch.py)
 RETRY_AFTER_SECONDS = 5
 PATIENCE_SECONDS = 10.0
 

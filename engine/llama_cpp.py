@@ -77,7 +77,8 @@ class LlamaCpp:
         params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         params.warmup, params.verbosity, params.fit_params, params.cache_ram_mib = False, -1, False, 0
         params.hostnames, params.port, params.api_keys = ["127.0.0.1"], 0, [secrets.token_hex(16)]
-        self.slots = slots
+        self.slots, self.writing = slots, 0  # `writing`: texts at the moment
+        self._lock = threading.Lock()
         self._window, self._digits = window, digits
         self._server = xllamacpp.Server(params)
 
@@ -87,6 +88,17 @@ class LlamaCpp:
         Raises LlamaCppFailed.
         """
         seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
+        self._count(1)
+        try:
+            yield from self._parts(prompt, sampling, end_of_text, seed)
+        finally:
+            self._count(-1)
+
+    def _count(self, texts: int) -> None:
+        with self._lock:
+            self.writing += texts
+
+    def _parts(self, prompt: list[int], sampling: SamplingConfig, end_of_text: int, seed: int) -> Iterator[Token]:
         context, left = list(prompt[-self._window :]), sampling.max_new_tokens
         while left:
             room = min(left, self._window - len(context) + 1)

@@ -8,6 +8,7 @@ Not here: text out of tokens (text.py), where models come from, HTTP. Shapes: V 
 
 from __future__ import annotations
 
+import random
 import secrets
 from collections import Counter
 from collections.abc import Iterator
@@ -60,16 +61,15 @@ def stream(
 
     Chooses among the first `size` ids. Raises NonFiniteLogits.
     """
-    window = model.config.max_seq_len
-    generator = torch.Generator().manual_seed(secrets.randbits(32) if sampling.seed is None else sampling.seed)
+    window, chances = model.config.max_seq_len, chances_of(sampling)
     context, written = list(prompt[-window:]), Counter[int]()
     logits, cache = _read(model, context)
     for _ in range(sampling.max_new_tokens):
         if not bool(torch.isfinite(logits).all()):
             raise NonFiniteLogits
         logits = logits[:size]
-        token = _next(logits, sampling, context, written, extras, generator)
-        yield token if extras.alternatives is None else _told(token.id, logits, extras.alternatives)
+        token = next_token(logits, sampling, context, written, extras, chances.random())
+        yield token
         if token.id == end_of_text:
             return
         if len(context) == window:
@@ -81,20 +81,27 @@ def stream(
         written[token.id] += 1
 
 
-def _next(
+def chances_of(sampling: SamplingConfig) -> random.Random:
+    """Return the source of the random numbers of a text: one for each token."""
+    return random.Random(secrets.randbits(32) if sampling.seed is None else sampling.seed)
+
+
+def next_token(
     logits: Tensor,
     sampling: SamplingConfig,
     context: list[int],
     written: Counter[int],
     extras: Extras,
-    generator: torch.Generator,
+    chance: float,
 ) -> Token:
+    """Choose from logits (V,) and tell what `extras` ask for."""
     presence, frequency = extras.presence_penalty, extras.frequency_penalty
+    weighed = logits
     if sampling.repetition_penalty != 1.0 or presence or frequency:
-        logits = penalised(logits, sampling, torch.tensor(context), written, presence, frequency)
-    ids, p = candidates(logits[None], sampling)
-    chance = torch.rand(1, 1, dtype=torch.float64, generator=generator)
-    return Token(int(ids[0, draw(p, chance)]))
+        weighed = penalised(logits, sampling, torch.tensor(context), written, presence, frequency)
+    ids, p = candidates(weighed[None], sampling)
+    token = int(ids[0, draw(p, torch.tensor([[chance]], dtype=torch.float64))])
+    return Token(token) if extras.alternatives is None else _told(token, logits, extras.alternatives)
 
 
 def _told(token: int, logits: Tensor, alternatives: int) -> Token:

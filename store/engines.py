@@ -1,4 +1,4 @@
-"""Keep llama.cpp loaded with the models that write, each until newer weights are published. Thread-safe.
+"""Keep what writes with a model, each until newer weights are published: llama.cpp, and our own loop for many texts. Thread-safe.
 
 llama.cpp reads a file, so a model's weights are written to the workspace's cache in the form that the engine reads, once for each
 version; the files used least recently are deleted beyond BUDGET_BYTES.
@@ -15,13 +15,19 @@ import logging
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
-from engine.llama_cpp import LlamaCpp, is_available, slots_within
+from config import SamplingConfig
+from engine.batch import Batch
+from engine.llama_cpp import LlamaCpp, best_threads, is_available, serves, slots_within
+from engine.stream import Extras, Token
+from engine.text import Engine
 from formats.gguf import NUMBER_DIGITS, SPARE_CONTEXT, NumberType, engine_file
 from store.model_cache import ModelCache, Version
 from store.model_files import folder_of
@@ -29,6 +35,7 @@ from store.model_store import LoadedModel
 from workspace import Workspace, disk_errors, replace_atomic
 
 BUDGET_BYTES = 4 << 30
+FEW_TEXTS = 4
 KIND = NumberType.F16
 SUFFIX = ".engine.gguf"
 _FORM = "1"  # of the file; a change makes old ones unused
@@ -36,36 +43,57 @@ _FORM = "1"  # of the file; a change makes old ones unused
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Writers:
+    """What writes with one version of a model. A few texts are written faster by llama.cpp, many together by our own loop."""
+
+    batch: Batch
+    llama_cpp: LlamaCpp | None  # None where only our own loop can write
+
+    def stream(
+        self, prompt: list[int], sampling: SamplingConfig, end_of_text: int, extras: Extras, texts: int
+    ) -> tuple[Engine, Iterator[Token]]:
+        """Choose who writes one of `texts` that are asked for together, and return its tokens."""
+        fast = self.llama_cpp
+        if fast is not None and serves(extras) and max(texts, fast.writing + 1) <= FEW_TEXTS:
+            return Engine.LLAMA_CPP, fast.stream(prompt, sampling, end_of_text)
+        return Engine.TORCH, self.batch.stream(prompt, sampling, extras)
+
+
 class Engines:
-    """Keeps the `capacity` most recently used engines; those that still write are freed when they have ended.
+    """Keeps the writers of the `capacity` most recently used models; those that still write are freed when they have ended."""
 
-    `own_turn` limits how many texts our own loop writes at once: they would only take time and memory from each other.
-    """
-
-    def __init__(self, capacity: int = 2, own_texts: int = 2) -> None:
-        self.own_turn = threading.BoundedSemaphore(own_texts)
+    def __init__(self, capacity: int = 2) -> None:
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], tuple[tuple[str, int], LlamaCpp | None]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], tuple[tuple[str, bool], Writers]] = OrderedDict()
 
-    def get(self, ws: Workspace, name: str, version: Version, cache: ModelCache, threads: int) -> LlamaCpp | None:
-        """Return llama.cpp with this version of a model, computing with so many threads; None where our own loop has to write.
+    def get(
+        self, ws: Workspace, name: str, version: Version, cache: ModelCache, beside_training: bool = False
+    ) -> Writers:
+        """Return what writes with this version of a model; beside a training each computes with one thread.
 
         Raises ModelNotFound, ModelDamaged, NoTokenizer.
         """
         stamp, loaded = cache.get_stamped(ws, name, version)
-        if not is_available():
-            return None
-        key, now = (str(folder_of(ws, name)), version), (stamp, threads)
+        key, now = (str(folder_of(ws, name)), version), (stamp, beside_training)
         with self._lock:
             kept = self._kept.pop(key, None)
             if kept is None or kept[0] != now:
-                kept = None  # so that the old one is freed before the new one is loaded
+                kept = None  # so that the old ones are freed before the new ones are loaded
                 while len(self._kept) >= self._capacity:
                     self._kept.popitem(last=False)
-                kept = (now, _loaded_or_none(ws, f"{key} {stamp}", loaded, threads))
+                kept = (now, _writers(ws, f"{key} {stamp}", loaded, beside_training))
             self._kept[key] = kept
         return kept[1]
+
+
+def _writers(ws: Workspace, identity: str, loaded: LoadedModel, beside_training: bool) -> Writers:
+    tokenizer = loaded.tokenizer
+    assert tokenizer is not None
+    many, few = (1, 1) if beside_training else (min(os.cpu_count() or 1, 8), best_threads(loaded.config))
+    batch = Batch(loaded.model, tokenizer.size, tokenizer.end_of_text, many)
+    return Writers(batch, _loaded_or_none(ws, identity, loaded, few) if is_available() else None)
 
 
 def _loaded_or_none(ws: Workspace, identity: str, loaded: LoadedModel, threads: int) -> LlamaCpp | None:

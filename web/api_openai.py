@@ -106,6 +106,7 @@ def _continuation(services: Services, body: OpenAIBody, prompt: Prompt, number: 
         cache=services.cache,
         engines=services.engines,
         extras=body.extras(),
+        texts=body.texts,
         beside_training=is_training(services),
     )
 

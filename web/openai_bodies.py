@@ -92,6 +92,11 @@ class OpenAIBody(SamplingConfig):
     def alternatives(self) -> int | None:
         raise NotImplementedError
 
+    @property
+    def texts(self) -> int:
+        """Return how many texts the request asks for."""
+        return self.n
+
 
 class Completions(OpenAIBody):
     """POST /v1/completions. `prompt` is a text, several texts, token ids, or several lists of them. Token ids are read as they are; a text is read after an end-of-text, as books are in training."""
@@ -109,12 +114,16 @@ class Completions(OpenAIBody):
 
     @model_validator(mode="after")
     def _few_texts(self) -> Completions:
-        if (texts := len(self.prompt) * self.n) > MOST_TEXTS:
-            raise InvalidInput(field="prompt", reason="too_many_texts", texts=texts, most=MOST_TEXTS)
+        if self.texts > MOST_TEXTS:
+            raise InvalidInput(field="prompt", reason="too_many_texts", texts=self.texts, most=MOST_TEXTS)
         return self
 
     def alternatives(self) -> int | None:
         return self.logprobs
+
+    @property
+    def texts(self) -> int:
+        return len(self.prompt) * self.n
 
 
 def _prompts(given: Any) -> tuple[str | tuple[int, ...], ...]:

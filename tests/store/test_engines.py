@@ -72,6 +72,21 @@ def test_what_llama_cpp_cannot_do_is_written_by_our_own_loop(write: Write, extra
     assert _written_by(write(Engines(), extras=extras)) is Engine.TORCH
 
 
+def test_many_texts_are_written_together_by_our_own_loop(trained: Workspace, write: Write) -> None:
+    engines = Engines()
+    assert _written_by(write(engines, texts=store.FEW_TEXTS)) is Engine.LLAMA_CPP
+    together = write(engines, texts=store.FEW_TEXTS + 1)
+    assert (_written_by(together), together.completion) == (Engine.TORCH, write(None).completion)
+    fast = engines.get(trained, NAME, "best", ModelCache()).llama_cpp
+    assert fast is not None
+    busy = [fast.stream([5], GREEDY, -1) for _ in range(store.FEW_TEXTS)]
+    for text in busy:
+        next(text)
+    assert _written_by(write(engines)) is Engine.TORCH, "llama.cpp has as many as it writes fast"
+    busy[0].close()  # type: ignore[attr-defined]
+    assert _written_by(write(engines)) is Engine.LLAMA_CPP
+
+
 def test_newest_weights_write(trained: Workspace, write: Write) -> None:
     engines, texts = Engines(), []
     for seed in (1, 2):
@@ -90,8 +105,8 @@ def test_file_is_written_once_for_a_version_and_engine_loaded_once(
         write(kept)
     assert len(written) == 1
     cache = ModelCache()
-    assert engines.get(trained, NAME, "best", cache, 1) is engines.get(trained, NAME, "best", cache, 1)
-    assert engines.get(trained, NAME, "best", cache, 2) is not engines.get(trained, NAME, "best", cache, 1)
+    assert engines.get(trained, NAME, "best", cache) is engines.get(trained, NAME, "best", cache)
+    assert engines.get(trained, NAME, "best", cache, True) is not engines.get(trained, NAME, "best", cache)
 
 
 def _counted(monkeypatch: pytest.MonkeyPatch, place: Any, name: str) -> list[Any]:

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 import workflows
 from engine import generations
+from engine.batch import Batch
 from engine.generations import ROOM, Generations
 from engine.text import FinishReason, Piece
 from errors import AZRError, DiskFull, Overloaded, ReaderStalled
@@ -392,11 +393,10 @@ def test_a_generation_for_which_there_is_no_thread_is_refused_and_holds_no_place
 
 
 def test_a_lack_of_memory_is_named(client: TestClient, trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> Iterator[Piece]:
+    def refuse(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1024 bytes.")
-        yield
 
-    monkeypatch.setattr(workflows, "write", refuse)
+    monkeypatch.setattr(Batch, "_grow", refuse)
     error = assert_error(client.post("/generate", json={"model": trained, "prompt": "x"}), 507, "out_of_memory")
     assert "shorter beginning" in error["message"] and "batch" not in error["message"]
 
