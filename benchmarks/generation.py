@@ -29,7 +29,7 @@ import torch
 from benchmarks import writers
 from benchmarks.alone import alone
 from benchmarks.precision import cost_table
-from benchmarks.writers import BATCH, PROMPT_TOKENS, TOP_K, Figures, best_seconds, together, tokens_for
+from benchmarks.writers import BATCH, TOP_K, Figures, best_seconds, together, tokens_for
 from config import PRESETS
 from formats.lineage import TrainingSummary
 from model import count_parameters
@@ -39,6 +39,7 @@ from tokenizer import Tokenizer
 from workspace import Workspace
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "books" / "example_book.txt"
+THREADS = (1, 2)
 ARMS = ("transformers", "ctranslate2", "llama.cpp f32", "llama.cpp f16", "llama.cpp q8_0", "our loop", "http")
 COLUMNS = (
     "preset",
@@ -59,6 +60,7 @@ def main() -> None:
     options.add_argument("--preset", action="append", choices=sorted(PRESETS))
     options.add_argument("--arm", action="append", choices=ARMS)
     options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--tokens", type=int, default=10_000, help="most tokens of each text")
     options.add_argument("--precision", action="store_true")
     chosen = options.parse_args()
     if chosen.precision:
@@ -68,16 +70,19 @@ def main() -> None:
     print("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS), flush=True)
     for preset in chosen.preset or ("small", "medium", "large"):
         with tempfile.TemporaryDirectory() as folder:
-            compare(preset, Path(folder), chosen.arm or ARMS, chosen.repeats)
+            compare(preset, Path(folder), chosen.arm or ARMS, chosen.repeats, chosen.tokens)
 
 
-def compare(preset: str, root: Path, arms: Sequence[str], repeats: int) -> None:
+def compare(preset: str, root: Path, arms: Sequence[str], repeats: int, tokens: int) -> None:
     prepare(preset, root)
     base: Figures | None = None
     for arm in arms:
         if arm == "ctranslate2" and importlib.util.find_spec("ctranslate2") is None:
             continue
-        threads, found = faster(partial(measure, arm, preset, root, repeats))
+        if arm == "http":  # the product chooses its threads
+            threads, found = 0, measure(arm, preset, root, repeats, tokens, 0)
+        else:
+            threads, found = faster(partial(measure, arm, preset, root, repeats, tokens))
         base = base or found
         print(row(preset, arm, threads, found, base), flush=True)
     weights = (
@@ -91,23 +96,23 @@ def compare(preset: str, root: Path, arms: Sequence[str], repeats: int) -> None:
     print(f"| {preset} | limit, one text: {', '.join(limits)} |" + " |" * (len(COLUMNS) - 2), flush=True)
 
 
-def measure(arm: str, preset: str, root: Path, repeats: int, threads: int) -> Figures:
+def measure(arm: str, preset: str, root: Path, repeats: int, tokens: int, threads: int) -> Figures:
     kind, _, number = arm.partition(" ")
     folder = Workspace(root).model_folder(preset)
     if kind == "transformers":
-        return alone(writers.transformers, folder, threads, repeats)
+        return alone(writers.transformers, folder, threads, repeats, tokens)
     if kind == "ctranslate2":
-        return alone(writers.ctranslate2, folder, threads, repeats)
+        return alone(writers.ctranslate2, folder, threads, repeats, tokens)
     if kind == "llama.cpp":
-        return alone(writers.llama_cpp, root, preset, threads, repeats, number)
+        return alone(writers.llama_cpp, root, preset, threads, repeats, tokens, number)
     if kind == "our":
-        return alone(writers.our_loop, root, preset, threads, repeats)
-    return over_http(preset, root, repeats)
+        return alone(writers.our_loop, root, preset, threads, repeats, tokens)
+    return over_http(preset, root, repeats, tokens)
 
 
 def faster(work: Callable[[int], Figures]) -> tuple[int, Figures]:
     """Return the threads and figures with which one text is written fastest, with the best figure of any for a batch."""
-    found = [(threads, work(threads)) for threads in (1, 2)]
+    found = [(threads, work(threads)) for threads in THREADS]
     threads, best = max(found, key=lambda each: each[1].alone)
     batch = max((figures.batch or 0.0 for _, figures in found), default=0.0)
     return threads, Figures(best.alone, batch, best.first_seconds, best.load_seconds, best.peak_bytes)
@@ -125,8 +130,8 @@ def prepare(preset: str, root: Path) -> None:
     model_store.publish(workspace, preset, shape, model.state_dict(), summary)
 
 
-def over_http(preset: str, root: Path, repeats: int) -> Figures:
-    new = tokens_for(writers.shape_of(preset))
+def over_http(preset: str, root: Path, repeats: int, tokens: int) -> Figures:
+    new = min(tokens, tokens_for(writers.shape_of(preset)))
     body = {"model": preset, "prompt": "И", "temperature": 1.0, "top_k": TOP_K, "top_p": 1.0}
     with serving(root) as server:
         began_at = time.perf_counter()
@@ -134,11 +139,11 @@ def over_http(preset: str, root: Path, repeats: int) -> Figures:
         load_seconds = time.perf_counter() - began_at
 
         def write(rows: int) -> None:
-            together([lambda: ask(server, body | {"max_new_tokens": new + PROMPT_TOKENS - 4}, new)] * rows)
+            together([lambda: ask(server, body | {"max_new_tokens": new}, new)] * rows)
 
         return Figures(
-            alone=(new + PROMPT_TOKENS - 4) / best_seconds(lambda: write(1), repeats),
-            batch=BATCH * (new + PROMPT_TOKENS - 4) / best_seconds(lambda: write(BATCH), max(1, repeats - 1)),
+            alone=new / best_seconds(lambda: write(1), repeats),
+            batch=BATCH * new / best_seconds(lambda: write(BATCH), max(1, repeats - 1)),
             first_seconds=best_seconds(lambda: ask(server, body | {"max_new_tokens": 1}), repeats),
             load_seconds=load_seconds,
             peak_bytes=_peak_of(server.pid),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,8 @@ import torch
 
 from benchmarks.alone import peak_bytes
 from config import PRESETS, ModelConfig, SamplingConfig
+from engine.batch import Batch
 from engine.llama_cpp import LlamaCpp, slots_within
-from engine.rollouts import write_rollouts
 from engine.stream import stream
 from formats.gguf import NUMBER_DIGITS, SPARE_CONTEXT, NumberType, engine_file
 from model import Transformer
@@ -71,7 +71,7 @@ def prompts() -> list[list[int]]:
     return [list(range(1 + row, 1 + row + PROMPT_TOKENS)) for row in range(BATCH)]
 
 
-def transformers(folder: Path, threads: int, repeats: int) -> Figures:
+def transformers(folder: Path, threads: int, repeats: int, tokens: int) -> Figures:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -82,7 +82,7 @@ def transformers(folder: Path, threads: int, repeats: int) -> Figures:
     began_at = time.perf_counter()
     model: Any = AutoModelForCausalLM.from_pretrained(folder)
     load_seconds = time.perf_counter() - began_at
-    new = model.config.max_position_embeddings - PROMPT_TOKENS
+    new = min(tokens, model.config.max_position_embeddings - PROMPT_TOKENS)
     settings = {"do_sample": True, "temperature": 1.0, "top_k": TOP_K, "top_p": 1.0, "repetition_penalty": 1.0}
 
     def write(rows: int, tokens: int) -> None:
@@ -101,7 +101,7 @@ def transformers(folder: Path, threads: int, repeats: int) -> Figures:
     return _figures(write, new, load_seconds, repeats)
 
 
-def ctranslate2(folder: Path, threads: int, repeats: int, kind: str = "float32") -> Figures:
+def ctranslate2(folder: Path, threads: int, repeats: int, tokens: int) -> Figures:
     import tempfile
 
     import ctranslate2 as library
@@ -110,14 +110,14 @@ def ctranslate2(folder: Path, threads: int, repeats: int, kind: str = "float32")
         target = Path(place) / "converted"
         library.converters.TransformersConverter(str(folder)).convert(str(target))
         began_at = time.perf_counter()
-        generator = library.Generator(str(target), device="cpu", compute_type=kind, intra_threads=threads)
+        generator = library.Generator(str(target), device="cpu", compute_type="float32", intra_threads=threads)
         load_seconds = time.perf_counter() - began_at
         tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
     import tokenizers
 
     engine = tokenizers.Tokenizer.from_str(tokenizer_json)
     starts = [[engine.id_to_token(token) for token in prompt] for prompt in prompts()]
-    new = _context_of(folder) - PROMPT_TOKENS
+    new = min(tokens, _context_of(folder) - PROMPT_TOKENS)
 
     def write(rows: int, tokens: int) -> None:
         generator.generate_batch(
@@ -138,26 +138,31 @@ def _context_of(folder: Path) -> int:
     return int(read_json(folder / "config.json")["max_position_embeddings"])
 
 
-def our_loop(root: Path, name: str, threads: int, repeats: int) -> Figures:
-    """engine/stream.py alone, and self-play's decoder in float32 for a batch."""
+def our_loop(root: Path, name: str, threads: int, repeats: int, tokens: int) -> Figures:
+    """engine/stream.py for one text, engine/batch.py for many."""
     torch.set_num_threads(threads)
     began_at = time.perf_counter()
     loaded = model_store.load(Workspace(root), name)
     load_seconds = time.perf_counter() - began_at
     model, sampling = loaded.model, sampling_for(loaded.config)
     size = loaded.tokenizer.size if loaded.tokenizer else loaded.config.vocab_size
+    batch = Batch(model, size, NEVER, threads)
 
     def write(rows: int, tokens: int) -> None:
         settings = sampling.model_copy(update={"max_new_tokens": tokens})
         if rows == 1:
             assert sum(1 for _ in stream(model, prompts()[0], settings, size, NEVER)) == tokens
         else:
-            write_rollouts(model, prompts()[:rows], [False] * rows, settings, size, NEVER, torch.Generator())
+            together([partial(_read_all, batch.stream(prompt, settings), tokens) for prompt in prompts()[:rows]])
 
-    return _figures(write, tokens_for(loaded.config), load_seconds, repeats)
+    return _figures(write, min(tokens, tokens_for(loaded.config)), load_seconds, repeats)
 
 
-def llama_cpp(root: Path, name: str, threads: int, repeats: int, kind: str = "f16") -> Figures:
+def _read_all(text: Iterable[object], tokens: int) -> None:
+    assert sum(1 for _ in text) == tokens
+
+
+def llama_cpp(root: Path, name: str, threads: int, repeats: int, tokens: int, kind: str) -> Figures:
     """engine/llama_cpp.py, without HTTP; a batch is so many requests at once."""
     loaded = model_store.load(Workspace(root), name)
     assert loaded.tokenizer is not None
@@ -179,7 +184,7 @@ def llama_cpp(root: Path, name: str, threads: int, repeats: int, kind: str = "f1
     def write(rows: int, tokens: int) -> None:
         together([partial(write_one, prompt, tokens) for prompt in prompts()[:rows]])
 
-    return _figures(write, tokens_for(config), load_seconds, repeats)
+    return _figures(write, min(tokens, tokens_for(config)), load_seconds, repeats)
 
 
 def together(works: Sequence[Callable[[], object]]) -> None:

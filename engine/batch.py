@@ -11,7 +11,6 @@ Shapes: B rows, V ids.
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from config import SamplingConfig
+from engine.handover import Handover
 from engine.sampling import candidates, draw
 from engine.stream import PLAIN, Extras, NonFiniteLogits, Token, chances_of, next_token
 from model import KVCache, Transformer
@@ -51,7 +51,7 @@ class Batch:
                 threading.Thread(target=self._run, name="batch", daemon=True).start()
                 self._runs = True
         try:
-            yield from row.tokens()
+            yield from row.found
         finally:
             row.left = True
 
@@ -66,7 +66,7 @@ class Batch:
                 failed, self._rows, self._waiting = self._rows + self._waiting, [], []
                 self._cache, self._runs = None, False
             for row in failed:
-                row.found.put(error)
+                row.found.end(error)
 
     def _join(self) -> bool:
         """Let waiting texts take free rows. Returns False when there are none left, and the thread ends."""
@@ -170,20 +170,21 @@ class _Row:
         self.chances, self.written = chances_of(sampling), Counter[int]()
         self.is_plain = sampling.repetition_penalty == 1.0 and extras == PLAIN
         self.left = False  # ended, failed, or nobody reads it any more
-        self.found: queue.SimpleQueue[Token | BaseException | None] = queue.SimpleQueue()  # None is the end
+        self.found: Handover[Token] = Handover()
         self._to_write = sampling.max_new_tokens
 
     def take(self, token: Token | NonFiniteLogits, end_of_text: int) -> None:
-        self.found.put(token)
         if isinstance(token, NonFiniteLogits):
             self.left = True
+            self.found.end(token)
             return
         self.context.append(token.id)
         self.written[token.id] += 1
         self._to_write -= 1
+        self.found.give(token)
         if token.id == end_of_text or not self._to_write:
             self.left = True
-            self.found.put(None)
+            self.found.end()
 
     def shorten(self, window: int) -> bool:
         """Keep the later half of a full context, and the token behind it. Returns whether it was full."""
@@ -191,9 +192,3 @@ class _Row:
             return False
         self.context = self.context[window // 2 :]
         return True
-
-    def tokens(self) -> Iterator[Token]:
-        while (found := self.found.get()) is not None:
-            if isinstance(found, BaseException):
-                raise found
-            yield found

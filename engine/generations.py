@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
@@ -95,6 +96,11 @@ class _Generation(Generic[T]):
         self._stopped = threading.Event()
         self._room = threading.Semaphore(ROOM)
         self._pieces: asyncio.Queue[T | BaseException | None] = asyncio.Queue()  # None is the end
+        self._crossing: deque[T | BaseException | None] = (
+            deque()
+        )  # on their way to the loop, which is woken once for all of them
+        self._is_woken = False
+        self._crossing_lock = threading.Lock()
 
     async def next(self) -> T | None:
         """Return the next piece, or None at the end. Raises what the generation raised."""
@@ -136,5 +142,19 @@ class _Generation(Generic[T]):
         self._patience_left = max(0.0, self._patience_left - (time.monotonic() - began_at))
 
     def _hand_over(self, piece: T | BaseException | None) -> None:
+        with self._crossing_lock:
+            self._crossing.append(piece)
+            if self._is_woken:
+                return
+            self._is_woken = True
         with contextlib.suppress(RuntimeError):  # the loop is closed: the server went down
-            self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
+            self._loop.call_soon_threadsafe(self._receive)
+
+    def _receive(self) -> None:
+        """Take over what has crossed; runs in the event loop."""
+        with self._crossing_lock:
+            self._is_woken = False
+            arrived = list(self._crossing)
+            self._crossing.clear()
+        for piece in arrived:
+            self._pieces.put_nowait(piece)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import queue
 import secrets
 import threading
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from config import ModelConfig, SamplingConfig
+from engine.handover import Handover
 from engine.stream import Extras, Token
 
 SWITCH = "AZR_LLAMA_CPP"  # 0 in the environment turns it off
@@ -124,51 +124,41 @@ class LlamaCpp:
         question = _question(context, sampling, room, seed)
         threading.Thread(target=request.run, args=(self._server, question), name="llama.cpp", daemon=True).start()
         try:
-            yield from request.tokens()
+            yield from request.found
         finally:
             request.stopped = True
 
 
-_End = bool | Exception | None  # None: not yet; True: with an end of text
-
-
 class _Request:
-    """One part of a text: written by llama.cpp, which calls `take` in the thread of `run`; read by `tokens` in another one."""
+    """One part of a text: written by llama.cpp, which calls `take` in the thread of `run`; read from `found` in another one.
+
+    `found` are ids, and None for an end of text.
+    """
 
     def __init__(self, digits: int) -> None:
         self.stopped = False
+        self.found: Handover[int | None] = Handover()
         self._digits = digits
-        self._found: queue.SimpleQueue[tuple[list[int], _End]] = queue.SimpleQueue()
 
     def run(self, server: Any, question: dict[str, Any]) -> None:
         try:
             server.handle_completions(question, self.take)
-            self._found.put(([], LlamaCppFailed("ended without a reason")))  # read only if there was none
+            self.found.end()
         except Exception as error:
-            self._found.put(([], error))
+            self.found.end(error)
 
     def take(self, answer: dict[str, Any]) -> bool:
         """Pass on what was written. Returns whether llama.cpp shall stop."""
         if "choices" not in answer:
-            self._found.put(([], LlamaCppFailed(str(answer))))
+            self.found.end(LlamaCppFailed(str(answer)))
             return True
         (choice,) = answer["choices"]
-        text, reason, digits = choice["text"], choice["finish_reason"], self._digits
-        ids = [int(text[start : start + digits], 16) for start in range(0, len(text), digits)]
-        if ids or reason:
-            self._found.put((ids, reason == "stop" if reason else None))
+        text, digits = choice["text"], self._digits
+        for start in range(0, len(text), digits):
+            self.found.give(int(text[start : start + digits], 16))
+        if choice["finish_reason"] == "stop":
+            self.found.give(None)
         return self.stopped
-
-    def tokens(self) -> Iterator[int | None]:
-        while True:
-            ids, ended = self._found.get()
-            yield from ids
-            if isinstance(ended, Exception):
-                raise ended
-            if ended is not None:
-                if ended:
-                    yield None
-                return
 
 
 def _question(context: list[int], sampling: SamplingConfig, room: int, seed: int) -> dict[str, Any]:
