@@ -29,10 +29,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from babel import Locale
 from babel.dates import format_datetime
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
-from babel.numbers import format_decimal
+from babel.numbers import format_decimal, format_percent
 
 from errors import AZRError
 
@@ -159,6 +160,14 @@ class Translator:
         listed = ", ".join(self.gettext(f"book.left_out.{part.code}", count=part.count) for part in parts)
         return self.gettext("book.left_out", what=listed) if listed else ""
 
+    def language_name(self, code: str) -> str:
+        """Return the name of a language in this one, the code itself where it has none.
+
+        >>> translator("ru").language_name("de"), translator("en").language_name("tlh-x")
+        ('немецкий', 'tlh-x')
+        """
+        return str(Locale.parse(self.language).languages.get(code.replace("-", "_"), code))
+
     def _named(self, field: str | None) -> str:
         if field is None:
             return self.gettext("error.field_unknown")
@@ -200,6 +209,16 @@ class Translator:
             return UNKNOWN
         pattern = "#,##0." + "0" * digits if digits else "#,##0"
         return format_decimal(value, format=pattern, locale=self.language)
+
+    def percent(self, share: float | None) -> str:
+        """Format a share as whole percent: 0.214 -> 21%."""
+        return (
+            UNKNOWN
+            if share is None
+            else format_percent(
+                share, format="#,##0%" if self.language == "en" else "#,##0\u00a0%", locale=self.language
+            )
+        )
 
     def bytes(self, value: float | None) -> str:
         """Format a size in the most readable unit: 850 B, 1.2 GB."""

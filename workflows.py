@@ -21,9 +21,11 @@ from corpus.library import (
     BookInfo,
     BookNotice,
     Intake,
+    Statistics,
     add_book,
     add_files,
     add_text,
+    beginning_of,
     book_notices,
     decode_name,
     delete_book,
@@ -37,6 +39,7 @@ from corpus.library import (
     same_text,
     sample_prompt,
 )
+from corpus.library import measured as measured_book
 from corpus.library import sweep as sweep_books
 from corpus.readers.encoding import ENCODINGS
 from corpus.readers.formats import endings as book_endings
@@ -62,6 +65,7 @@ from exchange.self_test import ExportStage, verdict_on
 from exchange.verdicts import Verdict
 from formats import exports
 from formats.exports import DEFAULT_TYPE, Export, Format
+from formats.lineage import TrainingSummary
 from machine.devices import choose_device, count_devices, has_graphics_card
 from machine.memory import lack_named, use_one_heap
 from machine.processes import ending_at_once, joined
@@ -118,12 +122,15 @@ __all__ = [
     "Pace",
     "Piece",
     "Score",
+    "Statistics",
     "TokenDetails",
     "TrainingPlan",
+    "TrainingSummary",
     "Verdict",
     "add_book",
     "add_files",
     "add_text",
+    "beginning_of",
     "book_endings",
     "book_notices",
     "comparison",
@@ -144,6 +151,8 @@ __all__ = [
     "joined",
     "list_books",
     "list_models",
+    "measured_book",
+    "models_of_book",
     "newest_iteration",
     "offers",
     "pace",
@@ -176,6 +185,12 @@ def create_model(workspace: Workspace, name: str, config: ModelConfig, seed: int
     model = Transformer(config)
     model.initialise(seed)
     return model_store.create(workspace, name, config, model, seed=seed)
+
+
+def models_of_book(workspace: Workspace, name: str) -> list[tuple[ModelInfo, TrainingSummary]]:
+    """Return the trainings that read a book, with their models, the newest first."""
+    found = [(model, each) for model in list_models(workspace) for each in model.lineage if name in each.books]
+    return sorted(found, key=lambda pair: pair[1].trained_at, reverse=True)
 
 
 def delete_model(workspace: Workspace, name: str) -> None:

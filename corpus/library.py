@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import functools
 import logging
 import shutil
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from corpus.readers.encoding import canonical
 from corpus.readers.formats import PLAIN_TEXT, READERS
 from corpus.readers.reading import PREVIEW_CHARACTERS
 from corpus.shelf import LOCK, BookInfo
+from corpus.statistics import Statistics, statistics_of
 from errors import AZRError, BookDamaged, BookNotFound, InvalidInput
 from tokenizer import Characters
 from workspace import Workspace, safe_name, write_atomic
@@ -32,10 +34,12 @@ __all__ = [
     "BookNotice",
     "Intake",
     "Refused",
+    "Statistics",
     "add_book",
     "add_books",
     "add_files",
     "add_text",
+    "beginning_of",
     "book_notices",
     "decode_name",
     "delete_book",
@@ -44,6 +48,7 @@ __all__ = [
     "example_in",
     "get_book",
     "list_books",
+    "measured",
     "open_text",
     "preview_as",
     "read_text",
@@ -56,6 +61,7 @@ __all__ = [
 EXAMPLE_NAME = "example_book"
 EXAMPLE_TITLES = {EXAMPLE_NAME: ("Библиотека у моря", ""), f"{EXAMPLE_NAME}_en": ("Coriolanus", "William Shakespeare")}
 _PREVIEW_BYTES = 8192
+BEGINNING_CHARACTERS = 3000
 
 _log = logging.getLogger(__name__)
 
@@ -211,6 +217,24 @@ def open_text(ws: Workspace, name: str) -> Characters:
     """Return the clean text of a book, of a long one without reading it. Raises the same errors as get_book."""
     get_book(ws, name)
     return book_text(shelf.require_book(ws, name))
+
+
+def beginning_of(ws: Workspace, name: str) -> str:
+    """Return the first page of a book. Raises the same errors as get_book."""
+    with shelf.require_book(ws, name).open(encoding="utf-8") as file:
+        text = file.read(BEGINNING_CHARACTERS + 1)
+    return text if len(text) <= BEGINNING_CHARACTERS else text[:BEGINNING_CHARACTERS].rpartition(" ")[0] + "…"
+
+
+def measured(ws: Workspace, name: str) -> Statistics:
+    """Return the statistics of a book; they are computed once. Raises the same errors as get_book."""
+    book = get_book(ws, name)
+    return _statistics(shelf.require_book(ws, book.name), book.sha256)
+
+
+@functools.lru_cache(maxsize=64)
+def _statistics(path: Path, sha256: str) -> Statistics:
+    return statistics_of(book_text(path))
 
 
 def read_text(ws: Workspace, name: str) -> str:

@@ -31,6 +31,26 @@ from events import ACTIVE_STATES, TrainingStatus
 from web.services import LANGUAGE_COOKIE, Services, ServicesDep, translator_of
 from web.templating import render
 
+BOOK_LANGUAGES = (
+    "ru",
+    "uk",
+    "be",
+    "en",
+    "de",
+    "fr",
+    "es",
+    "it",
+    "pt",
+    "pl",
+    "cs",
+    "hu",
+    "el",
+    "tr",
+    "he",
+    "zh",
+    "ja",
+    "ko",
+)  # offered
 YEAR_SECONDS = 365 * 24 * 3600
 router = APIRouter(include_in_schema=False)
 
@@ -145,6 +165,19 @@ class LibraryPage:
 
 
 @dataclass(frozen=True)
+class BookPage:
+    """One book. `trainings` are those that read it; `training` is the model that is being trained on it now."""
+
+    book: workflows.BookInfo
+    statistics: workflows.Statistics | None  # None for a damaged book
+    beginning: str
+    trainings: tuple[tuple[workflows.ModelInfo, workflows.TrainingSummary], ...]
+    training: str | None
+    languages: tuple[str, ...]  # codes to choose from, the book's own among them
+    encodings: dict[str, str]
+
+
+@dataclass(frozen=True)
 class DocsPage:
     openapi: str  # address of the OpenAPI document
 
@@ -221,6 +254,22 @@ def library(request: Request, services: ServicesDep) -> HTMLResponse:
         upload_limit_bytes=services.upload_limit_bytes,
     )
     return render(request, "library", page)
+
+
+@router.get("/library/{name}")
+def book(name: str, request: Request, services: ServicesDep) -> HTMLResponse:
+    """Show a book; its JSON is at /books/{name}."""
+    found = workflows.get_book(services.workspace, name)
+    page = BookPage(
+        book=found,
+        statistics=None if found.is_damaged else workflows.measured_book(services.workspace, found.name),
+        beginning=found.preview if found.is_damaged else workflows.beginning_of(services.workspace, found.name),
+        trainings=tuple(workflows.models_of_book(services.workspace, found.name)),
+        training=_running_model(services) if found.name in services.runner.status().books else None,
+        languages=tuple(dict.fromkeys(("", *BOOK_LANGUAGES, found.language))),
+        encodings=_encodings(request),
+    )
+    return render(request, "book", page)
 
 
 @router.get("/docs")

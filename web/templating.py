@@ -35,11 +35,15 @@ SCRIPT_MESSAGES = ("js.", "state.", "stage.", "unit.", "encoding.", "reward.")  
 class Frame:
     """The variables of the frame around every page."""
 
-    page: str  # create, training, generation, library, docs or error
+    page: str  # create, training, generation, library, book, docs or error
     address: str  # path and query, to come back to after a change of language
     active: bool  # a training runs: the tab shows how far it is
     messages: dict[str, str | tuple[str, ...]]  # sentences for scripts, by key
     tabs: tuple[tuple[str, str], ...] = TABS
+
+    @property
+    def tab(self) -> str:
+        return "library" if self.page == "book" else self.page
 
 
 @dataclass(frozen=True)

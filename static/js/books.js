@@ -71,6 +71,7 @@ function fill(row, book) {
   const box = row.querySelector("[name=books]");
   if (box) box.value = book.name;
   part(row, "title").textContent = book.title;
+  for (const link of row.querySelectorAll('a[href^="/library/"]')) link.href = path`/library/${book.name}`;
   part(row, "name").textContent = book.name === book.title ? "" : book.name;
   part(row, "preview").textContent = book.preview;
   row.dataset.prompt = book.sample_prompt ?? "";

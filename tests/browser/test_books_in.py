@@ -55,3 +55,26 @@ def test_folder_and_pasted_text_become_books(page: Page, tmp_path: Path) -> None
     expect(page.locator('[data-book="Сон"] [data-book-part=preview]')).to_have_text("Мне снился сад.")
     page.reload()
     expect(page.locator('[data-book="Сон"]')).to_have_count(1)
+
+
+def test_book_is_edited_read_otherwise_and_deleted_on_its_page(page: Page) -> None:
+    story = "Ранним утром старик вышел на берег, и море лежало гладкое, как стекло.\n"
+    page.set_input_files(
+        "#upload-file", {"name": "утро.txt", "mimeType": "text/plain", "buffer": story.encode("cp1251")}
+    )
+    page.locator('[data-book="утро"] a.book-title').click()
+    page.fill("#f-title", "Утро")
+    page.fill("#f-author", "Анна Ли")
+    page.select_option("#f-language", "uk")
+    page.get_by_role("button", name="Сохранить").click()
+    expect(page.locator("h1")).to_have_text("Утро")
+    expect(page.locator(".lead")).to_contain_text("Анна Ли · 71 символ · 12 слов · украинский")
+    expect(page.locator("#book-note")).to_have_text("Сохранено.")
+    page.select_option("#f-encoding", "koi8_r")
+    expect(page.locator("#beginning")).to_contain_text("пЮММХЛ")
+    page.get_by_role("button", name="Прочитать так").click()
+    expect(page.locator(".facts")).to_contain_text(["Абзацев", "KOI8-R"])
+    page.get_by_role("button", name="Удалить книгу").click()
+    page.locator("#confirm-yes").click()
+    expect(page.locator("h1")).to_have_text("Мои модели")
+    expect(page.locator('[data-book="утро"]')).to_have_count(0)

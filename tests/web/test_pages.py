@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
@@ -414,3 +415,32 @@ def test_a_browser_gets_errors_as_a_page(client: TestClient, language: str) -> N
     answer = client.get("/download_model?model=x", headers={"Accept": "text/html", "Accept-Language": language})
     assert answer.status_code == 404
     assert translator(language).gettext("error.model_not_found", name="x") in parse(answer.text).one("h1").text
+
+
+# ---- the page of a book ----------------------------------------------------------------------------------------------
+
+
+def test_page_of_a_book_tells_what_is_known_about_it(client: TestClient, trained: str) -> None:
+    name = client.get("/books").json()["books"][0]["name"]
+    client.patch(f"/books/{name}", json={"title": "Роман", "author": "Лев Толстой", "language": "ru"})
+    page = load(client, f"/library/{name}")
+    assert page.one("h1").text == "Роман"
+    assert page.one(".lead").text.startswith("Лев Толстой · ")
+    assert page.one("nav.tabs a[aria-current]")["href"] == "/library"
+    assert page.one("#f-language option[selected]")["value"] == "ru"
+    assert page.one(".learned a")["href"] == f"/training?model={quote(trained)}"
+    assert page.one("#beginning").text.startswith("Все счастливые семьи")
+    links = {link["href"] for link in load(client, "/library").all(".book a")}
+    assert links == {f"/library/{quote(name)}", "/library/"}  # the second in the template for new books
+
+
+def test_page_of_a_book_lists_what_was_left_out(client: TestClient) -> None:
+    client.post("/books", json={"title": "Сон", "text": "Сад."})
+    assert load(client, "/library/Сон").all(".left-out") == []
+    client.post("/upload_book", files={"file": ("a.srt", b"1\n00:00:01,000 --> 00:00:02,000\n<i>Hi</i>\n")})
+    assert [item.text for item in load(client, "/library/a", "en").all(".left-out li")] == ["times (1)"]
+
+
+def test_page_of_a_book_that_is_not_there_is_the_page_for_errors(client: TestClient) -> None:
+    assert "«нет»" in load(client, "/library/нет").one("h1").text
+    assert client.get("/library/нет", headers={"Accept": "text/html"}).status_code == 404
