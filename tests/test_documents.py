@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -118,7 +119,8 @@ def test_files_and_commands_that_are_named_exist(document):
 
 
 def test_both_readmes_show_the_same_commands():
-    for marker, language in (("curl", "bash"), ("transformers", "python"), ("openai", "python")):
+    shown = {"curl": "bash", "transformers": "python", "openai": "python", "llama.cpp": "python", "ollama": "bash"}
+    for marker, language in shown.items():
         assert code_block(text_of(READMES["en"]), marker, language) == code_block(
             text_of(READMES["ru"]), marker, language
         )
@@ -204,6 +206,8 @@ def test_the_job_by_curl_runs_line_by_line(tmp_path):
         assert "Traceback" not in text_of(server.workspace / "server.err")
     written = run([sys.executable, "-c", code_block(text_of(READMES["en"]), "transformers", "python")], folder)
     assert written.startswith("Искусственный интеллект") and len(written) > len("Искусственный интеллект\n")
+    if importlib.util.find_spec("xllamacpp") is not None:
+        assert len(run([sys.executable, "-c", code_block(text_of(READMES["en"]), "llama.cpp", "python")], folder)) > 10
 
 
 def require_program(name: str) -> str:
