@@ -26,6 +26,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Optimizer = Literal["muon", "adamw"]
 
+ROPE_THETA = 10_000.0  # base of the rotary positions (Su et al. 2021)
+NOT_OFFERED = "not_offered"  # marks a field that no form, option or table shows
 SEED_LIMIT = 2**32 - 1
 # Past its best a held-out loss does not come back (docs/en/benchmarks.md), but self-play may lift it for a while: its gate needs three
 # evaluations to close (selfplay/gate.py) and the model some more to recover. Five are the first number above that.
@@ -50,6 +52,10 @@ def _setting(default: Any, decides: Decides, *, unit: str = "", advanced: bool =
     return Field(default, json_schema_extra={"unit": unit, "advanced": advanced, "decides": decides.value}, **bounds)
 
 
+def _carried(default: Any, **bounds: Any) -> Any:
+    return Field(default, json_schema_extra={NOT_OFFERED: True}, **bounds)
+
+
 class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -64,6 +70,7 @@ class ModelConfig(Config):
     num_heads: int = _field(8, unit="heads", ge=1, le=256)
     d_ff: int = _field(1024, ge=8, le=65_536)
     max_seq_len: int = _field(256, unit="tokens", ge=16, le=32_768)
+    rope_theta: float = _carried(ROPE_THETA, ge=1, le=1e12)  # other than this in imported models alone
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -222,9 +229,15 @@ class Parameter:
 
 
 def parameters(config: type[Config]) -> list[Parameter]:
-    """Return the fields of a configuration in the order of the class, without nested configurations."""
+    """Return the fields of a configuration in the order of the class, without nested configurations and those not offered."""
     fields = config.model_fields.items()
-    return [_describe(name, field) for name, field in fields if not isinstance(field.default, Config)]
+    return [
+        _describe(name, field) for name, field in fields if not isinstance(field.default, Config) and _offered(field)
+    ]
+
+
+def _offered(field: FieldInfo) -> bool:
+    return not (isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get(NOT_OFFERED))
 
 
 def names_of(config: type[Config], decides: Decides) -> frozenset[str]:

@@ -21,10 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import kernels
-from config import ModelConfig
+from config import ROPE_THETA, ModelConfig
 
 NORM_EPS = 1e-5
-ROPE_THETA = 10_000.0
 
 
 class KVCache:
@@ -60,11 +59,11 @@ class Rotary(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, head_dim: int, max_seq_len: int) -> None:
+    def __init__(self, head_dim: int, max_seq_len: int, theta: float = ROPE_THETA) -> None:
         super().__init__()
         if torch.empty(0).is_meta:  # no tables: arithmetic there would load torch's compiler, 80 MB and three seconds
             return
-        frequencies = ROPE_THETA ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+        frequencies = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
         angles = torch.outer(torch.arange(max_seq_len, dtype=torch.float32), frequencies)  # (S, K/2)
         angles = torch.cat((angles, angles), dim=-1)  # (S, K)
         self.register_buffer("cos", angles.cos(), persistent=False)
@@ -181,7 +180,7 @@ class Transformer(nn.Module):
         self.embed_tokens = _embedding(config.vocab_size, config.d_model)
         llama = config.architecture == "llama"
         self.embed_positions = None if llama else _embedding(config.max_seq_len, config.d_model)
-        self.rotary = Rotary(config.head_dim, config.max_seq_len) if llama else None
+        self.rotary = Rotary(config.head_dim, config.max_seq_len, config.rope_theta) if llama else None
         self.dropout = kernels.Dropout(dropout)
         self.layers = nn.ModuleList(Block(config, layer, dropout) for layer in range(config.num_layers))
         self.norm = _norm(config)

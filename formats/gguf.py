@@ -28,7 +28,7 @@ from torch import Tensor
 
 from config import ModelConfig
 from formats.lineage import KEY, Lineage, to_metadata
-from model import NORM_EPS, ROPE_THETA
+from model import NORM_EPS
 from tokenizer import END_OF_TEXT, Tokenizer
 
 CHAT_TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
@@ -261,7 +261,7 @@ def _describe_model(writer: Any, name: str, config: ModelConfig, kind: NumberTyp
         writer.add_head_count_kv(config.num_heads)
         writer.add_layer_norm_rms_eps(NORM_EPS)
         writer.add_rope_dimension_count(config.head_dim)
-        writer.add_rope_freq_base(ROPE_THETA)
+        writer.add_rope_freq_base(config.rope_theta)
     else:
         writer.add_layer_norm_eps(NORM_EPS)
 

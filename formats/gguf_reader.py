@@ -23,7 +23,7 @@ from errors import AZRError, ModelRefused
 from formats.foreign_tokenizer import tokenizer_of_lists
 from formats.gguf import ALIGNMENT, BYTES_OF_32, LINEAGE, NumberType, halves, is_permuted, tensor_sources
 from formats.lineage import KEY, Lineage, from_metadata
-from model import NORM_EPS, ROPE_THETA, Transformer
+from model import NORM_EPS, Transformer
 from tokenizer import Tokenizer
 
 MAGIC = b"GGUF"
@@ -144,14 +144,13 @@ def _config(values: Mapping[str, Any]) -> ModelConfig:
         "max_seq_len": "context_length",
     }
     eps = "attention.layer_norm_rms_epsilon" if kind == "llama" else "attention.layer_norm_epsilon"
-    expected = {eps: NORM_EPS} | ({"rope.freq_base": ROPE_THETA} if kind == "llama" else {})
-    for setting, value in expected.items():
-        if not math.isclose(values[f"{kind}.{setting}"], value, rel_tol=1e-6):
-            raise ModelRefused(field="file", reason="setting", found=f"{setting} = {values[f'{kind}.{setting}']}")
+    if not math.isclose(values[f"{kind}.{eps}"], NORM_EPS, rel_tol=1e-6):
+        raise ModelRefused(field="file", reason="setting", found=f"{eps} = {values[f'{kind}.{eps}']}")
     heads = values[f"{kind}.attention.head_count"]
     if values.get(f"{kind}.attention.head_count_kv", heads) != heads:
         raise ModelRefused(field="file", reason="setting", found="attention.head_count_kv")
-    return sized(kind, {ours: values[f"{kind}.{theirs}"] for ours, theirs in names.items()})
+    sizes = {ours: values[f"{kind}.{theirs}"] for ours, theirs in names.items()}
+    return sized(kind, sizes | ({"rope_theta": values["llama.rope.freq_base"]} if kind == "llama" else {}))
 
 
 def sized(architecture: Any, sizes: Mapping[str, Any]) -> ModelConfig:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from config import ModelConfig, SamplingConfig
-from model import NORM_EPS, ROPE_THETA
+from model import NORM_EPS
 from tokenizer import END_OF_TEXT, Tokenizer
 
 _OUTER = {
@@ -124,7 +124,7 @@ def _llama(config: ModelConfig) -> dict[str, Any]:
         "max_position_embeddings": config.max_seq_len,
         "hidden_act": "silu",
         "rms_norm_eps": NORM_EPS,
-        "rope_theta": ROPE_THETA,
+        "rope_theta": config.rope_theta,
         "attention_bias": False,
         "mlp_bias": False,
         "attention_dropout": 0.0,

@@ -10,14 +10,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from config import ModelConfig
+from config import ROPE_THETA, ModelConfig
 from errors import ModelRefused
 from formats.gguf_reader import sized
 from formats.huggingface import from_huggingface, to_huggingface
-from model import NORM_EPS, ROPE_THETA, Transformer
+from model import NORM_EPS, Transformer
 
 _SIZES = {
     "llama": {
@@ -72,17 +73,25 @@ def read_config_json(values: Mapping[str, Any]) -> ModelConfig:
     sizes = {ours: values.get(theirs) for ours, theirs in _SIZES[kind].items()}
     if kind == "gpt2" and sizes["d_ff"] is None and isinstance(sizes["d_model"], int):
         sizes["d_ff"] = 4 * sizes["d_model"]
-    config = sized(kind, sizes)
-    if kind == "llama":
-        _require_positions(values, config)
+    if kind == "gpt2":
+        return sized(kind, sizes)
+    config = sized(kind, sizes | {"rope_theta": _rope_theta(values)})
+    _require_heads(values, config)
     return config
 
 
-def _require_positions(values: Mapping[str, Any], config: ModelConfig) -> None:
+def _rope_theta(values: Mapping[str, Any]) -> float:
+    """Return the base of the rotary positions, rounded to the 32 bits in which a GGUF file keeps it."""
     rope = values.get("rope_parameters") or {}  # of transformers 5; version 4 keeps rope_theta at the top level
     if not isinstance(rope, Mapping) or rope.get("rope_type", "default") != "default":
         raise _unlike("rope_parameters", rope)
-    _require_number("rope_theta", 10_000.0, dict(values) | dict(rope), ROPE_THETA)
+    theta = (dict(values) | dict(rope)).get("rope_theta", ROPE_THETA)
+    if type(theta) not in (int, float) or not 1 <= theta <= 1e12:
+        raise _unlike("rope_theta", theta)
+    return float(np.float32(theta))
+
+
+def _require_heads(values: Mapping[str, Any], config: ModelConfig) -> None:
     if values.get("head_dim") not in (None, config.head_dim):
         raise _unlike("head_dim", values["head_dim"])
     if config.num_heads % _kv_heads(values, config):

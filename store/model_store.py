@@ -286,7 +286,9 @@ def assemble(config: ModelConfig, weights: Mapping[str, Tensor]) -> Transformer:
     with torch.device("meta"):
         model = Transformer(config)
     if model.rotary is not None:
-        model.rotary = Rotary(config.head_dim, config.max_seq_len)  # its tables are not among the weights
+        model.rotary = Rotary(
+            config.head_dim, config.max_seq_len, config.rope_theta
+        )  # its tables are not among the weights
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     for name, tensor in model.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
