@@ -19,6 +19,7 @@ from corpus.readers import zipped
 from corpus.readers.encoding import canonical, detect
 from corpus.readers.formats import PLAIN_TEXT, READERS, ZIP, ending_of, endings, format_of, recognised
 from corpus.shelf import LOCK, BookInfo
+from corpus.twins import with_twin
 from errors import AZRError, BookRefused, BookTooLarge, InvalidInput, NotText
 from workspace import Workspace, suggest_name
 
@@ -122,9 +123,8 @@ def add_text(ws: Workspace, title: str, text: str) -> BookInfo:
         reading = READERS[PLAIN_TEXT].read(original, target, "utf_8", field="text")
         with LOCK:
             adoption.restore_lost(ws)
-            info = shelf.describe(
-                shelf.free_name(ws, suggest_name(title.replace("/", " "))), reading, PLAIN_TEXT, title=title
-            )
+            name = shelf.free_name(ws, suggest_name(title.replace("/", " ")))
+            info = with_twin(ws, shelf.describe(name, reading, PLAIN_TEXT, title=title))
             shelf.put_up(ws, info, original, target)
     return info
 
@@ -161,7 +161,7 @@ def _put_up(
     with LOCK:
         adoption.restore_lost(ws)  # their names are taken
         final = shelf.require_free(ws, name) if name is not None else shelf.free_name(ws, suggest_name(filename))
-        info = shelf.describe(final, reading, format)
+        info = with_twin(ws, shelf.describe(final, reading, format))
         shelf.put_up(ws, info, original, text)
     return info
 

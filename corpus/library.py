@@ -24,6 +24,7 @@ from corpus.readers.formats import PLAIN_TEXT, READERS
 from corpus.readers.reading import PREVIEW_CHARACTERS
 from corpus.shelf import LOCK, BookInfo
 from corpus.statistics import Statistics, statistics_of
+from corpus.twins import if_still_there, with_twin
 from errors import AZRError, BookDamaged, BookNotFound, InvalidInput
 from tokenizer import Characters
 from workspace import Workspace, safe_name, write_atomic
@@ -62,6 +63,7 @@ EXAMPLE_NAME = "example_book"
 EXAMPLE_TITLES = {EXAMPLE_NAME: ("Библиотека у моря", ""), f"{EXAMPLE_NAME}_en": ("Coriolanus", "William Shakespeare")}
 _PREVIEW_BYTES = 8192
 BEGINNING_CHARACTERS = 3000
+MIN_REPEATED = 5  # percent of a book that stands in it twice; fewer are refrains and titles
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +79,8 @@ def list_books(ws: Workspace) -> list[BookInfo]:
     with LOCK:
         damaged = adoption.restore_lost(ws) + adoption.in_folders(ws)
         books = damaged + [book for text in shelf.text_files(ws) if (book := adoption.book_or_none(ws, text))]
-    return sorted(books, key=lambda book: (book.name.casefold(), book.name))
+    there = (if_still_there(ws, book) for book in books)
+    return sorted(there, key=lambda book: (book.name.casefold(), book.name))
 
 
 def get_book(ws: Workspace, name: str) -> BookInfo:
@@ -88,7 +91,7 @@ def get_book(ws: Workspace, name: str) -> BookInfo:
             raise BookDamaged(name=safe_name(name))
         if shelf.is_folder(ws, name):
             raise BookDamaged(name=safe_name(name), reason="folder")
-        return adoption.book_of(ws, shelf.require_book(ws, name))
+        return if_still_there(ws, adoption.book_of(ws, shelf.require_book(ws, name)))
 
 
 def reread_book(ws: Workspace, name: str, encoding: str) -> BookInfo:
@@ -104,7 +107,7 @@ def reread_book(ws: Workspace, name: str, encoding: str) -> BookInfo:
             reading = READERS[old.format].read(source, text, encoding, field="encoding")
             if not is_original:
                 shutil.copyfile(source, original)
-            info = shelf.describe(old.name, reading, old.format, old)
+            info = with_twin(ws, shelf.describe(old.name, reading, old.format, old))
             with LOCK:
                 if adoption.stamp_of(source) != stamp:  # deleted and uploaded again meanwhile
                     raise BookNotFound(name=old.name)
@@ -197,6 +200,10 @@ def book_notices(book: BookInfo) -> list[BookNotice]:
         notices.append(BookNotice(code="cut_off", parameters={}))
     if book.letters_apart:
         notices.append(BookNotice(code="letters_apart", parameters={"share": book.letters_apart}))
+    if book.similar_to:
+        notices.append(BookNotice(code="similar", parameters={"name": book.similar_to, "share": book.similar_share}))
+    if book.repeated >= MIN_REPEATED:
+        notices.append(BookNotice(code="repeated", parameters={"share": book.repeated}))
     if book.marks:
         notices.append(BookNotice(code="marks", parameters={"count": book.marks}))
     return notices

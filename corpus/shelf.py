@@ -62,6 +62,10 @@ class BookInfo:
     lost_part: str = ""  # the first of them
     letters_apart: int = 0  # percent of one-letter words, where so many show that words fell apart into letters
     is_cut_off: bool = False  # the original ends before its text does
+    fingerprint: str = ""  # for finding books that are much like this one (corpus/likeness.py)
+    repeated: int = 0  # percent of the text that stands in it twice
+    similar_to: str = ""  # the name of the book that was most like this one when this one was added
+    similar_share: int = 0  # percent of the shorter one's text that stands in both
     is_edited: bool = False  # a person wrote title, author and language
     is_damaged: bool = False  # the text on disk does not match the record and cannot be restored
     is_folder: bool = False  # damaged: a folder stands in place of the text
@@ -96,6 +100,8 @@ def describe(name: str, reading: Reading, format: str, before: BookInfo | None =
         lost_part=reading.lost_part,
         letters_apart=reading.letters_apart,
         is_cut_off=reading.is_cut_off,
+        fingerprint=reading.fingerprint,
+        repeated=reading.repeated,
     )
     if before is None or not before.is_edited:
         return info

@@ -114,5 +114,6 @@ def described(book: workflows.BookInfo, translator: Translator) -> dict[str, Any
     """Return a book as JSON, with a sample prompt in its language (or null), notices about its problems and what was left out."""
     notices = [translator.gettext(f"book.notice.{n.code}", **n.parameters) for n in workflows.book_notices(book)]
     shown: dict[str, Any] = plain(book)
+    del shown["fingerprint"]  # long, and of no use elsewhere
     told = {"notices": notices, "left_out_notice": translator.left_out(book.left_out)}
     return shown | {"sample_prompt": workflows.sample_prompt([book])} | told

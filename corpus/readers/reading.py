@@ -14,6 +14,7 @@ from pathlib import Path
 
 from corpus.cleaning import Cleaner
 from corpus.languages import language_of, stated_title
+from corpus.likeness import Fingerprinter
 from corpus.readers.encoding import Damage
 from errors import EmptyBook
 from tokenizer import END_OF_TEXT
@@ -84,6 +85,8 @@ class Reading:
     lost_part: str = ""
     letters_apart: int = 0
     is_cut_off: bool = False
+    fingerprint: str = ""  # for finding books that are much like this one (corpus/likeness.py)
+    repeated: int = 0  # percent of the text that stands in it twice
 
 
 def write_clean(pieces: Iterable[str], found: Found, target: Path, *, field: str) -> Reading:
@@ -110,6 +113,7 @@ class _Tally:
         self._sample = ""
         self._inside_word = False
         self._marks = 0
+        self._fingerprinter = Fingerprinter()
         self._end = ""  # of the text so far, where a special token may have begun
 
     def add(self, text: str) -> bytes:
@@ -125,10 +129,12 @@ class _Tally:
         together = self._end + text
         self._marks += together.count(END_OF_TEXT)
         self._end = together[-(len(END_OF_TEXT) - 1) :]
+        self._fingerprinter.feed(text)
         self._sample += text[: _SAMPLE_CHARACTERS - len(self._sample)]
         return data
 
     def reading(self, found: Found) -> Reading:
+        likeness = self._fingerprinter.finish()
         stated = (found.title, found.author) if found.title else stated_title(self._sample)
         return Reading(
             encoding=found.encoding,
@@ -148,6 +154,8 @@ class _Tally:
             lost_part=found.lost_part,
             letters_apart=found.letters_apart,
             is_cut_off=found.is_cut_off,
+            fingerprint=likeness.fingerprint,
+            repeated=likeness.repeated,
         )
 
 
