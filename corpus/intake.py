@@ -182,7 +182,7 @@ def _receive(read: Callable[[int], bytes], target: Path, limit_bytes: int) -> in
 
 
 def _unpacked(
-    ws: Workspace, archive: zipfile.ZipFile, name: str | None, encoding: str | None, limit_bytes: int
+    ws: Workspace, archive: zipped.Archive, name: str | None, encoding: str | None, limit_bytes: int
 ) -> Intake:
     """Make a book of each readable file of an archive; together they may take `limit_bytes`."""
     entries = [entry for entry in archive.infolist() if _is_file(entry)]
@@ -209,7 +209,7 @@ def _unpacked(
 
 def _unpack(
     ws: Workspace,
-    archive: zipfile.ZipFile,
+    archive: zipped.Archive,
     entry: zipfile.ZipInfo,
     filename: str,
     name: str | None,

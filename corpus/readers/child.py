@@ -36,8 +36,10 @@ def main(arguments: list[str]) -> None:
             answer = _error(BookRefused(field=field, reason=reason, format=format.upper()))
         except AZRError as error:
             answer = _error(error)
-        except ImportError as error:
-            answer = _error(BookRefused(field=field, reason="package", name=error.name or "?"))
+        except ImportError as error:  # one that is there may not be loaded for want of memory
+            is_missing = isinstance(error, ModuleNotFoundError)
+            reason = "package" if is_missing else "memory"
+            answer = _error(BookRefused(field=field, reason=reason, name=error.name or "?", format=format.upper()))
         faulthandler.cancel_dump_traceback_later()
     sys.stdout.write(json.dumps(answer))
 

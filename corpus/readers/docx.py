@@ -54,7 +54,7 @@ def pieces(source: Path, encoding: str | None, found: Found, *, field: str) -> I
             yield from document.take(event, element)
 
 
-def _describe(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], found: Found, field: str) -> None:
+def _describe(archive: zipped.Archive, entries: dict[str, zipfile.ZipInfo], found: Found, field: str) -> None:
     """Note title and author, and count what stands beside the text."""
     if _PROPERTIES in entries:
         for _, element in _events(archive, entries[_PROPERTIES], field):
@@ -73,7 +73,7 @@ def _describe(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], fou
     found.left_out["headers"] += headers
 
 
-def _contents_styles(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], field: str) -> frozenset[str]:
+def _contents_styles(archive: zipped.Archive, entries: dict[str, zipfile.ZipInfo], field: str) -> frozenset[str]:
     """Return the ids of the paragraph styles of a table of contents; they differ with the language of Word, their names do not."""
     ids, name = {f"TOC{level}" for level in range(1, 10)}, ""
     if _STYLES in entries:
@@ -85,7 +85,7 @@ def _contents_styles(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInf
     return frozenset(ids)
 
 
-def _events(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, field: str) -> Iterator[tuple[str, Element]]:
+def _events(archive: zipped.Archive, entry: zipfile.ZipInfo, field: str) -> Iterator[tuple[str, Element]]:
     try:
         with zipped.stream(archive, entry, field=field) as file:
             yield from ElementTree.iterparse(file, events=("start", "end"), forbid_dtd=True)

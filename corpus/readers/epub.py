@@ -57,7 +57,7 @@ def pieces(source: Path, encoding: str | None, found: Found, *, field: str) -> I
 
 
 def _lines(
-    archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], chapter: _Chapter, found: Found, field: str
+    archive: zipped.Archive, entries: dict[str, zipfile.ZipInfo], chapter: _Chapter, found: Found, field: str
 ) -> Iterator[str]:
     if chapter.left_out is not None:
         if chapter.left_out:
@@ -77,11 +77,14 @@ def _lines(
         return
     found.damage.characters += own.damage.characters
     found.damage.line = found.damage.line or own.damage.line
+    if markup.is_contents:
+        found.leave_out("contents")
+        return
     yield from markup.taken()
     yield ""
 
 
-def _spine(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], found: Found, field: str) -> list[_Chapter]:
+def _spine(archive: zipped.Archive, entries: dict[str, zipfile.ZipInfo], found: Found, field: str) -> list[_Chapter]:
     """Return the chapters in their order, and note what the package says about the book."""
     if "word/document.xml" in entries:
         raise BookRefused(field=field, reason="mislabelled", format="EPUB")
@@ -105,7 +108,7 @@ def _spine(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], found:
     return chapters
 
 
-def _package_name(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], field: str) -> str:
+def _package_name(archive: zipped.Archive, entries: dict[str, zipfile.ZipInfo], field: str) -> str:
     if _CONTAINER in entries:
         roots = _all(_tree(archive, entries, _CONTAINER, field), "rootfile")
         named = next((root.get("full-path", "") for root in roots), "")
@@ -117,7 +120,7 @@ def _package_name(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo],
     return found
 
 
-def _refuse_protected(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], field: str) -> None:
+def _refuse_protected(archive: zipped.Archive, entries: dict[str, zipfile.ZipInfo], field: str) -> None:
     if _ENCRYPTION not in entries:
         return
     methods = [
@@ -127,7 +130,7 @@ def _refuse_protected(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipIn
         raise BookRefused(field=field, reason="encrypted", format="EPUB")
 
 
-def _tree(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], name: str, field: str) -> Element:
+def _tree(archive: zipped.Archive, entries: dict[str, zipfile.ZipInfo], name: str, field: str) -> Element:
     try:
         tree: Element = ElementTree.fromstring(zipped.content(archive, entries[name], field=field))
     except DefusedXmlException:

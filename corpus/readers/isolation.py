@@ -14,6 +14,7 @@ The child (child.py) writes the clean text to `target` and one line of JSON to i
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,10 @@ from errors import BookRefused, from_code
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHILD = "corpus.readers.child"
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}  # each further one would take memory, and none is of use
 SECONDS, SECONDS_PER_MB = 5.0, 10.0
 MEMORY_BYTES, MEMORY_PER_BYTE, MOST_MEMORY_BYTES = 260 << 20, 4, 1500 << 20
 
@@ -43,6 +48,7 @@ def read(format: str, source: Path, target: Path, encoding: str | None, *, field
             stderr=subprocess.DEVNULL,
             encoding="utf-8",
             timeout=2 * seconds + 10,  # the child ends itself; its start on a busy machine counts here
+            env=os.environ | ONE_THREAD,
             start_new_session=True,  # Ctrl+C is for this process
         )
     except subprocess.TimeoutExpired:

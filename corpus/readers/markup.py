@@ -74,6 +74,7 @@ _KINDS = {  # epub:type and role
 _NOTE_CLASSES = {"footnote", "footnotes", "endnote", "endnotes"}
 _MARK = re.compile(r"\s*[\[({]?(?:\d{1,4}|[*†‡]{1,3}|[ivxlc]{1,6})[\])}]?\s*")
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_FEWEST_LINKS, _MOST_LINKED = 4, 0.8
 _CELL, _BREAK = "\x01", "\x02"  # between the cells of a row, and at <br>
 
 
@@ -93,6 +94,13 @@ class Markup(HTMLParser):
         ] = []  # for each open <a>, where its text begins; None for a link that is no note mark
         self._pre = 0
         self._in_title = False
+        self._links_seen = 0
+        self._letters = self._linked = 0  # characters of the text, and of its links
+
+    @property
+    def is_contents(self) -> bool:
+        """Whether a page is nothing but links: the contents of a book that does not mark them as such."""
+        return self._links_seen >= _FEWEST_LINKS and self._linked > _MOST_LINKED * self._letters
 
     def taken(self) -> list[str]:
         """Return the lines that are complete."""
@@ -148,6 +156,8 @@ class Markup(HTMLParser):
             self.found.title = (self.found.title + data)[:500]
         elif self._dropped is None:
             self._text.append(data)
+            self._letters += len(data.strip())
+            self._linked += len(data.strip()) if self._links else 0
 
     def unknown_decl(self, data: str) -> None:
         if data.startswith("CDATA["):
@@ -170,6 +180,7 @@ class Markup(HTMLParser):
         elif tag == "pre":
             self._pre += 1
         elif tag == "a":
+            self._links_seen += "href" in values
             self._links.append(len(self._text) if _may_be_mark(values) else None)
 
     def _end_link(self) -> None:

@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 
 from corpus.readers.reading import Found
 
-_PAGE_NUMBER = re.compile(
-    r"[-–—\[(. ]*(?:(?:page|стр\.?|страница|с\.)\s*)?(?:\d{1,4}|[ivxlcIVXLC]{1,7})(?:\s*(?:/|of|из)\s*\d{1,4})?[-–—\]). ]*",
-    re.IGNORECASE,
+_PAGE_NUMBER = re.compile(  # Roman only in small letters: capitals are those of chapters
+    r"[-–—\[(. ]*(?:(?i:page|стр\.?|страница|с\.)\s*)?(?:\d{1,4}|[ivxlc]{1,7})(?:\s*(?:/|of|из)\s*\d{1,4})?[-–—\]). ]*"
 )
 _CONTENTS = re.compile(r".*\S\s*(?:\.\s?|…\s?|·\s?){4,}\s*\d{1,4}$")
 _ENDS = re.compile(r"[.!?…:;»\"”)]$")

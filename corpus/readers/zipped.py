@@ -1,7 +1,8 @@
 """Open zip archives that strangers made: nothing is written to the disk, and every size is checked while it is read.
 
-Particular: the list of an archive is checked before it is read, because it may have millions of entries; a compressed entry may
-hold a hundred times its size and no more, because text never does.
+Particular: the list of an archive is checked before it is read, because it may have millions of entries. An entry, and the archive
+as a whole, may unfold to 150 times its size and no more, because text never does; entries that share their bytes, or one that
+is read again and again, are found so.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MOST_ENTRIES = 10_000
 MOST_PART_BYTES = 64 << 20  # of one chapter or document that is read as a whole
 _MOST_LIST_BYTES = 8 << 20
 _END_OF_LIST = b"PK\x05\x06"
-_MOST_RATIO, _RATIO_FROM_BYTES = 150, 4 << 20
+_MOST_RATIO, _RATIO_FROM_BYTES, _RATIO_FROM_BYTES_IN_ALL = 150, 4 << 20, 32 << 20
 _CHUNK_BYTES = 1 << 18
 BROKEN = (
     zipfile.BadZipFile,
@@ -35,19 +36,28 @@ BROKEN = (
 )
 
 
+class Archive(zipfile.ZipFile):
+    """A zip archive that counts what was read out of it."""
+
+    def __init__(self, source: Path) -> None:
+        super().__init__(source)
+        self.size_bytes = source.stat().st_size
+        self.unfolded_bytes = 0
+
+
 @contextlib.contextmanager
-def opened(source: Path, format: str, *, field: str) -> Iterator[zipfile.ZipFile]:
+def opened(source: Path, format: str, *, field: str) -> Iterator[Archive]:
     """Open an archive. Raises BookRefused for one that is damaged or has too many entries."""
     _require_small_list(source, field)
     try:
-        archive = zipfile.ZipFile(source)
+        archive = Archive(source)
     except BROKEN:
         raise BookRefused(field=field, reason="damaged", format=format) from None
     with archive:
         yield archive
 
 
-def chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, field: str) -> Generator[bytes, None, None]:
+def chunks(archive: Archive, entry: zipfile.ZipInfo, *, field: str) -> Generator[bytes, None, None]:
     """Yield the content of an entry. Raises BookRefused for one that is encrypted or a bomb, and those of BROKEN."""
     if entry.flag_bits & 1:
         raise BookRefused(field=field, reason="encrypted", format=entry.filename[-80:])
@@ -55,12 +65,15 @@ def chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, field: str) -> G
     with archive.open(entry) as file:
         while chunk := file.read(_CHUNK_BYTES):
             size += len(chunk)
-            if size > _RATIO_FROM_BYTES and size > _MOST_RATIO * max(1, entry.compress_size):
+            archive.unfolded_bytes += len(chunk)
+            if size > max(_RATIO_FROM_BYTES, _MOST_RATIO * entry.compress_size):
+                raise BookRefused(field=field, reason="bomb")
+            if archive.unfolded_bytes > max(_RATIO_FROM_BYTES_IN_ALL, _MOST_RATIO * archive.size_bytes):
                 raise BookRefused(field=field, reason="bomb")
             yield chunk
 
 
-def content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, field: str) -> bytes:
+def content(archive: Archive, entry: zipfile.ZipInfo, *, field: str) -> bytes:
     """Return the content of an entry of at most MOST_PART_BYTES. Raises BookRefused and those of BROKEN."""
     with stream(archive, entry, field=field) as file:
         parts = [file.read(MOST_PART_BYTES)]
@@ -72,7 +85,7 @@ def content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, field: str) -> 
 
 
 @contextlib.contextmanager
-def stream(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, field: str) -> Iterator[IO[bytes]]:
+def stream(archive: Archive, entry: zipfile.ZipInfo, *, field: str) -> Iterator[IO[bytes]]:
     """Open an entry as a file to read from, checked like `chunks`."""
     with contextlib.closing(chunks(archive, entry, field=field)) as source:
         yield cast(IO[bytes], _Checked(source))

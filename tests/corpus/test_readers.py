@@ -153,11 +153,12 @@ def test_contents_notes_and_licence_pages_of_an_e_book_are_left_out(read: Read) 
         "toc": '<nav epub:type="toc"><p>Глава 1</p></nav>',
         "legal": '<section epub:type="copyright-page"><p>© Все права</p></section>',
         "n": '<aside epub:type="footnote"><p>Сноска</p></aside>',
+        "links": "".join(f'<p><a href="{n}.xhtml">Глава {n}</a> {n}</p>' for n in range(9)),
         "end": "<p>два</p><p>*** END OF THE PROJECT GUTENBERG EBOOK ***</p><p>Donate</p>",
     }
     text, reading = read("a.epub", epub(chapters))
     assert text == "раз\n\nдва\n"
-    assert left_out(reading) == {"contents": 1, "licence": 4, "notes": 1, "note_marks": 1}
+    assert left_out(reading) == {"contents": 2, "licence": 4, "notes": 1, "note_marks": 1}
 
 
 def test_one_bad_chapter_does_not_lose_the_book(read: Read) -> None:
@@ -242,13 +243,15 @@ def test_words_that_fall_apart_into_letters_are_told(read: Read) -> None:
 
 def test_hyphens_contents_and_dialogue_of_pages_are_understood() -> None:
     found = Found()
-    page = """Глава 1 ........ 5
+    page = """XIV
+Глава 1 ........ 5
 Он пришёл когда-то давно, и с тех пор его никто здесь не ви-
 дел, потому что он жил один и выходил только ночью, когда-
 то это всех удивляло.
 — Кто там? — спросила она.
 — Это я, — ответил он и вошёл в дом, не снимая своего пальто."""
-    assert list(paragraphs([page], found)) == [
+    assert list(paragraphs([f"{page}\nxiv"], found)) == [
+        "XIV",
         "Он пришёл когда-то давно, и с тех пор его никто здесь не видел, потому что он жил один и выходил только ночью, когда-то это всех удивляло.",
         "— Кто там? — спросила она.",
         "— Это я, — ответил он и вошёл в дом, не снимая своего пальто.",
