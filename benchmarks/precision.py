@@ -22,7 +22,7 @@ from store import model_store
 from store.model_store import LoadedModel
 from workspace import Workspace
 
-ITERATIONS, PLACES, BEFORE = 400, 400, 64
+ITERATIONS, PLACES, BEFORE = 200, 300, 64
 NAME = "measured"
 
 

@@ -12,6 +12,7 @@ Shapes: B rows, V ids.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -22,10 +23,11 @@ from config import SamplingConfig
 from engine.handover import Handover
 from engine.sampling import candidates, draw
 from engine.stream import PLAIN, Extras, NonFiniteLogits, Token, chances_of, next_token
+from engine.threads import ThreadChoice
 from model import KVCache, Transformer
 
 MOST_ROWS = 32
-FEW_ROWS = 4  # up to so many are computed fastest by one thread
+FEW_ROWS = 4  # up to so many are always computed by one thread
 
 
 class Batch:
@@ -35,7 +37,7 @@ class Batch:
         self, model: Transformer, size: int, end_of_text: int, threads: int, most_rows: int = MOST_ROWS
     ) -> None:
         self._model, self._size, self._end_of_text = model, size, end_of_text
-        self._threads, self._most_rows = threads, most_rows
+        self._threads, self._most_rows = ThreadChoice(threads), most_rows
         self._lock = threading.Lock()
         self._waiting: list[_Row] = []
         self._rows: list[_Row] = []
@@ -76,7 +78,7 @@ class Batch:
             if not (self._rows or joining):
                 self._cache, self._runs = None, False
                 return False
-        torch.set_num_threads(self._threads if len(self._rows) + len(joining) > FEW_ROWS else 1)
+        torch.set_num_threads(1)
         for row in joining:
             self._rows.append(row)
             self._grow(len(self._rows))
@@ -104,7 +106,7 @@ class Batch:
 
     def _step(self) -> None:
         """Write one token of each text."""
-        logits = self._logits()
+        logits = self._timed_logits()
         finite = torch.isfinite(logits).all(-1).tolist()
         for index, token in enumerate(self._chosen(logits)):
             self._rows[index].take(token if finite[index] else NonFiniteLogits(), self._end_of_text)
@@ -114,6 +116,16 @@ class Batch:
         for index, row in enumerate(self._rows):
             if row.shorten(self._model.config.max_seq_len):
                 self._read(index)
+
+    def _timed_logits(self) -> Tensor:
+        if len(self._rows) <= FEW_ROWS:
+            torch.set_num_threads(1)
+            return self._logits()
+        torch.set_num_threads(self._threads.now)
+        began_at = time.perf_counter()
+        logits = self._logits()
+        self._threads.took(time.perf_counter() - began_at)
+        return logits
 
     @torch.inference_mode()
     def _logits(self) -> Tensor:

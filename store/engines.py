@@ -36,6 +36,7 @@ from workspace import Workspace, disk_errors, replace_atomic
 
 BUDGET_BYTES = 4 << 30
 FEW_TEXTS = 4
+WIDE = 256  # d_model from which on several threads can help with many texts
 KIND = NumberType.F16
 SUFFIX = ".engine.gguf"
 _FORM = "1"  # of the file; a change makes old ones unused
@@ -91,7 +92,8 @@ class Engines:
 def _writers(ws: Workspace, identity: str, loaded: LoadedModel, beside_training: bool) -> Writers:
     tokenizer = loaded.tokenizer
     assert tokenizer is not None
-    many, few = (1, 1) if beside_training else (min(os.cpu_count() or 1, 8), best_threads(loaded.config))
+    many = min(os.cpu_count() or 1, 8) if loaded.config.d_model >= WIDE else 1
+    many, few = (1, 1) if beside_training else (many, best_threads(loaded.config))
     batch = Batch(loaded.model, tokenizer.size, tokenizer.end_of_text, many)
     return Writers(batch, _loaded_or_none(ws, identity, loaded, few) if is_available() else None)
 
