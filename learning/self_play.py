@@ -35,7 +35,7 @@ from selfplay.gate import Gate, Starter
 from tokenizer import Tokenizer
 
 COMPARED_PROMPTS = 8
-FEW_FAULTS = 0.02  # of the tokens a round may write; with fewer the gradient shrinks, so that the last loops do not rule the model
+FIRST_FAULTS = 8  # of a text, which count: with them its loop begins, and what follows inside a loop follows from it
 Autocast = Callable[[], AbstractContextManager[Any]]
 
 
@@ -180,14 +180,14 @@ class SelfPlay:
     def _gradient(
         self, model: Transformer, written: Rollouts, scores: list[Score], autocast: Autocast
     ) -> list[Tensor] | None:
-        """Return the gradient of the mean unlikelihood of the faults; where they are few, the mean is over FEW_FAULTS of all tokens."""
+        """Return the gradient of the unlikelihood of each text's first faults, over as many of them as a round can have."""
         (faults,) = self._ranks.total(sum(len(score.faults) for score in scores))
         if not faults:
             return None
-        share = 1 / max(faults, FEW_FAULTS * self._config.num_prompts * self._sampling.max_new_tokens)
+        share = 1 / (FIRST_FAULTS * self._config.num_prompts)
         weights = torch.zeros_like(written.tokens[:, 1:], dtype=torch.float32)  # (B, T-1): place t weighs token t+1
         for row, (start, score) in enumerate(zip(written.starts, scores, strict=True)):
-            weights[row, [start + fault - 1 for fault in score.faults]] = share
+            weights[row, [start + fault - 1 for fault in score.faults[:FIRST_FAULTS]]] = share
         gradient = unlikelihood_gradient(model, written.tokens, weights, self._tokenizer.size, autocast)
         self._ranks.sum_(gradient)
         return gradient

@@ -98,12 +98,8 @@ def test_round_tells_the_share_of_each_text_that_is_faults(tokenizer: Tokenizer)
     assert [one.looped for one in rollouts] == pytest.approx([1 - one.reward for one in rollouts])
 
 
-@pytest.mark.parametrize(("wrong", "few"), [(WRONG, False), (5, True)], ids=["many", "few"])
-def test_round_weighs_faults_by_their_number_but_a_few_by_two_percent_of_all_tokens(
-    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, wrong: int, few: bool
-) -> None:
-    monkeypatch.setattr(f"{__name__}.WRONG", wrong)
-    monkeypatch.setattr("learning.self_play.FEW_FAULTS", 0.1)
+def test_round_weighs_the_first_faults_of_each_text(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learning.self_play.FIRST_FAULTS", 3)
     model, player = wild(make_model()), _player(tokenizer)
     written: list[tuple[Prompt, list[int]]] = []
     score = player._environment.score
@@ -114,13 +110,12 @@ def test_round_weighs_faults_by_their_number_but_a_few_by_two_percent_of_all_tok
 
     player._environment.score = watched  # type: ignore[method-assign]
     found = _round(player, model).gradient
-    faults = sum(token < wrong for _, completion in written for token in completion)
-    assert (0 < faults < 0.1 * 12 * 8) == few
-    share = 1 / max(faults, 0.1 * 12 * 8)
+    assert sum(token < WRONG for _, completion in written for token in completion) > 3 * 12  # more than count
     total = [torch.zeros_like(parameter) for parameter in model.parameters()]
     for prompt, completion in written:
-        tokens = torch.tensor([[*prompt.tokens, *completion]])
-        weights = torch.tensor([[0.0] + [share * (token < wrong) for token in completion]])
+        tokens, weights = torch.tensor([[*prompt.tokens, *completion]]), torch.zeros(1, len(completion) + 1)
+        first = [place for place, token in enumerate(completion) if token < WRONG][:3]
+        weights[0, [place + 1 for place in first]] = 1 / (3 * 12)
         own = unlikelihood_gradient(model, tokens, weights, tokenizer.size, contextlib.nullcontext)
         torch._foreach_add_(total, own)
     for one, wanted in zip(found, total, strict=True):
