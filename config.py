@@ -117,7 +117,7 @@ class SelfPlayConfig(Config):
 
     enabled: bool = _setting(True, Decides.BOTH)
     environment: Literal["text"] = _setting("text", Decides.BOTH, advanced=True)
-    every: int = _setting(10, Decides.NUMBERS, unit="iterations", ge=1, le=100_000)
+    every: int = _setting(5, Decides.NUMBERS, unit="iterations", ge=1, le=100_000)
     prompts: tuple[Annotated[str, StringConstraints(min_length=1, max_length=2000)], ...] = _setting(
         (), Decides.BOTH, max_length=64, strict=False
     )

@@ -20,7 +20,8 @@ import kernels
 from model import Transformer
 
 ROWS_AT_ONCE = 16  # bounds the memory
-PADDED = 256  # chosen tokens are padded to a multiple of it: the libraries beneath keep memory for every size of a product they have met
+# Rows and chosen tokens come in multiples of these, as the libraries beneath keep memory for every size of a product they have met.
+FEW_ROWS, PADDED = 8, 256
 MOST_PROBABLE = 0.9999  # the factor p / (1 - p) has no limit, and in bfloat16 p may round to 1
 
 
@@ -36,12 +37,20 @@ def unlikelihood_gradient(
     It is in the order of `model.parameters()`, and zero where all weights are.
     """
     total = [torch.zeros_like(parameter) for parameter in model.parameters()]
-    for rows, shares in zip(tokens.split(ROWS_AT_ONCE), weights.split(ROWS_AT_ONCE), strict=True):
+    needed = _with_weights(weights)
+    for rows, shares in zip(tokens[needed].split(ROWS_AT_ONCE), weights[needed].split(ROWS_AT_ONCE), strict=True):
         if bool(shares.any()):
             with autocast():
                 loss = _loss(model, rows, shares, size)
             torch._foreach_add_(total, list(torch.autograd.grad(loss, list(model.parameters()))))
     return total
+
+
+def _with_weights(weights: Tensor) -> Tensor:
+    """Return the numbers of the rows that have weights, and of a few others, so that there are few different numbers of them."""
+    weighted = weights.any(dim=1)
+    count = -(-int(weighted.sum()) // FEW_ROWS) * FEW_ROWS
+    return weighted.int().argsort(descending=True, stable=True)[:count]
 
 
 def _loss(model: Transformer, tokens: Tensor, weights: Tensor, size: int) -> Tensor:
