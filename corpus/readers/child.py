@@ -2,7 +2,7 @@
 
     python -m corpus.readers.child FORMAT SOURCE TARGET ENCODING FIELD SILENT_SECONDS SECONDS BYTES
 
-It ends itself at its deadlines, whatever the parser is doing, and the system refuses it more memory than the limit.
+It ends at its deadlines, whatever the parser is doing, and the system refuses it more memory than the limit.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import faulthandler
 import json
+import math
 import os
 import sys
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TextIO
 
 from corpus.readers.formats import read_here
+from corpus.readers.isolation import PATIENCE
 from errors import AZRError, BookRefused
 
 _PUSH_SECONDS = 0.1
@@ -45,23 +47,41 @@ def main(arguments: list[str]) -> None:
 
 
 class _Deadline:
-    """Ends the process (exit status 1) after a time without a push, and at a last moment that nothing pushes."""
+    """Ends the process after so much work without a push, and at a last moment that nothing pushes.
+
+    Work is time of the processor, where the system can limit it: a book must not be refused because a training runs beside its
+    reader. The time on the clock is limited as well, more generously.
+    """
 
     def __init__(self, nowhere: TextIO, silent_seconds: float, seconds: float) -> None:
         self._nowhere, self._silent_seconds = nowhere, silent_seconds
-        self._last, self._pushed = time.monotonic() + seconds, 0.0
+        self._last = time.monotonic() + PATIENCE * seconds
+        self._last_work = time.process_time() + seconds
+        self._pushed = 0.0
         self.push()
 
     def push(self) -> None:
         now = time.monotonic()
         if now - self._pushed > _PUSH_SECONDS:  # each push starts a thread
             self._pushed = now
-            left = min(self._silent_seconds, max(0.001, self._last - now))
+            left = min(PATIENCE * self._silent_seconds, max(0.001, self._last - now))
             faulthandler.dump_traceback_later(left, exit=True, file=self._nowhere)
+            _limit_work(min(time.process_time() + self._silent_seconds, self._last_work))
 
 
 def _error(error: AZRError) -> dict[str, object]:
     return {"error": {"code": error.code, "field": error.field, "parameters": error.parameters}}
+
+
+def _limit_work(until_seconds: float) -> None:
+    """Let the system end this process at a time of its own clock, in whole seconds, where it can. It leaves no core file."""
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
+        with contextlib.suppress(ValueError, OSError):  # a lower limit stands already
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_CPU, (max(1, math.ceil(until_seconds)), most))
 
 
 def _limit_memory(limit_bytes: int) -> None:

@@ -4,8 +4,9 @@ Why: archives, PDF, XML and the like are made of sizes and references that a fil
 one of them hangs or fills the memory; then that process ends, not the server with a training in it. Plain text, tables and chats
 are read in this process: they are read line by line and state nothing about themselves.
 
-It ends when it finishes no page or chapter for SECONDS, or when the whole file takes longer than its size allows: an honest book of a
-thousand pages needs a minute. A small file gets MEMORY_BYTES, a larger one more. Where the system has no limit of memory for a
+It ends when it finishes no page or chapter for SECONDS of work, or when the whole file takes longer than its size allows: an honest
+book of a thousand pages needs a minute. On a machine that is busy, work takes up to PATIENCE times as long on the clock; Windows
+limits only the clock. A small file gets MEMORY_BYTES, a larger one more. Where the system has no limit of memory for a
 process (Windows, macOS), the readers' own limits of sizes remain.
 
 The child (child.py) writes the clean text to `target` and one line of JSON to its standard output.
@@ -30,6 +31,8 @@ ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
 }  # each further one would take memory, and none is of use
 SECONDS, SECONDS_PER_MB = 5.0, 10.0
+PATIENCE = 4
+_TIME_IS_UP = (1, -24)  # of faulthandler, and by SIGXCPU
 MEMORY_BYTES, MEMORY_PER_BYTE, MOST_MEMORY_BYTES = 260 << 20, 4, 1500 << 20
 
 
@@ -47,7 +50,7 @@ def read(format: str, source: Path, target: Path, encoding: str | None, *, field
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             encoding="utf-8",
-            timeout=2 * seconds + 10,  # the child ends itself; its start on a busy machine counts here
+            timeout=PATIENCE * seconds + 30,  # the child ends by itself; its start on a busy machine counts here
             env=os.environ | ONE_THREAD,
             start_new_session=True,  # Ctrl+C is for this process
         )
@@ -60,7 +63,7 @@ def _answer(output: str, status: int, format: str, field: str) -> Reading:
     try:
         values: dict[str, Any] = json.loads(output)
     except ValueError:  # it ended without a word: its deadline, or the system took it
-        reason = "slow" if status == 1 else "memory"
+        reason = "slow" if status in _TIME_IS_UP else "memory"
         raise BookRefused(field=field, reason=reason, format=format.upper()) from None
     if "error" in values:
         raise from_code(**values["error"])
