@@ -1,0 +1,34 @@
+"""What a person does with models in the library: look whether a download was tested, take it, bring it back."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+import workflows
+from tests.training_kit import MODEL, fill, plan
+from workspace import Workspace
+
+
+def test_a_download_is_tested_on_the_page_and_comes_back_as_a_model(server, visit, tmp_path):
+    workspace = Workspace(tmp_path / "elsewhere")
+    fill(workspace)
+    list(workflows.train(workspace, plan(workspace, iterations=3)))
+    (tmp_path / "поэт.gguf").write_bytes(b"".join(workflows.export_model(workspace, MODEL, "gguf").chunks))
+
+    visitor = visit("en-US")
+    page = visitor.open("/library")
+    (tmp_path / "broken.zip").write_bytes(b"PK")
+    page.set_input_files("#import-file", tmp_path / "broken.zip")
+    expect(page.locator("[data-role=import-error]")).to_contain_text("There is no model in this file")
+    assert len(visitor.take_complaints()) == 1  # the browser's own line about the answer 422
+    page.set_input_files("#import-file", tmp_path / "поэт.gguf")
+    page.wait_for_url("**/library?imported=*")
+
+    menu = page.locator(f'[data-model="{MODEL}"] .downloads')
+    menu.locator("summary").click()
+    tested = menu.locator("[data-format=gguf] [data-type=q8_0]")
+    expect(tested).to_have_attribute("data-tested", "", timeout=30_000)
+    expect(tested.locator("[data-role=tested]")).to_contain_text("Tested: weights")
+    with page.expect_download() as download:
+        tested.locator("a").click()
+    assert download.value.suggested_filename == f"{MODEL}-q8_0.gguf"
