@@ -90,7 +90,7 @@ class Tokenizer:
             raise ValueError("tokens")
         if any(not set(token) <= alphabet for token in tokens if token != END_OF_TEXT):
             raise ValueError("tokens")
-        if any({left, right, left + right} - tokens.keys() for left, right in merges):
+        if any(part not in tokens for left, right in merges for part in (left, right, left + right)):
             raise ValueError("merges")
         engine = _engine(models.BPE(vocab=dict(tokens), merges=list(merges)))
         engine.add_special_tokens([END_OF_TEXT])

@@ -42,6 +42,7 @@ from workspace import Workspace, disk_errors, scratch_folder
 BOOK_CHARACTERS, PIECE_CHARACTERS = 200_000, 2_000
 PROMPT_TOKENS, WRITTEN_TOKENS = 8, 32
 TOLERANCE = {NumberType.F32: 0.02, NumberType.F16: 0.05, NumberType.BF16: 0.25, NumberType.Q8_0: 0.5}  # nats
+SMALLEST_Q8_0 = 127 * 2**-25  # a block's scale is a 16-bit number, and these end at 2**-24
 WITHOUT_A_BOOK = "Старый маяк стоял у моря. «Кто там?» — спросил он.\n\nIt was 1905; the sea didn't answer...\n"
 _testing = threading.Lock()
 
@@ -161,7 +162,7 @@ def _is_close(ours: Tensor, theirs: Tensor, kind: NumberType) -> bool:
         return bool((difference == 0).all())
     if kind is NumberType.Q8_0 and ours.dim() == 2 and ours.shape[1] % Q8_BLOCK == 0:
         blocks = ours.reshape(-1, Q8_BLOCK).abs().amax(1, keepdim=True)
-        return bool((difference.reshape(-1, Q8_BLOCK) <= blocks * (0.5 / 127 + 2**-10) + 1e-7).all())
+        return bool((difference.reshape(-1, Q8_BLOCK) <= blocks * (0.5 / 127 + 2**-10) + SMALLEST_Q8_0).all())
     relative = 2**-8 if kind is NumberType.BF16 else 2**-11
     return bool((difference <= ours.abs() * relative + 2**-24).all())
 

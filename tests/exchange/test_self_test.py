@@ -44,6 +44,17 @@ def test_a_gguf_file_passes_with_everything_compared(
     assert found.difference == 0 if kind is NumberType.F32 else 0 < found.difference < 0.02
 
 
+def test_weights_too_small_for_a_scale_of_16_bits_may_become_zero(
+    workspace: Workspace, make_trained: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of a head that starts at zero are after the first iterations."""
+    model = make_trained()
+    weights = model.state_dict() | {"lm_head.weight": model.lm_head.weight.detach() * 1e-6}
+    model_store.publish(workspace, NAME, model.config, weights, model_store.load(workspace, NAME).lineage[0])
+    monkeypatch.setattr(llama_cpp, "is_installed", lambda: False)
+    assert verdict_of(workspace, Format.GGUF, NumberType.Q8_0).weights
+
+
 def test_a_folder_passes_with_weights_and_tokens_compared(workspace: Workspace, make_trained: Make) -> None:
     make_trained()
     found = verdict_of(workspace, Format.HF)
