@@ -26,6 +26,7 @@ from benchmarks.peer import Peer
 from config import PRESETS, TrainConfig
 from corpus.dataset import Sequences, TokenDataset
 from learning.learner import Learner
+from learning.schedules import WeightDecay
 from machine.memory import memory_kept, use_one_heap
 from model import Transformer
 
@@ -112,7 +113,7 @@ def ours(arm: str, preset: str, rows: int) -> Iterator[float]:
             inputs, targets = sequences.batch(number * rows, rows)
             learner.compute_gradient(inputs, targets, rows, 1, dropout=0.0)
             learner.clip_gradient()
-            learner.take_step(config.learning_rate, 0.0, 0.1, number + 1)
+            learner.take_step(config.learning_rate, 0.0, WeightDecay(0.1), number + 1)
             yield time.perf_counter() - started_at
 
 

@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from config import ModelConfig, TrainConfig
 from learning.average import Average
 from learning.parameter_groups import Optimizers
+from learning.schedules import WeightDecay
 from machine.cuda_graphs import Recorder
 from machine.devices import autocast, choose_device, choose_precision
 from machine.processes import ALONE, Ranks
@@ -81,7 +82,7 @@ class Learner:
         """Scale the gradient down to `max_grad_norm` where it is longer; return the norm it had, ()."""
         return self._run_clip()
 
-    def take_step(self, learning_rate: float, readings: float, weight_decay: float, steps: int) -> None:
+    def take_step(self, learning_rate: float, readings: float, weight_decay: WeightDecay, steps: int) -> None:
         """Move the weights along the gradient as step number `steps`, update the average, and clear the gradient."""
         self.optimizers.set_rates(learning_rate, readings, weight_decay)
         self.average.set_steps(steps)

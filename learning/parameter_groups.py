@@ -18,7 +18,7 @@ from config import TrainConfig
 from learning.adamw import AdamW
 from learning.muon import Muon
 from learning.optimizer import Optimizer
-from learning.schedules import how_known
+from learning.schedules import WeightDecay, how_known
 from machine.devices import choose_precision
 from model import Transformer
 
@@ -45,21 +45,25 @@ class Optimizers:
         muon = config.optimizer == "muon"
         heads, matrices = groups["heads"], groups["matrices"]
         adamw_groups: list[dict[str, Any]] = [
-            {"params": groups["embeddings"], "decays": False, "factor": EMBEDDING_FACTOR if muon else ADAMW_FACTOR},
-            {"params": groups["head"], "decays": True, "factor": HEAD_FACTOR if muon else ADAMW_FACTOR},
-            {"params": groups["vectors"], "decays": False, "factor": ADAMW_FACTOR},
+            {
+                "params": groups["embeddings"],
+                "decays": "embeddings",
+                "factor": EMBEDDING_FACTOR if muon else ADAMW_FACTOR,
+            },
+            {"params": groups["head"], "decays": "matrices", "factor": HEAD_FACTOR if muon else ADAMW_FACTOR},
+            {"params": groups["vectors"], "decays": None, "factor": ADAMW_FACTOR},
         ]
         self._optimizers: list[Optimizer] = []
         device = matrices[0].device
         if muon:
             muon_groups: list[dict[str, Any]] = [
-                {"params": heads, "decays": True, "factor": MUON_FACTOR, "pieces": model.config.num_heads},
-                {"params": matrices, "decays": True, "factor": MUON_FACTOR},
+                {"params": heads, "decays": "matrices", "factor": MUON_FACTOR, "pieces": model.config.num_heads},
+                {"params": matrices, "decays": "matrices", "factor": MUON_FACTOR},
             ]
             dtype = choose_precision(config.precision, device)
             self._optimizers.append(Muon(muon_groups, dtype=dtype))
         else:
-            adamw_groups.append({"params": heads + matrices, "decays": True, "factor": ADAMW_FACTOR})
+            adamw_groups.append({"params": heads + matrices, "decays": "matrices", "factor": ADAMW_FACTOR})
         betas = (0.8, 0.95) if muon else (0.9, 0.99)
         graphs = device.type == "cuda"  # a CUDA graph reads its rates from the card's memory
         self._optimizers.append(AdamW(adamw_groups, betas=betas, eps=1e-10 if muon else 1e-8))
@@ -71,12 +75,13 @@ class Optimizers:
         for optimizer in self._optimizers:
             yield from optimizer.param_groups
 
-    def set_rates(self, learning_rate: float, readings: float, weight_decay: float) -> None:
+    def set_rates(self, learning_rate: float, readings: float, weight_decay: WeightDecay) -> None:
         """Set the learning rates and the decay for a step after `readings` passes over the books."""
         known = how_known(readings)
         for group in self._groups():
             fresh, settled = group["factor"]
-            rates = (learning_rate * (fresh + (settled - fresh) * known), weight_decay if group["decays"] else 0.0)
+            decay = getattr(weight_decay, group["decays"]) if group["decays"] else 0.0
+            rates = (learning_rate * (fresh + (settled - fresh) * known), decay)
             for name, rate in zip(RATES, rates, strict=True):
                 if isinstance(group[name], Tensor):
                     group[name].fill_(rate)

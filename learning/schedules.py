@@ -5,6 +5,8 @@ The schedule has no end: a training of 1,000 iterations, continued for 1,000 mor
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from config import TrainConfig
 
 KNOWN_DROPOUT = 0.1
@@ -12,7 +14,8 @@ NEW_DECAY = 0.1  # weight decay while the books are new
 LEAST_KNOWN = 2.0  # readings before which no book counts as known
 KNOWN_FACTOR = 84.0  # readings for each token per parameter until a book counts as known
 DECAY_RISE = 0.25  # for each reading after that
-MOST_DECAY = 5.0
+MOST_DECAY = 1.8  # beyond it, rare words are forgotten
+EMBEDDING_SHARE = 0.5  # of the rise, for embeddings
 
 
 def learning_rate_at(config: TrainConfig, iteration: int) -> float:
@@ -43,8 +46,21 @@ def known_after(tokens: int, parameters: int) -> float:
     return max(LEAST_KNOWN, KNOWN_FACTOR * tokens / parameters)
 
 
-def weight_decay_at(config: TrainConfig, readings: float, known: float) -> float:
-    """Return the configured weight decay, or by default a small one, which rises from `known` readings on, against memorising."""
+@dataclass(frozen=True)
+class WeightDecay:
+    """The decay of the matrices and of the head, and that of the embeddings."""
+
+    matrices: float
+    embeddings: float = 0.0
+
+
+def weight_decay_at(config: TrainConfig, readings: float, known: float) -> WeightDecay:
+    """Return the configured weight decay, or by default a small one, which rises from `known` readings on, against memorising.
+
+    Embeddings keep what they have learned while the books are new; then they take part in the rise, because a small book is
+    memorised in them as well.
+    """
     if config.weight_decay is not None:
-        return config.weight_decay
-    return min(MOST_DECAY, NEW_DECAY + DECAY_RISE * max(0.0, readings - known))
+        return WeightDecay(config.weight_decay)
+    rise = min(MOST_DECAY - NEW_DECAY, DECAY_RISE * max(0.0, readings - known))
+    return WeightDecay(NEW_DECAY + rise, EMBEDDING_SHARE * rise)

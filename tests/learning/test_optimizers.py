@@ -141,6 +141,7 @@ import sys
 import torch
 from config import ModelConfig, TrainConfig
 from learning.learner import Learner
+from learning.schedules import WeightDecay
 from model import Transformer
 model = Transformer(ModelConfig(vocab_size=300, d_model=16, num_layers=1, num_heads=2, d_ff=32, max_seq_len=16))
 model.initialise(0)
@@ -149,7 +150,7 @@ for optimizer in ("muon", "adamw"):
     tokens = torch.randint(300, (2, 8))
     learner.compute_gradient(tokens, tokens, 2, 1, dropout=0.1)
     learner.clip_gradient()
-    learner.take_step(1e-3, 0.0, 0.1, 1)
+    learner.take_step(1e-3, 0.0, WeightDecay(0.1), 1)
 print(sorted(name for name in ("torch._dynamo", "torch._inductor", "sympy") if name in sys.modules))
 """
 

@@ -12,10 +12,12 @@ from learning.average import AVERAGE_SHARE, Average
 from learning.parameter_groups import EMBEDDING_FACTOR, MUON_FACTOR, Optimizers
 from learning.schedules import (
     DECAY_RISE,
+    EMBEDDING_SHARE,
     KNOWN_DROPOUT,
     LEAST_KNOWN,
     MOST_DECAY,
     NEW_DECAY,
+    WeightDecay,
     dropout_at,
     how_known,
     known_after,
@@ -60,8 +62,11 @@ def test_dropout_by_itself_grows_with_the_readings_and_a_chosen_one_stays() -> N
 
 def test_weight_decay_by_itself_grows_with_the_readings_and_a_chosen_one_stays() -> None:
     found = [weight_decay_at(TRAINING, readings, known=3.0) for readings in (0, 3, 4, 1000)]
-    assert found == [NEW_DECAY, NEW_DECAY, NEW_DECAY + DECAY_RISE, MOST_DECAY]
-    assert [weight_decay_at(changed(TRAINING, weight_decay=0.3), readings, 3.0) for readings in (0, 9)] == [0.3] * 2
+    most = MOST_DECAY - NEW_DECAY
+    rises = [(0.0, 0.0), (0.0, 0.0), (DECAY_RISE, EMBEDDING_SHARE * DECAY_RISE), (most, EMBEDDING_SHARE * most)]
+    assert found == [WeightDecay(NEW_DECAY + matrices, embeddings) for matrices, embeddings in rises]
+    chosen = changed(TRAINING, weight_decay=0.3)
+    assert [weight_decay_at(chosen, readings, 3.0) for readings in (0, 9)] == [WeightDecay(0.3)] * 2
 
 
 def test_books_are_known_the_sooner_the_fewer_tokens_there_are_for_a_parameter() -> None:
@@ -77,7 +82,7 @@ def test_each_group_moves_at_the_rate_of_its_readings(readings: float, which: in
     before = model.embed_tokens.weight.detach().clone()
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    optimizers.set_rates(1e-4, readings, 0.0)
+    optimizers.set_rates(1e-4, readings, WeightDecay(0.0))
     optimizers.step()
     moved = (before - model.embed_tokens.weight.detach()).mean()
     assert float(moved) == pytest.approx(1e-4 * EMBEDDING_FACTOR[which], rel=1e-3)  # AdamW's first step is its rate
@@ -134,16 +139,17 @@ def test_optimizers_cover_each_parameter_exactly_once(optimizer: str, architectu
     assert sorted(covered[1:]) != sorted(id(p) for p in model.parameters())
 
 
-def test_optimizers_move_matrices_by_muon_and_never_decay_norms_and_embeddings() -> None:
+def test_optimizers_move_matrices_by_muon_and_decay_them_apart_from_embeddings_and_norms_never() -> None:
     model = make_model()
     names = {id(p): name for name, p in model.named_parameters()}
     optimizers = Optimizers(model, changed(TRAINING, optimizer="muon"))
-    optimizers.set_rates(1e-3, 0.0, 0.1)
+    optimizers.set_rates(1e-3, 0.0, WeightDecay(0.1, 0.2))
     by_muon = {names[id(p)] for group in optimizers._optimizers[0].param_groups for p in group["params"]}
     assert by_muon == {n for n in names.values() if n.startswith("layers.") and n.endswith("_proj.weight")}
     groups = [group for o in optimizers._optimizers for group in o.param_groups]
-    decayed = {names[id(p)] for group in groups for p in group["params"] if group["weight_decay"] > 0}
-    assert decayed == by_muon | {"lm_head.weight"}
+    decays = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
+    assert {name for name, decay in decays.items() if decay == 0.1} == by_muon | {"lm_head.weight"}
+    assert {name for name, decay in decays.items() if decay == 0.2} == {"embed_tokens.weight"}
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
@@ -157,7 +163,7 @@ def test_muon_orthogonalises_queries_keys_and_values_head_by_head(architecture: 
             heads, *[1] * (parameter.dim() - 1)
         )
     optimizers = Optimizers(model, changed(TRAINING, optimizer="muon", precision="float32"))
-    optimizers.set_rates(1.0, 0.0, 0.0)
+    optimizers.set_rates(1.0, 0.0, WeightDecay(0.0))
     optimizers.step()
     for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
         moved = (attention.get_submodule(name).weight.detach() - before[f"{name}.weight"]) / MUON_FACTOR[0]
@@ -170,7 +176,7 @@ def _steps(model: Transformer, optimizers: Optimizers, first: int, last: int) ->
     for step in range(first, last):
         torch.manual_seed(step)
         model.loss(torch.randint(300, (2, 8)), torch.randint(300, (2, 8))).backward()
-        optimizers.set_rates(1e-3, 0.0, 0.1)
+        optimizers.set_rates(1e-3, 0.0, WeightDecay(0.1))
         optimizers.step()
         optimizers.zero_grad()
 
