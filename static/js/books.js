@@ -42,6 +42,8 @@ export function writeWeights(names, weights) {
 // A weight means something beside another book only.
 export function showWeights() {
   const several = chosenBooks().length > 1;
+  const help = document.getElementById("book-weights-help");
+  if (help) help.hidden = !several;
   for (const box of list.querySelectorAll("[name=books]")) part(rowOf(box.value), "weight-label").hidden = !(several && box.checked);
 }
 

@@ -164,12 +164,17 @@ def test_language_links_keep_the_address(client: TestClient) -> None:
 # ---- create ----------------------------------------------------------------------------------------------------------
 
 
+def _in_the_form(kind: type[config.Config]) -> list[config.Parameter]:
+    """All but the weights of books, which stand at the books."""
+    return [parameter for parameter in config.parameters(kind) if parameter.name != "book_weights"]
+
+
 def assert_form_shows(
     page: Node, kind: type[config.Config], language: str, group: str = "", values: config.Config | None = None
 ) -> None:
     """Each parameter has its control with bounds and default, or one of `values` instead, its label and its help."""
     t = translator(language)
-    for parameter in config.parameters(kind):
+    for parameter in _in_the_form(kind):
         if values is not None:
             parameter = dataclasses.replace(parameter, default=getattr(values, parameter.name))
         name = group + parameter.name
@@ -236,11 +241,21 @@ def test_training_shows_every_parameter_with_help(client: TestClient, language: 
     assert_form_shows(form, config.SelfPlayConfig, language, "self_play.")
 
 
+@in_each_language
+@pytest.mark.usefixtures("furnished")
+def test_training_has_a_weight_at_each_book_and_explains_it(client: TestClient, language: str) -> None:
+    form = load(client, "/training", language).one("#train-form")
+    books = form.all("#books [data-book]")
+    assert books and all(book.one("[data-book-part=weight]")["value"] == "1" for book in books)
+    help_ = form.one("#book-weights-help")
+    assert help_.text == " ".join(str(translator(language).field("book_weights", "help")).split())
+
+
 @pytest.mark.usefixtures("furnished")
 def test_training_folds_only_advanced_parameters_away(client: TestClient) -> None:
     form = load(client, "/training").one("#train-form")
     for kind, group in ((config.TrainConfig, ""), (config.SelfPlayConfig, "self_play.")):
-        for parameter in config.parameters(kind):
+        for parameter in _in_the_form(kind):
             folded = any(node.tag == "details" for node in form.one(f"[name={group}{parameter.name}]").up())
             assert folded == parameter.advanced, parameter.name
 
