@@ -62,9 +62,9 @@ def main() -> None:
     pair = Pair(chosen.book, PRESETS[chosen.preset], budget, passages, chosen.judge_book)
     judge, judged = alone(pair.judge)
     arms, book = run(pair, chosen.seeds, chosen.arm or [""], judge), band(pair.book())
-    print(tables(arms, book, judged))
     if chosen.out:
         keep(chosen.out, arms, book, judged)
+    print(tables(arms, book, judged))
 
 
 def run(pair: Pair, seeds: int, arms: list[str], judge: bytes) -> Arms:

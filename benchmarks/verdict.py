@@ -37,6 +37,8 @@ class Goal:
 
 def over_seeds(trials: Sequence[Trial], value: Callable[[Trial], float]) -> Figure:
     values = [value(trial) for trial in trials]
+    if not all(map(math.isfinite, values)):  # such as rewards without self-play; `stdev` does not take nan
+        return Figure(math.nan, math.nan)
     return Figure(fmean(values), stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan)
 
 

@@ -156,6 +156,8 @@ def test_figures_are_means_over_seeds_with_their_standard_error() -> None:
     found = over_seeds(trials, lambda one: one.val_loss)
     assert (found.mean, found.error) == pytest.approx((4.0, 1 / math.sqrt(3)))
     assert math.isnan(over_seeds(trials[:1], lambda one: one.val_loss).error)
+    nothing = over_seeds(trials, lambda one: math.nan)  # the rewards of a control
+    assert math.isnan(nothing.mean) and math.isnan(nothing.error)
 
 
 @pytest.mark.slow
