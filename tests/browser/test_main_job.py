@@ -225,6 +225,7 @@ def resume_and_stop(server: Any, page: Page) -> None:
 
 def generate(page: Page) -> None:
     page.click("[data-role=generate-link]")
+    page.wait_for_load_state()  # the page's script listens to the keys
     expect(page.locator("#f-model")).to_have_value(MODEL)
     page.fill("#f-prompt", "Старый маяк")
     page.fill("#f-max_new_tokens", "300")

@@ -28,11 +28,11 @@ PACE = Pace(
 
 
 def test_pace_adds_up_iterations_rounds_and_evaluations() -> None:
-    config = TrainConfig(eval_every=100)  # a round every 10 iterations, from the 200th on
+    config = TrainConfig(eval_every=100)  # a round every 5 iterations, from the 200th on
     assert PACE.seconds(config, 0, 300) == pytest.approx(
-        300 * 0.5 + 10 * 2.0 + 4 * 3.0 + 4 / 3 * 2.0
+        300 * 0.5 + 20 * 2.0 + 4 * 3.0 + 4 / 3 * 2.0
     )  # and comparisons
-    assert PACE.seconds(config, 300, 400) == 100 * 0.5 + 10 * 2.0 + 2 * 3.0 + 2 * 2.0
+    assert PACE.seconds(config, 300, 400) == 100 * 0.5 + 20 * 2.0 + 2 * 3.0 + 2 * 2.0
     assert PACE.seconds(config, 0, 100) == 100 * 0.5 + 2 * 3.0
     without = changed(config, self_play=changed(config.self_play, enabled=False))
     assert PACE.seconds(without, 0, 300) == 300 * 0.5 + 4 * 3.0
