@@ -18,7 +18,8 @@ from web.openai_bodies import ChatCompletions, Completions
 
 PROMPT = "Все счастливые"
 GREEDY: dict[str, Any] = {"model": MODEL, "temperature": 0, "max_tokens": 16}
-SEEDED: dict[str, Any] = {"model": MODEL, "seed": 3, "max_tokens": 24}
+# Among likely tokens only: the unlikely ones have almost the same chance, and rounding decides which of two neighbours is drawn.
+SEEDED: dict[str, Any] = {"model": MODEL, "seed": 3, "max_tokens": 24, "top_p": 0.5}
 
 
 @pytest.fixture
