@@ -81,7 +81,7 @@ class TokenDataset:
 
 def tokens_of_reading(dataset: TokenDataset, weights: Sequence[float]) -> int:
     """Return how many training tokens one reading of the books has, where each is read as often as its weight says."""
-    if not weights:
+    if len(set(weights)) < 2:  # `Sequences` reads them once then, whatever they weigh
         return len(dataset.train)
     return round(sum(weight * length for weight, length in zip(weights, dataset.lengths, strict=True)))
 

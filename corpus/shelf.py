@@ -79,29 +79,17 @@ def describe(name: str, reading: Reading, format: str, before: BookInfo | None =
 
     `before` is the earlier record of the same book: its date and what a person edited are kept.
     """
+    found = {
+        field.name: getattr(reading, field.name) for field in dataclasses.fields(reading)
+    }  # all of them are recorded
     info = BookInfo(
-        name=name,
-        title=title or reading.title or name,
-        author=reading.author,
-        language=reading.language,
-        format=format,
-        encoding=reading.encoding,
-        characters=reading.characters,
-        words=reading.words,
-        bytes=reading.bytes,
-        sha256=reading.sha256,
-        preview=reading.preview,
-        added_at=before.added_at if before else datetime.now(UTC).isoformat(timespec="seconds"),
-        wrong_characters=reading.wrong_characters,
-        wrong_line=reading.wrong_line,
-        marks=reading.marks,
-        left_out=reading.left_out,
-        lost_parts=reading.lost_parts,
-        lost_part=reading.lost_part,
-        letters_apart=reading.letters_apart,
-        is_cut_off=reading.is_cut_off,
-        fingerprint=reading.fingerprint,
-        repeated=reading.repeated,
+        **found
+        | {
+            "name": name,
+            "title": title or reading.title or name,
+            "format": format,
+            "added_at": before.added_at if before else datetime.now(UTC).isoformat(timespec="seconds"),
+        }
     )
     if before is None or not before.is_edited:
         return info

@@ -517,7 +517,7 @@ def test_held_out_loss_that_is_not_finite_leaves_a_state_that_can_be_saved(
     trainer = make_trainer(iterations=1)
     _validates(trainer, monkeypatch, math.nan, math.nan)
     next(event for event in trainer.run() if isinstance(event, Evaluated))
-    json.dumps(trainer.snapshot().state, allow_nan=False)
+    assert json.loads(json.dumps(trainer.snapshot().state, allow_nan=False)) == trainer.snapshot().state
 
 
 def test_comparison_that_finds_no_memory_is_left_out_with_a_notice(

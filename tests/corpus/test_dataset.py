@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from corpus.dataset import Sequences, TokenDataset, evaluation_batches, require_size, split, tokenize
+from corpus.dataset import Sequences, TokenDataset, evaluation_batches, require_size, split, tokenize, tokens_of_reading
 from errors import BookTooSmall
 from events import StageBegun
 from tests.training_kit import TEXT, finish
@@ -46,6 +46,11 @@ def test_weight_that_is_no_whole_number_reads_a_random_part() -> None:
 def test_equal_weights_change_nothing() -> None:
     plain, weighted = Sequences(TOKENS, LENGTH, 0), Sequences(TOKENS, LENGTH, 0, (80, 85), (3.0, 3.0))
     assert _order(plain, 0, 60) == _order(weighted, 0, 60)
+
+
+@pytest.mark.parametrize(("weights", "tokens"), [((), 165), ((3.0, 3.0), 165), ((1.0, 2.0), 250), ((0.5, 1.0), 125)])
+def test_reading_has_as_many_tokens_as_the_weights_say(weights: tuple[float, ...], tokens: int) -> None:
+    assert tokens_of_reading(TokenDataset(TOKENS, TOKENS, 0, "", (80, 85)), weights) == tokens
 
 
 def test_weighted_order_is_the_same_from_any_point() -> None:

@@ -232,27 +232,23 @@ def test_more_than_can_wait_are_told_to_come_back(
 ) -> None:
     monkeypatch.setattr(workflows, "Generations", partial(Generations, running=2, waiting=16))
     with running(workspace) as client:
-        _fill_and_ask(client, writer)
-
-
-def _fill_and_ask(client: TestClient, writer: Writer) -> None:
-    admitted = client.app.state.services.generations  # type: ignore[attr-defined]
-    threads = [threading.Thread(target=client.post, args=("/generate",), kwargs={"json": SHORT}) for _ in range(18)]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + 10
-    while admitted.admitted < 18:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    refused = client.post("/generate", json=SHORT)
-    assert_error(refused, 503, "overloaded")
-    assert int(refused.headers["retry-after"]) > 0
-    assert client.get("/training_status").status_code == 200
-    admitted.close()
-    for thread in threads:
-        thread.join(10)
-    assert writer.most_running == 2
-    assert admitted.admitted == 0
+        admitted = client.app.state.services.generations  # type: ignore[attr-defined]
+        threads = [threading.Thread(target=client.post, args=("/generate",), kwargs={"json": SHORT}) for _ in range(18)]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 10
+        while admitted.admitted < 18:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        refused = client.post("/generate", json=SHORT)
+        assert_error(refused, 503, "overloaded")
+        assert int(refused.headers["retry-after"]) > 0
+        assert client.get("/training_status").status_code == 200
+        admitted.close()
+        for thread in threads:
+            thread.join(10)
+        assert writer.most_running == 2
+        assert admitted.admitted == 0
 
 
 @pytest.mark.usefixtures("writer")
