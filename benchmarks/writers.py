@@ -20,7 +20,7 @@ from benchmarks.alone import peak_bytes
 from config import PRESETS, ModelConfig, SamplingConfig
 from engine.batch import Batch
 from engine.llama_cpp import LlamaCpp, slots_within
-from engine.stream import stream
+from engine.stream import Token, stream
 from formats.gguf import NUMBER_DIGITS, SPARE_CONTEXT, NumberType, engine_file
 from model import Transformer
 from store import model_store
@@ -158,8 +158,8 @@ def our_loop(root: Path, name: str, threads: int, repeats: int, tokens: int) -> 
     return _figures(write, min(tokens, tokens_for(loaded.config)), load_seconds, repeats)
 
 
-def _read_all(text: Iterable[object], tokens: int) -> None:
-    assert sum(1 for _ in text) == tokens
+def _read_all(text: Iterable[list[Token]], tokens: int) -> None:
+    assert sum(len(group) for group in text) == tokens
 
 
 def llama_cpp(root: Path, name: str, threads: int, repeats: int, tokens: int, kind: str) -> Figures:
@@ -179,7 +179,7 @@ def llama_cpp(root: Path, name: str, threads: int, repeats: int, tokens: int, ki
 
     def write_one(prompt: Sequence[int], tokens: int) -> None:
         settings = sampling.model_copy(update={"max_new_tokens": tokens})
-        assert sum(1 for _ in engine.stream(list(prompt), settings, NEVER)) == tokens
+        _read_all(engine.stream(list(prompt), settings, NEVER), tokens)
 
     def write(rows: int, tokens: int) -> None:
         together([partial(write_one, prompt, tokens) for prompt in prompts()[:rows]])

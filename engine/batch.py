@@ -44,8 +44,8 @@ class Batch:
         self._cache: KVCache | None = None
         self._runs = False
 
-    def stream(self, prompt: list[int], sampling: SamplingConfig, extras: Extras = PLAIN) -> Iterator[Token]:
-        """Yield the tokens after `prompt`, as engine.stream.stream does. Raises NonFiniteLogits and what else stops the computing."""
+    def stream(self, prompt: list[int], sampling: SamplingConfig, extras: Extras = PLAIN) -> Iterator[list[Token]]:
+        """Yield the tokens after `prompt`, as engine.stream.stream does, but in groups. Raises NonFiniteLogits and what else stops the computing."""
         row = _Row(prompt[-self._model.config.max_seq_len :], sampling, extras)
         with self._lock:
             self._waiting.append(row)

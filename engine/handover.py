@@ -1,7 +1,7 @@
 """Hand tokens from the thread that computes to the one that reads, a few at a time.
 
-Waking a thread for every token of many texts would cost more than computing them: Python's threads take turns. So tokens that follow
-each other within PAUSE_SECONDS are handed over together; the first one, and the last ones, at once.
+Waking a thread for every token would cost more than computing it: Python's threads take turns. So tokens that follow each other
+within PAUSE_SECONDS are handed over together, in a group; the first one, and the last ones, at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Handover(Generic[T]):
-    """One thread gives and ends, another one iterates."""
+    """One thread gives and ends, another one iterates over groups of what was given; no group is empty."""
 
     def __init__(self) -> None:
         self._given: queue.SimpleQueue[tuple[list[T], bool, BaseException | None]] = queue.SimpleQueue()
@@ -36,10 +36,11 @@ class Handover(Generic[T]):
         held, self._held = self._held, []
         self._given.put((held, True, error))
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Iterator[list[T]]:
         ended = False
         while not ended:
             items, ended, error = self._given.get()
-            yield from items
+            if items:
+                yield items
             if error is not None:
                 raise error

@@ -82,8 +82,8 @@ class LlamaCpp:
         self._window, self._digits = window, digits
         self._server = xllamacpp.Server(params)
 
-    def stream(self, prompt: list[int], sampling: SamplingConfig, end_of_text: int) -> Iterator[Token]:
-        """Yield the tokens after `prompt` (at least one id), up to `max_new_tokens` or end of text, which is the last one then.
+    def stream(self, prompt: list[int], sampling: SamplingConfig, end_of_text: int) -> Iterator[list[Token]]:
+        """Yield the tokens after `prompt` (at least one id) in groups, up to `max_new_tokens` or end of text, which is the last one then.
 
         Raises LlamaCppFailed.
         """
@@ -98,17 +98,16 @@ class LlamaCpp:
         with self._lock:
             self.writing += texts
 
-    def _parts(self, prompt: list[int], sampling: SamplingConfig, end_of_text: int, seed: int) -> Iterator[Token]:
+    def _parts(self, prompt: list[int], sampling: SamplingConfig, end_of_text: int, seed: int) -> Iterator[list[Token]]:
         context, left = list(prompt[-self._window :]), sampling.max_new_tokens
         while left:
             room = min(left, self._window - len(context) + 1)
-            written = []
-            for token in self._part(context, sampling, room, seed % ANY_SEED):
-                if token is None:
-                    yield Token(end_of_text)
+            written: list[int] = []
+            for group in self._part(context, sampling, room, seed % ANY_SEED):
+                yield [Token(end_of_text if token is None else token) for token in group]
+                if group[-1] is None:
                     return
-                written.append(token)
-                yield Token(token)
+                written += (token for token in group if token is not None)
             if len(written) != room:
                 raise LlamaCppFailed(f"wrote {len(written)} of {room} tokens")
             left, seed = left - room, seed + 1
@@ -118,8 +117,8 @@ class LlamaCpp:
         """Return llama.cpp's whole answer to a question in its own words, for measurements."""
         return self._server.handle_completions(question)
 
-    def _part(self, context: list[int], sampling: SamplingConfig, room: int, seed: int) -> Iterator[int | None]:
-        """Yield `room` tokens after the context, or fewer and then None for an end of text."""
+    def _part(self, context: list[int], sampling: SamplingConfig, room: int, seed: int) -> Iterator[list[int | None]]:
+        """Yield `room` tokens after the context in groups, or fewer and then None for an end of text."""
         request = _Request(self._digits)
         question = _question(context, sampling, room, seed)
         threading.Thread(target=request.run, args=(self._server, question), name="llama.cpp", daemon=True).start()

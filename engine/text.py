@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,29 +62,32 @@ def write(
     model: Transformer, tokenizer: Tokenizer, ids: list[int], sampling: SamplingConfig, extras: Extras = PLAIN
 ) -> Iterator[Piece]:
     """Generate the continuation of a prompt's `ids` (prompt_ids), piece by piece. Raises NonFiniteLogits."""
-    tokens = stream(model, ids, sampling, tokenizer.size, tokenizer.end_of_text, extras)
+    tokens = ([token] for token in stream(model, ids, sampling, tokenizer.size, tokenizer.end_of_text, extras))
     origin = Origin(Engine.TORCH, len(ids), min(len(ids), model.config.max_seq_len))
     return text_pieces(tokens, tokenizer, sampling, origin)
 
 
 def text_pieces(
-    tokens: Iterator[Token], tokenizer: Tokenizer, sampling: SamplingConfig, origin: Origin | None = None
+    tokens: Iterable[Sequence[Token]], tokenizer: Tokenizer, sampling: SamplingConfig, origin: Origin | None = None
 ) -> Iterator[Piece]:
-    """Turn tokens into text as they arrive.
+    """Turn tokens into text as they arrive: a piece for each group that arrives together.
 
     A character or a possible stop string is held back until it is complete, and so are the details of its tokens. Invalid UTF-8,
     which an untrained model may write, is left out.
     """
     text = _Text(tokenizer, sampling.stop, origin)
-    for token in tokens:
-        if token.id == tokenizer.end_of_text:
-            yield text.last(text.held_back(), FinishReason.EOS, (token,))
-            return
-        ready, stopped = text.add(token)
-        if stopped:
-            yield text.last(ready, FinishReason.STOP, (token,))
-            return
-        yield text.piece(ready, (token,))
+    for group in tokens:
+        ready = ""
+        for place, token in enumerate(group, 1):
+            if token.id == tokenizer.end_of_text:
+                yield text.last(ready + text.held_back(), FinishReason.EOS, tuple(group[:place]))
+                return
+            added, stopped = text.add(token)
+            ready += added
+            if stopped:
+                yield text.last(ready, FinishReason.STOP, tuple(group[:place]))
+                return
+        yield text.piece(ready, tuple(group))
     yield text.last(text.held_back(), FinishReason.LENGTH, ())
 
 

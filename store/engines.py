@@ -53,8 +53,8 @@ class Writers:
 
     def stream(
         self, prompt: list[int], sampling: SamplingConfig, end_of_text: int, extras: Extras, texts: int
-    ) -> tuple[Engine, Iterator[Token]]:
-        """Choose who writes one of `texts` that are asked for together, and return its tokens."""
+    ) -> tuple[Engine, Iterator[list[Token]]]:
+        """Choose who writes one of `texts` that are asked for together, and return its tokens in groups."""
         fast = self.llama_cpp
         if fast is not None and serves(extras) and max(texts, fast.writing + 1) <= FEW_TEXTS:
             return Engine.LLAMA_CPP, fast.stream(prompt, sampling, end_of_text)

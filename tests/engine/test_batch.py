@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from itertools import chain
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from model import Transformer
 from tests.training_kit import SHAPE, changed, make_model, wild
 
 SIZE, NO_END = 300, -1
+flat = chain.from_iterable
 SETTINGS = [
     SamplingConfig(temperature=0, max_new_tokens=20),
     SamplingConfig(temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=100, seed=1),  # beyond the context
@@ -64,7 +66,7 @@ def test_each_text_is_what_it_is_alone(architecture: str, most_rows: int) -> Non
     model = wild(make_model(shape=changed(SHAPE, architecture=architecture)), std=0.5).eval()
     batch = Batch(model, SIZE, NO_END, 1, most_rows)
     wishes = [*zip(PROMPTS, SETTINGS, EXTRAS, strict=True)] * 2
-    works = [lambda wish=wish: list(batch.stream(*wish)) for wish in wishes]
+    works = [lambda wish=wish: list(flat(batch.stream(*wish))) for wish in wishes]
     for found, (prompt, sampling, extras) in zip(_at_once(works), wishes, strict=True):
         alone = list(stream(model, prompt, sampling, SIZE, NO_END, extras))
         assert isinstance(found, list)
@@ -79,7 +81,7 @@ def test_text_ends_at_its_end_of_text_while_others_go_on(model: Transformer) -> 
     end = alone[10]
     batch = Batch(model, SIZE, end, 1)
     works = [
-        lambda number=number: [token.id for token in batch.stream(PROMPTS[number], SETTINGS[number])]
+        lambda number=number: [token.id for token in flat(batch.stream(PROMPTS[number], SETTINGS[number]))]
         for number in (0, 1)
     ]
     _, found = _at_once(works)  # type: ignore[arg-type]
@@ -102,9 +104,9 @@ def test_texts_join_while_others_are_written(model: Transformer) -> None:
     batch = Batch(model, SIZE, NO_END, 1)
     first = batch.stream([5], changed(SETTINGS[0], max_new_tokens=100_000))
     next(first)
-    joined = [token.id for token in batch.stream(PROMPTS[2], SETTINGS[2])]
+    joined = [token.id for token in flat(batch.stream(PROMPTS[2], SETTINGS[2]))]
     assert joined == [token.id for token in stream(model, PROMPTS[2], SETTINGS[2], SIZE, NO_END)]
-    assert isinstance(next(first), Token)
+    assert isinstance(next(first)[0], Token)
     first.close()
     assert _ended(batch)
 
@@ -114,7 +116,7 @@ def test_damaged_model_is_told_to_everyone_who_waits() -> None:
     with torch.no_grad():
         model.norm.weight.fill_(1e38)
     batch = Batch(model, SIZE, NO_END, 1)
-    found = _at_once([lambda: list(batch.stream([5], SETTINGS[0])) for _ in range(3)])
+    found = _at_once([lambda: list(flat(batch.stream([5], SETTINGS[0]))) for _ in range(3)])
     assert [type(each) for each in found] == [NonFiniteLogits] * 3
     assert _ended(batch)
 
@@ -125,6 +127,6 @@ def test_what_stops_the_computing_reaches_every_reader_and_the_next_text_is_writ
     batch = Batch(model, SIZE, NO_END, 1)
     with monkeypatch.context() as patch:
         patch.setattr(Batch, "_logits", lambda self: 1 / 0)
-        found = _at_once([lambda: list(batch.stream([5], SETTINGS[0])) for _ in range(3)])
+        found = _at_once([lambda: list(flat(batch.stream([5], SETTINGS[0]))) for _ in range(3)])
     assert [type(each) for each in found] == [ZeroDivisionError] * 3
-    assert len(list(batch.stream([5], SETTINGS[0]))) == 20
+    assert len(list(flat(batch.stream([5], SETTINGS[0])))) == 20

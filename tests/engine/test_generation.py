@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -157,8 +157,9 @@ def test_stream_with_a_presence_penalty_writes_no_token_twice() -> None:
 # ---- text ------------------------------------------------------------------------------------------------------------
 
 
-def _tokens(ids: list[int]) -> Iterator[Token]:
-    return (Token(token, -1.0, ((5, -0.5),)) for token in ids)
+def _tokens(ids: list[int], together: int = 1) -> list[list[Token]]:
+    tokens = [Token(token, -1.0, ((5, -0.5),)) for token in ids]
+    return [tokens[start : start + together] for start in range(0, len(tokens), together)]
 
 
 def _pieces(tokenizer: Tokenizer, text: str, *stop: str, end: bool = False) -> list[Piece]:
@@ -223,9 +224,34 @@ def test_last_piece_carries_the_whole_completion_and_no_other_does(tokenizer: To
 def test_every_generated_token_is_in_one_piece_with_its_logprob(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("мама мыла раму")
     for end in (False, True):
-        wanted = list(_tokens(ids + [tokenizer.end_of_text] * end))
-        pieces = text_pieces(iter(wanted), tokenizer, PLAIN)
-        assert [token for piece in pieces for token in piece.new_tokens] == wanted
+        wanted = _tokens(ids + [tokenizer.end_of_text] * end)
+        pieces = text_pieces(wanted, tokenizer, PLAIN)
+        assert [list(piece.new_tokens) for piece in pieces if piece.new_tokens] == wanted
+
+
+@pytest.mark.parametrize("end", [False, True])
+@pytest.mark.parametrize("stop", [(), ("раму",), ("мы", "ра")], ids=str)
+def test_tokens_that_come_together_are_the_text_that_they_are_one_by_one(
+    tokenizer: Tokenizer, stop: tuple[str, ...], end: bool
+) -> None:
+    ids = tokenizer.encode("мама мыла раму 😀") + [tokenizer.end_of_text] * end
+    sampling = changed(PLAIN, stop=stop)
+    one_by_one = list(text_pieces(_tokens(ids), tokenizer, sampling))
+    for together in (2, 3, len(ids)):
+        pieces = list(text_pieces(_tokens(ids, together), tokenizer, sampling))
+        assert [token for piece in pieces for token in piece.new_tokens] == [
+            token for piece in one_by_one for token in piece.new_tokens
+        ]
+        assert [each for piece in pieces for each in piece.details] == [
+            each for piece in one_by_one for each in piece.details
+        ]
+        last, wanted = pieces[-1], one_by_one[-1]
+        assert (last.completion, last.tokens, last.finish_reason) == (
+            wanted.completion,
+            wanted.tokens,
+            wanted.finish_reason,
+        )
+        assert _text(pieces) == _text(one_by_one)
 
 
 @pytest.mark.parametrize("text", ["мама мыла раму", "😀 стоп машина 👩‍🚀", "naïve 中文"])

@@ -50,7 +50,7 @@ def engine(make_engine: MakeEngine, model: Transformer) -> LlamaCpp:
 
 
 def _ids(engine: LlamaCpp, prompt: list[int], sampling: SamplingConfig, end_of_text: int = NO_END) -> list[int]:
-    return [token.id for token in engine.stream(prompt, sampling, end_of_text)]
+    return [token.id for group in engine.stream(prompt, sampling, end_of_text) for token in group]
 
 
 PROMPTS = [[5, 6], list(range(20, 20 + WINDOW - 1)), list(range(20, 20 + WINDOW)), [7, 8] * WINDOW]
