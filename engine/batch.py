@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -37,7 +38,8 @@ class Batch:
         self, model: Transformer, size: int, end_of_text: int, threads: int, most_rows: int = MOST_ROWS
     ) -> None:
         self._model, self._size, self._end_of_text = model, size, end_of_text
-        self._threads, self._most_rows = ThreadChoice(threads), most_rows
+        self._most_rows = most_rows
+        self._threads = [ThreadChoice(threads) for _ in range(most_rows.bit_length() + 1)]  # for 1, 2-3, 4-7 ... rows
         self._lock = threading.Lock()
         self._waiting: list[_Row] = []
         self._rows: list[_Row] = []
@@ -79,10 +81,11 @@ class Batch:
                 self._cache, self._runs = None, False
                 return False
         torch.set_num_threads(1)
-        for row in joining:
-            self._rows.append(row)
-            self._grow(len(self._rows))
-            self._read(len(self._rows) - 1)
+        self._grow(len(self._rows) + len(joining))
+        for _, alike in groupby(sorted(joining, key=_length), _length):
+            first = len(self._rows)
+            self._rows += alike
+            self._read(first, len(self._rows))
         return True
 
     def _grow(self, rows: int) -> None:
@@ -90,19 +93,20 @@ class Batch:
         if rows <= have:
             return
         device, dtype = self._model.lm_head.weight.device, self._model.lm_head.weight.dtype
-        new = KVCache(self._model.config, min(self._most_rows, 2 * have or 1), device=device, dtype=dtype)
+        places = min(self._most_rows, 1 << (rows - 1).bit_length())
+        new = KVCache(self._model.config, places, device=device, dtype=dtype)
         if old is not None:
             new.keys[:, :have], new.values[:, :have] = old.keys, old.values
         self._cache = new
 
     @torch.inference_mode()
-    def _read(self, index: int) -> None:
-        """Read the context of a row but its last token, which the next step of all rows reads."""
-        before = self._rows[index].context[:-1]
-        if before:
+    def _read(self, first: int, end: int) -> None:
+        """Read the contexts of rows, equally long, but their last tokens, which the next step of all rows reads."""
+        before = [row.context[:-1] for row in self._rows[first:end]]
+        if before[0]:
             assert self._cache is not None
             device = self._model.lm_head.weight.device
-            self._model.hidden(torch.tensor([before], device=device), self._cache.rows(index, index + 1))
+            self._model.hidden(torch.tensor(before, device=device), self._cache.rows(first, end))
 
     def _step(self) -> None:
         """Write one token of each text."""
@@ -115,16 +119,17 @@ class Batch:
                 self._free(index)
         for index, row in enumerate(self._rows):
             if row.shorten(self._model.config.max_seq_len):
-                self._read(index)
+                self._read(index, index + 1)
 
     def _timed_logits(self) -> Tensor:
         if len(self._rows) <= FEW_ROWS:
             torch.set_num_threads(1)
             return self._logits()
-        torch.set_num_threads(self._threads.now)
+        threads = self._threads[len(self._rows).bit_length()]
+        torch.set_num_threads(threads.now)
         began_at = time.perf_counter()
         logits = self._logits()
-        self._threads.took(time.perf_counter() - began_at)
+        threads.took(time.perf_counter() - began_at)
         return logits
 
     @torch.inference_mode()
@@ -172,6 +177,10 @@ class Batch:
                 self._cache.keys[:, end],
                 self._cache.values[:, end],
             )
+
+
+def _length(row: _Row) -> int:
+    return len(row.context)
 
 
 class _Row:
