@@ -5,7 +5,8 @@ are ids as well. Requests that come together are computed together, each in a sl
 sampling.py and are applied in the same order. When the context is full, its later half is read again, as in stream.py.
 
 Particular: attention without "flash attention" and a cache in float32, because with llama.cpp's defaults logprobs differ in the third
-digit. llama.cpp always opens a port on 127.0.0.1; nobody knows the key to it, and nothing is asked there.
+digit. llama.cpp always opens a port on 127.0.0.1; nobody knows the key to it, and nothing is asked there. An engine that is freed before
+its thread has begun to take requests would wait for that thread for ever, and all of Python with it; so a new one is asked something.
 
 Not here: logprobs, penalties for what was generated (`serves`); where files come from (store/engines.py).
 """
@@ -80,7 +81,9 @@ class LlamaCpp:
         self.slots, self.writing = slots, 0  # `writing`: texts at the moment
         self._lock = threading.Lock()
         self._window, self._digits = window, digits
+        params.endpoint_metrics = True
         self._server = xllamacpp.Server(params)
+        self._server.handle_metrics()  # its thread answers, so it has begun
 
     def stream(self, prompt: list[int], sampling: SamplingConfig, end_of_text: int) -> Iterator[list[Token]]:
         """Yield the tokens after `prompt` (at least one id) in groups, up to `max_new_tokens` or end of text, which is the last one then.

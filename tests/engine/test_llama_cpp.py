@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,9 +33,9 @@ MakeEngine = Callable[..., LlamaCpp]
 
 @pytest.fixture(scope="module")
 def make_engine(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> MakeEngine:
-    def make(model: Transformer, kind: NumberType = NumberType.F32, slots: int = 4) -> LlamaCpp:
-        path = tmp_path_factory.mktemp("engine") / "model.gguf"
-        path.write_bytes(b"".join(engine_file(model.config, model.state_dict(), tokenizer, kind).chunks))
+    def make(model: Transformer, slots: int = 4, path: Path | None = None) -> LlamaCpp:
+        path = path or tmp_path_factory.mktemp("engine") / "model.gguf"
+        path.write_bytes(b"".join(engine_file(model.config, model.state_dict(), tokenizer, NumberType.F32).chunks))
         window = model.config.max_seq_len
         return LlamaCpp(path, window, window + SPARE_CONTEXT, slots, 1, NUMBER_DIGITS)
 
@@ -192,6 +195,18 @@ def test_request_that_is_refused_is_an_error_and_not_a_short_text(engine: LlamaC
 )
 def test_what_means_something_else_in_llama_cpp_is_left_to_our_own_loop(extras: Extras, served: bool) -> None:
     assert llama_cpp.serves(extras) is served
+
+
+def test_engine_that_is_freed_unused_ends(make_engine: MakeEngine, model: Transformer, tmp_path: Path) -> None:
+    """In a process of its own, because one that waits for ever cannot be ended from inside."""
+    make_engine(model, path=(path := tmp_path / "model.gguf"))
+    script = f"""
+from pathlib import Path
+from engine.llama_cpp import LlamaCpp
+for _ in range(40):
+    LlamaCpp(Path({str(path)!r}), {WINDOW}, {WINDOW + SPARE_CONTEXT}, 1, 1, {NUMBER_DIGITS})
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 def test_slots_fit_into_the_memory_that_is_meant_for_them() -> None:
