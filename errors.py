@@ -152,6 +152,10 @@ class BookNotFound(NotFound):
     code = "book_not_found"
 
 
+class DocumentNotFound(NotFound):
+    code = "document_not_found"
+
+
 class FileMissing(NotFound):
     """There is no file at `path`; with the reason "no_books" it is a folder without files that can be read."""
 

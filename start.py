@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Set the product up and run it.
 
-`python start.py` starts the server, `python start.py check` runs the static checks, `python start.py test` the tests.
+`python start.py` starts the server, `python start.py cli` is the command line, `python start.py check` runs the static checks and
+`python start.py test` the tests.
 
 Needs nothing but a Python: it makes `.venv` beside itself, installs the pinned requirements with the torch build that
 fits this machine, and hands over to the Python in `.venv`. What was installed stands in a note, `.venv/azr-setup.json`,
@@ -62,12 +63,14 @@ BROWSER_DOWNLOAD_SECONDS = 600.0
 SENTENCES: Dict[str, Tuple[str, str]] = {
     "help": (
         "python start.py [options]       sets up .venv on the first start, then runs the server\n"
+        "python start.py cli [command]   the command line: create, books, train, generate, export and others\n"
         "python start.py check           sets up what the tests need as well, then runs ruff, mypy and the test of the"
         " structure\n"
         "python start.py test [options]  the same set-up, then all tests with pytest\n"
         "The options go to server.py (--host, --port, --workspace, --no-browser) or to pytest.\n"
         "To choose the torch build anew, for example for a new graphics card, delete the folder .venv and start again.",
         "python start.py [параметры]       при первом запуске готовит .venv, затем запускает сервер\n"
+        "python start.py cli [команда]     командная строка: create, books, train, generate, export и другие\n"
         "python start.py check             доустанавливает нужное тестам, затем запускает ruff, mypy и тест структуры\n"
         "python start.py test [параметры]  доустанавливает то же, затем запускает все тесты через pytest\n"
         "Параметры передаются server.py (--host, --port, --workspace, --no-browser) или pytest.\n"
@@ -718,6 +721,8 @@ def run(arguments: List[str]) -> int:
         return run_checks()
     if command == "test":
         return run_tests(arguments[1:])
+    if command == "cli":
+        return hand_over([str(ROOT / "cli.py"), *arguments[1:]])
     return hand_over([str(ROOT / "server.py"), *arguments])
 
 

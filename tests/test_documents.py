@@ -22,13 +22,6 @@ from tests.server_process import ROOT, serving
 
 READMES = {"en": ROOT / "README.md", "ru": ROOT / "README.ru.md"}
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-BUTTONS = (
-    "preset.small.name",
-    "page.training.start",
-    "page.training.advanced",
-    "page.books.look",
-    "page.books.reread",
-)
 CONFIGS = {
     config.ModelConfig: "",
     config.TrainConfig: "",
@@ -47,6 +40,10 @@ def between(text: str, marker: str) -> str:
     return found.strip()
 
 
+def help_page(language: str, name: str) -> Path:
+    return ROOT / "docs" / language / f"{name}.md"
+
+
 def code_block(text: str, marker: str, language: str) -> str:
     (found,) = re.findall(rf"\A```{language}\n(.*)\n```\Z", between(text, marker), re.DOTALL)
     return found
@@ -56,8 +53,8 @@ def code_block(text: str, marker: str, language: str) -> str:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_parameters_table_in_readme_is_the_generated_one(language):
-    assert between(text_of(READMES[language]), "parameters") == cli.parameters_table(language)
+def test_parameters_table_is_the_generated_one(language):
+    assert between(text_of(help_page(language, "parameters")), "parameters") == cli.parameters_table(language)
 
 
 def test_parameters_table_has_every_field_and_an_edited_table_is_noticed():
@@ -65,7 +62,7 @@ def test_parameters_table_has_every_field_and_an_edited_table_is_noticed():
     for kind, prefix in CONFIGS.items():
         for parameter in config.parameters(kind):
             assert f"| `{prefix}{parameter.name}` |" in table
-    assert table.replace("8000", "8001") != between(text_of(READMES["en"]), "parameters")
+    assert table.replace("8000", "8001") != between(text_of(help_page("en", "parameters")), "parameters")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -78,8 +75,8 @@ def test_every_parameter_has_label_and_help(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_readme_names_the_pythons_that_start_accepts(language):
-    told = between(text_of(READMES[language]), "pythons")
+def test_quick_start_names_the_pythons_that_start_accepts(language):
+    told = between(text_of(help_page(language, "quick-start")), "pythons")
     versions = {tuple(map(int, version.split("."))) for version in re.findall(r"\b3\.\d+", told)}
     assert versions == {start.OLDEST_PYTHON, start.NEWEST_PYTHON}
     for system, machine in start.WHEEL_PLATFORMS:
@@ -87,9 +84,22 @@ def test_readme_names_the_pythons_that_start_accepts(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_readme_calls_buttons_by_their_names(language):
-    text = text_of(READMES[language])
-    assert [key for key in BUTTONS if translator(language).gettext(key) not in text] == []
+@pytest.mark.parametrize("name", ["start-here", "quick-start", "troubleshooting"])
+def test_bold_names_are_those_of_tabs_buttons_and_sizes(language, name):
+    bold = set(re.findall(r"\*\*(.+?)\*\*", text_of(help_page(language, name))))
+    assert bold - set(map(str, translator(language).sentences.values())) == set()
+    assert len(bold) >= 3
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_messages_in_troubleshooting_are_the_programs_own(language):
+    said = " ".join(str(text) for text in translator(language).sentences.values()).casefold()
+    said += " ".join(sentence[LANGUAGES.index(language)] for sentence in start.SENTENCES.values()).casefold()
+    quote = r'^\| "(.+?)" \|' if language == "en" else r"^\| «(.+?)» \|"
+    quoted = re.findall(quote, text_of(help_page(language, "troubleshooting")), re.MULTILINE)
+    parts = [part.strip().casefold() for message in quoted for part in message.split("…")]
+    assert [part for part in parts if part not in said] == []
+    assert len(quoted) >= 5
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -138,21 +148,25 @@ def test_every_document_has_a_russian_twin():
 
 
 @each_twin
-def test_twins_have_the_same_headings_and_commands(english, russian):
+def test_twins_have_the_same_headings_commands_and_code(english, russian):
     def levels(path):
         return re.findall(r"^(#+) ", text_of(path), re.MULTILINE)
 
     def commands(path):
         return sorted(re.findall(r"python -m benchmarks\.\w+", text_of(path).replace("-m\n", "-m ")))
 
+    def shown(path):
+        return re.findall(r"^```(?:bash|python)\n.*?^```", text_of(path), re.MULTILINE | re.DOTALL)
+
     assert levels(russian) == levels(english)
     assert commands(russian) == commands(english)
+    assert shown(russian) == shown(english)
 
 
 @each_twin
 def test_twins_have_the_same_figures_in_their_tables(english, russian):
-    if english.name == "architecture.md":
-        pytest.skip("the table of files stands in one language only")
+    if english.name in ("architecture.md", "parameters.md"):
+        pytest.skip("the table of files stands in one language only, that of parameters is generated")
     assert figures(text_of(russian), "ru") == figures(text_of(english), "en")
 
 

@@ -32,7 +32,9 @@ from web import (
     api_models,
     api_openai,
     api_training,
+    documents,
     event_stream,
+    help_pages,
     pages,
 )
 from web.access import LOCAL, Access
@@ -56,6 +58,7 @@ def create_app(
     access: Access = LOCAL,
     upload_limit_bytes: int = workflows.DEFAULT_LIMIT_BYTES,
     example_book: Path | None = None,
+    docs: Path = documents.DOCS,
 ) -> FastAPI:
     """Return the application for one workspace, which answers only those whom `access` allows."""
     _name_file_types()
@@ -86,6 +89,7 @@ def create_app(
         engines=workflows.Engines(),
         generations=workflows.Generations(),
         upload_limit_bytes=upload_limit_bytes,
+        docs=docs,
     )
     rooms = (
         api_models,
@@ -97,11 +101,13 @@ def create_app(
         api_generation,
         api_openai,
         pages,
+        help_pages,
     )
     for room in rooms:
         app.include_router(room.router)
     app.add_api_route("/healthz", _healthz, tags=["server"], summary="Is the server alive?")
     app.mount("/static", _Static(directory=STATIC, check_dir=False), name="static")
+    app.mount("/help/img", _Static(directory=docs / "img", check_dir=False), name="pictures")
     return app
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends
@@ -30,6 +31,7 @@ class Services:
     engines: workflows.Engines
     generations: workflows.Generations
     upload_limit_bytes: int
+    docs: Path  # the folder of the documents
     forecasts: workflows.ForecastCache = field(default_factory=workflows.ForecastCache)
     changes: threading.Lock = field(default_factory=threading.Lock)  # "is it in use?" and the change are one step
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # set when the server goes down: streams end at once

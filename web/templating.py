@@ -27,7 +27,13 @@ from web.services import translator_of
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "static"
-TABS = (("create", "/"), ("training", "/training"), ("generation", "/generation"), ("library", "/library"))
+TABS = (
+    ("create", "/"),
+    ("training", "/training"),
+    ("generation", "/generation"),
+    ("library", "/library"),
+    ("help", "/help"),
+)
 SCRIPT_MESSAGES = ("js.", "state.", "stage.", "unit.", "encoding.", "reward.")  # keys that scripts may show
 
 
@@ -35,7 +41,7 @@ SCRIPT_MESSAGES = ("js.", "state.", "stage.", "unit.", "encoding.", "reward.")  
 class Frame:
     """The variables of the frame around every page."""
 
-    page: str  # create, training, generation, library, book, docs or error
+    page: str  # create, training, generation, library, book, help, docs or error
     address: str  # path and query, to come back to after a change of language
     active: bool  # a training runs: the tab shows how far it is
     messages: dict[str, str | tuple[str, ...]]  # sentences for scripts, by key

@@ -1,4 +1,4 @@
-"""The pages as a browser gets them: four tabs in two languages, every parameter with label and help, nothing from elsewhere."""
+"""The pages as a browser gets them: five tabs in two languages, every parameter with label and help, nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.web.page_tree import Node, parse
 from tests.web.web_client import assert_error, train, wait_until_over
 from workspace import Workspace
 
-PAGES = {"create": "/", "training": "/training", "generation": "/generation", "library": "/library"}
+PAGES = {"create": "/", "training": "/training", "generation": "/generation", "library": "/library", "help": "/help"}
 TABS = {
-    "ru": ["Создать модель", "Обучение", "Генерация", "Мои модели"],
-    "en": ["Create a model", "Training", "Generation", "My models"],
+    "ru": ["Создать модель", "Обучение", "Генерация", "Мои модели", "Помощь"],
+    "en": ["Create a model", "Training", "Generation", "My models", "Help"],
 }
 TAGLINE = "Absolute Zero Reasoner: самообучающаяся AI через Self-Play"
 CONTROLS = ("input", "select", "textarea")
