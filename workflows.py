@@ -23,6 +23,7 @@ from corpus.library import (
     Intake,
     Statistics,
     add_book,
+    add_example,
     add_files,
     add_text,
     beginning_of,
@@ -32,6 +33,7 @@ from corpus.library import (
     edit_book,
     ensure_example,
     example_in,
+    example_title,
     get_book,
     list_books,
     preview_as,
@@ -87,7 +89,7 @@ from store.model_files import WEIGHTS
 from store.model_list import ModelInfo, get_model, list_models, read_config
 from store.model_store import LoadedModel
 from tokenizer import Tokenizer
-from workspace import Workspace, safe_name
+from workspace import Workspace, safe_name, suggest_name
 
 MODEL_LIMIT_BYTES = 8 << 30  # of an imported file
 
@@ -128,6 +130,7 @@ __all__ = [
     "TrainingSummary",
     "Verdict",
     "add_book",
+    "add_example",
     "add_files",
     "add_text",
     "beginning_of",
@@ -142,6 +145,7 @@ __all__ = [
     "ensure_example",
     "estimate",
     "example_in",
+    "example_title",
     "follow",
     "forecast",
     "get_book",
@@ -153,6 +157,7 @@ __all__ = [
     "list_models",
     "measured_book",
     "models_of_book",
+    "name_after",
     "newest_iteration",
     "offers",
     "pace",
@@ -185,6 +190,11 @@ def create_model(workspace: Workspace, name: str, config: ModelConfig, seed: int
     model = Transformer(config)
     model.initialise(seed)
     return model_store.create(workspace, name, config, model, seed=seed)
+
+
+def name_after(workspace: Workspace, book: BookInfo) -> str:
+    """Return a free name for a model that will learn from a book, called like the book."""
+    return importing.free_name(workspace, suggest_name(book.title.replace("/", " ")) or book.name)
 
 
 def models_of_book(workspace: Workspace, name: str) -> list[tuple[ModelInfo, TrainingSummary]]:

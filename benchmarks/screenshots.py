@@ -80,7 +80,7 @@ def take_all(browser: Browser, server: ServerProcess, language: str) -> dict[str
     page = context.new_page()
     taken = {}
 
-    page.goto(f"{server.address}/")
+    page.goto(f"{server.address}/create")
     page.fill("#f-name", "my_custom_model")
     page.select_option("#f-book", "example_book")
     expect(page.locator("[data-estimate=ratio]")).to_have_text(re.compile(r"\d"))

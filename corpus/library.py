@@ -25,7 +25,7 @@ from corpus.readers.reading import PREVIEW_CHARACTERS
 from corpus.shelf import LOCK, BookInfo
 from corpus.statistics import Statistics, statistics_of
 from corpus.twins import if_still_there, with_twin
-from errors import AZRError, BookDamaged, BookNotFound, InvalidInput
+from errors import AZRError, BookDamaged, BookNotFound, FileMissing, InvalidInput
 from tokenizer import Characters
 from workspace import Workspace, safe_name, write_atomic
 
@@ -38,6 +38,7 @@ __all__ = [
     "Statistics",
     "add_book",
     "add_books",
+    "add_example",
     "add_files",
     "add_text",
     "beginning_of",
@@ -47,6 +48,7 @@ __all__ = [
     "edit_book",
     "ensure_example",
     "example_in",
+    "example_title",
     "get_book",
     "list_books",
     "measured",
@@ -269,6 +271,29 @@ def ensure_example(ws: Workspace, source: Path) -> None:
             write_atomic(ws.example_marker, "")
     except (AZRError, OSError) as error:
         _log.warning("the example book could not be copied: %s", error)
+
+
+def add_example(ws: Workspace, source: Path, language: str) -> BookInfo:
+    """Return the example book in a language, else the first one; it is added if it is not in the library.
+
+    Raises FileMissing, and the errors of add_book.
+    """
+    sibling = source.with_stem(f"{source.stem}_{language}")
+    path = sibling if sibling.exists() else source
+    with LOCK:
+        if ws.book_text(path.stem).exists():
+            return get_book(ws, path.stem)
+        if not path.exists():
+            raise FileMissing(path=str(path))
+        with path.open("rb") as stream:
+            add_book(ws, path.name, stream)
+        title, author = EXAMPLE_TITLES.get(path.stem, ("", ""))
+        return edit_book(ws, path.stem, title=title, author=author)
+
+
+def example_title(language: str) -> str:
+    """Return the title of the example book in a language."""
+    return EXAMPLE_TITLES.get(f"{EXAMPLE_NAME}_{language}", EXAMPLE_TITLES[EXAMPLE_NAME])[0]
 
 
 def example_in(books: Sequence[BookInfo], language: str) -> BookInfo | None:

@@ -55,16 +55,23 @@ class ForecastCache:
         """
         if (known := self.known(workspace, plan)) is not None:
             return known
-        return self._measured(workspace, plan, runner)
+        return forecast.forecast(workspace, plan, self._measured(workspace, plan, runner))
 
-    def _measured(self, workspace: Workspace, plan: TrainingPlan, runner: JobRunner) -> Forecast:
+    def within(self, workspace: Workspace, plan: TrainingPlan, seconds: float, runner: JobRunner) -> TrainingPlan:
+        """Return the plan of a new training that lasts about this long on this machine. Call it inside `place`.
+
+        Raises TrainingRuns and the errors of `forecast.pace`.
+        """
+        return forecast.within(plan, self._measured(workspace, plan, runner), seconds)
+
+    def _measured(self, workspace: Workspace, plan: TrainingPlan, runner: JobRunner) -> Pace:
         key = _key(workspace, plan)
         with self._measuring:
             if key not in self._known:
                 self._known[key] = forecast.pace(workspace, plan, lambda: _require_idle(runner))
                 while len(self._known) > REMEMBERED:
                     self._known.popitem(last=False)
-            return forecast.forecast(workspace, plan, self._known[key])
+            return self._known[key]
 
     def known(self, workspace: Workspace, plan: TrainingPlan) -> Forecast | None:
         """Return the forecast for a plan if its pace is known, else None; never waits."""

@@ -8,11 +8,14 @@ Not here: ending a training that no longer improves (`TrainConfig.patience`), me
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from config import TrainConfig
 
 READINGS = 4.0  # of a novel: measured on three; Muennighoff et al. 2023 (arXiv 2305.16264) found the same limit in large models
 TOKENS_PER_PARAMETER = 20  # beyond it, further text brings little (Hoffmann et al. 2022, arXiv 2203.15556)
 LEAST = 50  # iterations; in a shorter training most would be warm-up
+CHECKS, LEAST_APART, MOST_APART = 10, 5, 100  # evaluations of a training, and the iterations between two
 
 
 def suggested_iterations(train_tokens: int, parameters: int, tokens_per_iteration: int) -> int:
@@ -31,3 +34,23 @@ def suggested_iterations(train_tokens: int, parameters: int, tokens_per_iteratio
 def tokens_per_iteration(config: TrainConfig, max_seq_len: int) -> int:
     """Return how many tokens of the books one iteration reads."""
     return config.batch_size * config.grad_accum_steps * max_seq_len
+
+
+def iterations_within(seconds: float, spent: Callable[[int], float]) -> int:
+    """Return the most iterations that `spent` allows in this time, at least one; `spent` is rising.
+
+    >>> iterations_within(60.0, lambda iterations: 2.0 + 0.5 * iterations)
+    116
+    """
+    most = 1
+    while spent(2 * most) <= seconds:
+        most *= 2
+    step = most
+    while step := step // 2:
+        most += step if spent(most + step) <= seconds else 0
+    return most
+
+
+def evaluations_apart(iterations: int) -> int:
+    """Return after how many iterations to check a training of this length: about ten times in a short one."""
+    return min(MOST_APART, max(LEAST_APART, round(iterations / CHECKS)))

@@ -14,7 +14,7 @@ from i18n import Translator
 from web.answers import JSONAnswer, plain
 from web.bodies import ERROR_ANSWERS, JSON_BODY
 from web.schemas import Train, narrowed
-from web.services import ServicesDep, TranslatorDep
+from web.services import Services, ServicesDep, TranslatorDep
 
 router = APIRouter(tags=["training"], responses=ERROR_ANSWERS)
 
@@ -22,16 +22,26 @@ router = APIRouter(tags=["training"], responses=ERROR_ANSWERS)
 @router.post("/train", status_code=202, dependencies=[JSON_BODY], summary="Start or resume a training")
 def train(body: Train, services: ServicesDep) -> Response:
     """Start a training; only one runs at a time. `iterations: null` trains until it is stopped."""
-    workspace = services.workspace
     with services.changes:
-        running = services.runner.status()
-        if running.state in ACTIVE_STATES:
-            raise TrainingRuns(model=running.model or "")
-        plan = workflows.prepare_training(workspace, body.model, body.books, narrowed(body, TrainConfig))
-        plan = workflows.attach_forecast(plan, services.forecasts.known(workspace, plan))
-        run = lambda: services.forecasts.after(workflows.train(workspace, plan))  # noqa: E731
-        job_id = services.runner.submit(plan.model, plan.books, run, plan.config)
+        require_idle(services)
+        plan = workflows.prepare_training(services.workspace, body.model, body.books, narrowed(body, TrainConfig))
+        job_id = submit(services, plan)
     return JSONAnswer({"job_id": job_id, "model": plan.model, "resumed": plan.resumed}, status_code=202)
+
+
+def require_idle(services: Services) -> None:
+    """Raise TrainingRuns while a training runs."""
+    running = services.runner.status()
+    if running.state in ACTIVE_STATES:
+        raise TrainingRuns(model=running.model or "")
+
+
+def submit(services: Services, plan: workflows.TrainingPlan) -> str:
+    """Queue a checked training with its forecast, if that is known, and return its id. Call it inside `services.changes`."""
+    workspace = services.workspace
+    plan = workflows.attach_forecast(plan, services.forecasts.known(workspace, plan))
+    run = lambda: services.forecasts.after(workflows.train(workspace, plan))  # noqa: E731
+    return services.runner.submit(plan.model, plan.books, run, plan.config)
 
 
 @router.post("/forecast", dependencies=[JSON_BODY], summary="Measure how long a training will take")

@@ -27,6 +27,7 @@ from events import TrainingStatus
 from web import (
     api_books,
     api_exports,
+    api_first_run,
     api_generation,
     api_imports,
     api_models,
@@ -72,7 +73,7 @@ def create_app(
         summary="Books in, your own language model out. Everything stays on this machine.",
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(example_book),
+        lifespan=_lifespan(),
         exception_handlers=handlers(),
         middleware=[
             Middleware(SecurityHeaders),
@@ -90,6 +91,7 @@ def create_app(
         generations=workflows.Generations(),
         upload_limit_bytes=upload_limit_bytes,
         docs=docs,
+        example_book=example_book,
     )
     rooms = (
         api_models,
@@ -97,6 +99,7 @@ def create_app(
         api_imports,
         api_books,
         api_training,
+        api_first_run,
         event_stream,
         api_generation,
         api_openai,
@@ -115,11 +118,11 @@ async def _healthz() -> Response:
     return JSONAnswer({"status": "ok"})
 
 
-def _lifespan(example_book: Path | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan() -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services: Services = app.state.services
-        await run_in_threadpool(_prepare, services, example_book)
+        await run_in_threadpool(_prepare, services)
         try:
             yield
         finally:
@@ -142,11 +145,11 @@ def _patience_seconds(status: TrainingStatus) -> float:
     return SAVE_SECONDS if status.iteration > status.started_iteration else UNSAVED_SECONDS
 
 
-def _prepare(services: Services, example_book: Path | None) -> None:
+def _prepare(services: Services) -> None:
     services.workspace.prepare()
     workflows.sweep_books(services.workspace)
-    if example_book is not None:
-        workflows.ensure_example(services.workspace, example_book)
+    if services.example_book is not None:
+        workflows.ensure_example(services.workspace, services.example_book)
     services.runner.restore(workflows.last_run(services.workspace))
     for language in i18n.LANGUAGES:
         i18n.translator(language)  # compiled once here, not in the first request

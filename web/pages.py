@@ -28,6 +28,7 @@ from config import (
     parameters,
 )
 from events import ACTIVE_STATES, TrainingStatus
+from web.first_page import FirstPage, samples_in
 from web.services import LANGUAGE_COOKIE, Services, ServicesDep, translator_of
 from web.templating import render
 
@@ -68,13 +69,12 @@ class PresetCard:
 
 @dataclass(frozen=True)
 class CreatePage:
-    """The form for a new model. `first_time`: there is no model yet, so the page explains the first steps."""
+    """The form for a new model."""
 
     presets: tuple[PresetCard, ...]
     default_preset: str
     parameters: tuple[Parameter, ...]
     books: tuple[workflows.BookInfo, ...]
-    first_time: bool
 
     def script_data(self) -> dict[str, Any]:
         return {"presets": {name: config.model_dump() for name, config in PRESETS.items()}}
@@ -186,6 +186,22 @@ class DocsPage:
 
 
 @router.get("/")
+def first(request: Request, services: ServicesDep) -> HTMLResponse:
+    """Show the first page as long as there is no model, then the form for a new one."""
+    if workflows.list_models(services.workspace):
+        return create(request, services)
+    language = translator_of(request).language
+    page = FirstPage(
+        samples=samples_in(language),
+        example_title=workflows.example_title(language),
+        book_endings=workflows.book_endings(),
+        upload_limit_bytes=services.upload_limit_bytes,
+        encodings=_encodings(request),
+    )
+    return render(request, "first", page)
+
+
+@router.get("/create")
 def create(request: Request, services: ServicesDep) -> HTMLResponse:
     preset = workflows.default_preset()
     page = CreatePage(
@@ -193,7 +209,6 @@ def create(request: Request, services: ServicesDep) -> HTMLResponse:
         default_preset=preset,
         parameters=_sizes(PRESETS[preset]),
         books=tuple(workflows.list_books(services.workspace)),
-        first_time=not workflows.list_models(services.workspace),
     )
     return render(request, "create", page)
 

@@ -58,6 +58,15 @@ class Train(TrainConfig):
     books: Names
 
 
+class FirstRun(Config):
+    """Everything is optional: without books the example book is read, without a name the model is called like its book."""
+
+    books: Names = ()
+    name: Name | None = None
+    preset: Preset = "small"
+    minutes: Annotated[float, Field(gt=0, le=10_080)] = 3.0
+
+
 class Generate(SamplingConfig):
     model: Name
     prompt: str

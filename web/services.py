@@ -32,6 +32,7 @@ class Services:
     generations: workflows.Generations
     upload_limit_bytes: int
     docs: Path  # the folder of the documents
+    example_book: Path | None = None  # the product's own, for a person who has none at hand
     forecasts: workflows.ForecastCache = field(default_factory=workflows.ForecastCache)
     changes: threading.Lock = field(default_factory=threading.Lock)  # "is it in use?" and the change are one step
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # set when the server goes down: streams end at once

@@ -41,7 +41,7 @@ SCRIPT_MESSAGES = ("js.", "state.", "stage.", "unit.", "encoding.", "reward.")  
 class Frame:
     """The variables of the frame around every page."""
 
-    page: str  # create, training, generation, library, book, help, docs or error
+    page: str  # first, create, training, generation, library, book, help, docs or error
     address: str  # path and query, to come back to after a change of language
     active: bool  # a training runs: the tab shows how far it is
     messages: dict[str, str | tuple[str, ...]]  # sentences for scripts, by key
@@ -49,7 +49,7 @@ class Frame:
 
     @property
     def tab(self) -> str:
-        return "library" if self.page == "book" else self.page
+        return {"book": "library", "first": "create"}.get(self.page, self.page)
 
 
 @dataclass(frozen=True)

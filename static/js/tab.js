@@ -8,6 +8,7 @@ const title = document.title;
 let seenRunning = false; // the end is announced only if the training ran while this page was open
 
 export function showTabProgress(status) {
+  document.dispatchEvent(new CustomEvent("trainingstatus", { detail: status })); // for whatever else follows it
   const active = ACTIVE.includes(status.state);
   seenRunning ||= active;
   const text = active ? progressOf(status) : seenRunning ? t(`js.tab_${status.state}`) : "";

@@ -78,7 +78,7 @@ def error_beside(page: Page, field: str) -> Any:
 
 def test_person_puts_a_book_in_and_takes_a_model_out(visit, server, tmp_path):
     visitor = visit()
-    page = visitor.open("/")
+    page = visitor.open("/create")
     parameters = create_model(visitor, page)
     upload_book(page)
     start_training(visitor, page)

@@ -132,14 +132,14 @@ def test_missing_book_is_forgiven_once_a_book_is_ticked(visit: Any) -> None:
 
 
 def test_small_is_preselected_without_a_graphics_card(visit: Any) -> None:
-    page = opened(visit, "/")
+    page = opened(visit, "/create")
     expect(page.locator("#estimate")).not_to_have_class(re.compile("is-stale"))
     assert page.locator("[name=preset]:checked").get_attribute("value") == "small"
     expect(page.locator("#f-d_model")).to_have_value(str(PRESETS["small"].d_model))
 
 
 def test_create_form_survives_a_reload(visit: Any) -> None:
-    page = opened(visit, "/")
+    page = opened(visit, "/create")
     page.fill("#f-name", "черновик")
     page.fill("#f-num_layers", "3")
     page.reload()

@@ -29,7 +29,7 @@ TABS = {
 TAGLINE = "Absolute Zero Reasoner: самообучающаяся AI через Self-Play"
 CONTROLS = ("input", "select", "textarea")
 in_each_language = pytest.mark.parametrize("language", LANGUAGES)
-on_each_page = pytest.mark.parametrize("name", [*PAGES, "docs", "error"])
+on_each_page = pytest.mark.parametrize("name", [*PAGES, "form", "docs", "error"])
 
 
 def load(client: TestClient, address: str, language: str = "ru") -> Node:
@@ -39,7 +39,7 @@ def load(client: TestClient, address: str, language: str = "ru") -> Node:
 
 
 def address_of(name: str) -> str:
-    return {**PAGES, "docs": "/docs", "error": "/no-such-page"}[name]
+    return {**PAGES, "form": "/create", "docs": "/docs", "error": "/no-such-page"}[name]
 
 
 @pytest.fixture
@@ -61,8 +61,9 @@ def test_frame_has_language_title_tabs_and_landmarks(client: TestClient, name: s
     tabs = page.all(".tabs a")
     assert [tab.text for tab in tabs] == TABS[language]
     assert [tab["href"] for tab in tabs] == list(PAGES.values())
+    tab_of = {"form": "create"}.get(name, name)
     assert [tab.text for tab in page.all(".tabs [aria-current=page]")] == [
-        text for text, tab in zip(TABS[language], PAGES, strict=True) if tab == name
+        text for text, tab in zip(TABS[language], PAGES, strict=True) if tab == tab_of
     ]
     assert page.one("a.skip")["href"] == "#" + page.one("main")["id"]
     assert len(page.all("h1")) == 1
@@ -196,14 +197,14 @@ def assert_form_shows(
 
 @in_each_language
 def test_create_shows_every_size_with_help(client: TestClient, language: str) -> None:
-    form = load(client, "/", language).one("#create-form")
+    form = load(client, "/create", language).one("#create-form")
     preset = config.PRESETS[workflows.default_preset()]
     assert_form_shows(form, config.ModelConfig, language, values=preset)
 
 
 @in_each_language
 def test_create_offers_presets_with_their_parameters(client: TestClient, language: str) -> None:
-    cards = load(client, "/", language).all(".preset")
+    cards = load(client, "/create", language).all(".preset")
     assert [card.one("input")["value"] for card in cards] == list(config.PRESETS)
     assert [card.one("input")["value"] for card in cards if "checked" in card.one("input").attributes] == [
         workflows.default_preset()
@@ -215,12 +216,30 @@ def test_create_offers_presets_with_their_parameters(client: TestClient, languag
         assert low <= float(millions[1].replace(",", ".")) <= high
 
 
-def test_create_explains_the_first_experiment_until_there_is_a_model(
+@in_each_language
+def test_first_page_shows_the_promise_and_two_buttons(client: TestClient, language: str) -> None:
+    page = load(client, "/", language)
+    assert page.one("h1").text == translator(language).gettext("page.first.heading").replace("\u00a0", " ")
+    assert page.one("#try-example").text == translator(language).gettext("page.first.example")
+    assert page.one("#take-own").text == translator(language).gettext("page.first.own")
+    assert page.one("#upload-file")["type"] == "file"
+    assert "/create" in [link["href"] for link in page.all(".first-links a")]
+
+
+def test_first_page_makes_way_for_the_form_once_there_is_a_model(
     client: TestClient, make_model: Callable[[str], Any]
 ) -> None:
-    assert load(client, "/").all(".first-steps li")
+    assert not load(client, "/").all("#create-form")
+    assert load(client, "/create").all("#create-form")
     make_model("поэт")
-    assert not load(client, "/").all(".first-steps")
+    assert load(client, "/").all("#create-form")
+
+
+def test_only_the_first_model_has_a_coach(client: TestClient, make_model: Callable[[str], Any]) -> None:
+    make_model("поэт")
+    assert load(client, "/training").one("#coach")["data-model"] == "поэт"
+    make_model("прозаик")
+    assert not load(client, "/training").all("#coach")
 
 
 @pytest.mark.usefixtures("furnished")

@@ -1,0 +1,107 @@
+"""From an empty workspace to a running training with one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+import config
+from config import ModelConfig
+from runs import forecast
+from runs.rehearsal import Pace
+from tests.web.web_client import BOOK, BOOK_NAME, TINY_MODEL, assert_error, expect, running, status_when, upload
+from workspace import Workspace
+
+PACE = Pace(
+    iteration_seconds=0.5,
+    round_seconds=1.0,
+    evaluation_seconds=0.0,
+    sample_seconds=0.0,
+    tokens_per_iteration=512,
+    train_tokens=5000,
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny_preset_and_known_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The browser's test measures the real machine; here an iteration takes half a second, and a round of self-play a second."""
+    monkeypatch.setitem(config.PRESETS, "small", ModelConfig(**TINY_MODEL))
+    monkeypatch.setattr(forecast, "pace", lambda *_: PACE)
+
+
+@pytest.fixture
+def client(workspace: Workspace, tmp_path: Path) -> Iterator[TestClient]:
+    """A server whose example book is short and exists in two languages."""
+    (tmp_path / "example_book.txt").write_text(BOOK, encoding="utf-8")
+    (tmp_path / "example_book_en.txt").write_text("The sea was calm and the lamp was lit. " * 300, encoding="utf-8")
+    with running(workspace, example_book=tmp_path / "example_book.txt") as client:
+        yield client
+
+
+def first_run(client: TestClient, language: str = "ru", **wishes: Any) -> dict[str, Any]:
+    return expect(client.post("/first_run", json=wishes, headers={"Accept-Language": language}), 202)
+
+
+def end(client: TestClient) -> None:
+    client.post("/stop_training", json={})
+    status_when(client, lambda status: status["state"] not in ("queued", "running", "stopping"))
+
+
+@pytest.mark.parametrize(
+    ("language", "book", "model", "prompt"),
+    [("ru", "example_book", "Библиотека у моря", "Искусственный"), ("en", "example_book_en", "Coriolanus", "")],
+)
+def test_one_call_trains_a_model_on_the_example_in_the_persons_language(
+    client: TestClient, language: str, book: str, model: str, prompt: str
+) -> None:
+    client.delete(f"/books/{book}")  # someone has tidied up
+    started = first_run(client, language)
+    assert (started["model"], started["books"]) == (model, [book])
+    status = client.get("/training_status").json()
+    assert (status["job_id"], status["model"]) == (started["job_id"], model)
+    assert status["config"]["iterations"] == started["iterations"]
+    assert status["config"]["sample_prompt"].startswith(prompt)
+    end(client)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "iterations", "eval_every"),
+    [(0.5, 60, 6), (3.0, 309, 31), (0.01, 20, 5)],  # without self-play; with it; shorter than makes sense
+)
+def test_training_lasts_as_long_as_was_asked_for(
+    client: TestClient, minutes: float, iterations: int, eval_every: int
+) -> None:
+    started = first_run(client, minutes=minutes)
+    end(client)
+    assert started["iterations"] == iterations
+    assert started["seconds"] == pytest.approx(max(10, minutes * 60), rel=0.01)
+    assert client.get("/training_status").json()["config"]["eval_every"] == eval_every
+
+
+def test_own_book_and_name_are_taken(client: TestClient) -> None:
+    upload(client, BOOK_NAME)
+    started = first_run(client, books=[BOOK_NAME], name="Лев")
+    assert (started["model"], started["books"]) == ("Лев", [BOOK_NAME])
+    assert_error(client.post("/first_run", json={}), 409, "training_runs")
+    end(client)
+    assert [model["name"] for model in client.get("/models").json()["models"]] == ["Лев"]
+
+
+@pytest.mark.parametrize(
+    ("wishes", "status", "code"),
+    [
+        ({"books": ["нет"]}, 404, "book_not_found"),
+        ({"books": ["мала"]}, 422, "book_too_small"),
+        ({"name": "a/b"}, 422, "invalid_name"),
+        ({"minutes": 0}, 422, "invalid_input"),
+    ],
+)
+def test_nothing_stays_behind_what_was_refused(client: TestClient, wishes: Any, status: int, code: str) -> None:
+    upload(client, "мала", "Слово. ")
+    assert_error(client.post("/first_run", json=wishes), status, code)
+    assert client.get("/models").json() == {"models": []}
+    assert client.get("/training_status").json()["state"] == "idle"
