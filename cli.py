@@ -1,4 +1,4 @@
-"""`python cli.py`: the same workflows at the command line: create, books, models, forecast, train, generate, export, serve.
+"""`python start.py cli`: the same workflows at the command line: create, books, models, forecast, train, generate, export, serve.
 
 A command that changes something holds the workspace's lock, so it is refused while a server works there. Every option that
 sets a parameter is derived from config.py (console/options.py). Texts are keys here; they become sentences when a command
@@ -456,7 +456,7 @@ def _run() -> int:
         return REFUSED
     command = translated(app, words())
     try:
-        return command.main(args=arguments, prog_name="cli.py", standalone_mode=False) or 0
+        return command.main(args=arguments, prog_name="start.py cli", standalone_mode=False) or 0
     except Failed:
         return output.FAILED
     except typer.Abort:

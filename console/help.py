@@ -70,7 +70,7 @@ def usage_error(error: Exception, translator: i18n.Translator) -> str:
 
 def _command(error: Exception) -> str:
     context = getattr(error, "ctx", None)
-    return f"python {context.command_path if context else 'cli.py'} --help"
+    return f"python {context.command_path if context else 'start.py cli'} --help"
 
 
 def _sentence(error: Exception, translator: i18n.Translator) -> str:

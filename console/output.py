@@ -74,7 +74,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def say_next(key: str, *command: str, workspace: Path, default: Path) -> None:
     """Print a sentence and the exact command for the next step, in the same workspace."""
     needed = () if workspace == default or "AZR_WORKSPACE" in os.environ else ("--workspace", str(workspace))
-    parts = ["python", "cli.py", *command, *needed]
+    parts = ["python", "start.py", "cli", *command, *needed]
     quoted = subprocess.list2cmdline(parts) if sys.platform == "win32" else " ".join(map(_quoted, parts))
     say(f"{words().gettext(key)}\n  {quoted}")
 

@@ -98,10 +98,10 @@ def test_command_line_does_the_whole_job(tmp_path):
     folder = tmp_path / "рабочая папка"
     created = run(folder, "create", " poet ", *SIZES)
     assert (created.returncode, "Model “poet” created" in created.stdout) == (0, True), created.stderr
-    assert created.stdout.endswith("python cli.py books add book.txt\n")
+    assert created.stdout.endswith("python start.py cli books add book.txt\n")
     added = run(folder, "books", "add", str(book), "--name", " книга ")
     assert "cp1251" in added.stdout, added.stderr
-    assert added.stdout.endswith("python cli.py train poet --book книга\n")
+    assert added.stdout.endswith("python start.py cli train poet --book книга\n")
     trained = run(
         folder,
         *[
@@ -121,7 +121,7 @@ def test_command_line_does_the_whole_job(tmp_path):
     )
     assert trained.returncode == 0, trained.stderr
     assert trained.stdout.count("val_loss") == 3
-    assert "\n  python cli.py generate poet " in trained.stdout
+    assert "\n  python start.py cli generate poet " in trained.stdout
     assert not {"\x1b", "\r", "\x07"} & set(trained.stdout + trained.stderr)  # neither colours nor a bar in a file
     listed = run(folder, "models", "list")
     assert listed.stdout.splitlines()[1].split("\t")[::2] == ["poet", "6"]

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import typer
 
 import cli
 import config
@@ -22,6 +24,8 @@ from tests.server_process import ROOT, serving
 
 READMES = {"en": ROOT / "README.md", "ru": ROOT / "README.ru.md"}
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+COMMENT = re.compile(r" +#.*$", re.MULTILINE)  # at the end of a command
+LONGEST_README_WORDS = 400
 CONFIGS = {
     config.ModelConfig: "",
     config.TrainConfig: "",
@@ -128,12 +132,65 @@ def test_files_and_commands_that_are_named_exist(document):
     assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
-def test_both_readmes_show_the_same_commands():
-    shown = {"curl": "bash", "transformers": "python", "openai": "python", "llama.cpp": "python", "ollama": "bash"}
-    for marker, language in shown.items():
-        assert code_block(text_of(READMES["en"]), marker, language) == code_block(
-            text_of(READMES["ru"]), marker, language
-        )
+def test_readmes_show_the_same_commands_and_stay_short():
+    shown = [
+        re.findall(r"^```bash\n(.*?)^```", COMMENT.sub("", text_of(path)), re.MULTILINE | re.DOTALL)
+        for path in READMES.values()
+    ]
+    assert shown[0] == shown[1] != []
+    assert [path.name for path in READMES.values() if len(words_of(text_of(path))) > LONGEST_README_WORDS] == []
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words that a person reads: without addresses, pictures and the lines of tables."""
+    return re.findall(r"[\w'-]+", re.sub(r"\]\([^)]*\)|\|[-|]+\|", "] ", text))
+
+
+# ---- the project in figures ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_figures_of_the_project_are_about_right(language):
+    """A figure may lag a quarter behind; `python -m benchmarks.overview` prints what it is now."""
+    from benchmarks.overview import counts
+
+    (column,) = zip(*figures(between(text_of(help_page(language, "overview")), "overview"), language)[2:], strict=True)
+    told, counted = [int(number) for number in column], list(counts().values())
+    assert len(told) == len(counted)
+    assert [(one, other) for one, other in zip(told, counted, strict=True) if abs(one - other) > other / 4] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_sizes_in_the_overview_are_those_of_the_presets(language):
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text_of(help_page(language, "overview")), re.MULTILINE))
+    for name, cells in rows.items():
+        assert [int(re.sub(r"\D", "", cell)) for cell in cells.split("|")] == [
+            getattr(preset, name) for preset in config.PRESETS.values()
+        ]
+    assert len(rows) == 6
+
+
+# ---- every command -------------------------------------------------------------------------------------------------
+
+COMMANDS = sorted(
+    {
+        (document.relative_to(ROOT).as_posix(), command)
+        for document in DOCUMENTS
+        for command in re.findall(r"python start\.py cli ([^`#\n]+)", text_of(document))
+    }
+)
+
+
+@pytest.mark.parametrize(("document", "command"), COMMANDS)
+def test_every_command_is_one_that_the_command_line_knows(document, command):
+    """Name, options and number of arguments; nothing is carried out."""
+    words = shlex.split(command.replace("--language ru", ""))
+    if words == ["--help"]:
+        return
+    at = typer.main.get_command(cli.app)
+    while hasattr(at, "commands"):
+        at = at.commands[words.pop(0)]
+    at.make_context("cli", words, resilient_parsing=False)
 
 
 # ---- English and Russian ---------------------------------------------------------------------------------------------
@@ -156,7 +213,8 @@ def test_twins_have_the_same_headings_commands_and_code(english, russian):
         return sorted(re.findall(r"python -m benchmarks\.\w+", text_of(path).replace("-m\n", "-m ")))
 
     def shown(path):
-        return re.findall(r"^```(?:bash|python)\n.*?^```", text_of(path), re.MULTILINE | re.DOTALL)
+        blocks = re.findall(r"^```(?:bash|python)\n.*?^```", text_of(path), re.MULTILINE | re.DOTALL)
+        return [COMMENT.sub("", block) for block in blocks]
 
     assert levels(russian) == levels(english)
     assert commands(russian) == commands(english)
@@ -201,7 +259,7 @@ def test_the_job_by_curl_runs_line_by_line(tmp_path):
     """In a folder with nothing but the example book, against a server of its own on another port."""
     bash = require_program("bash")
     require_program("curl")
-    lines = code_block(text_of(READMES["en"]), "curl", "bash").splitlines()
+    lines = code_block(text_of(help_page("en", "cheat-sheet")), "curl", "bash").splitlines()
     folder = tmp_path / "here"
     (folder / "books").mkdir(parents=True)
     shutil.copy(ROOT / "books/example_book.txt", folder / "books")
@@ -210,7 +268,7 @@ def test_the_job_by_curl_runs_line_by_line(tmp_path):
         for line in lines:
             if "DELETE" in line and server.get("/models")["models"]:
                 assert_formats_are_documented(server.workspace)
-                asked = code_block(text_of(READMES["en"]), "openai", "python")
+                asked = code_block(text_of(help_page("en", "formats")), "openai", "python")
                 assert len(run([sys.executable, "-c", asked.replace(":8000", f":{server.port}")], folder)) > 10
             command = line.replace("localhost:8000", f"localhost:{server.port}")
             assert command != line, "a line that does not speak to the server"
@@ -218,10 +276,20 @@ def test_the_job_by_curl_runs_line_by_line(tmp_path):
             assert_answer(line, output)
         assert server.get("/models") == {"models": []}
         assert "Traceback" not in text_of(server.workspace / "server.err")
-    written = run([sys.executable, "-c", code_block(text_of(READMES["en"]), "transformers", "python")], folder)
+    written = run(
+        [sys.executable, "-c", code_block(text_of(help_page("en", "formats")), "transformers", "python")], folder
+    )
     assert written.startswith("Искусственный интеллект") and len(written) > len("Искусственный интеллект\n")
     if importlib.util.find_spec("xllamacpp") is not None:
-        assert len(run([sys.executable, "-c", code_block(text_of(READMES["en"]), "llama.cpp", "python")], folder)) > 10
+        assert (
+            len(
+                run(
+                    [sys.executable, "-c", code_block(text_of(help_page("en", "formats")), "llama.cpp", "python")],
+                    folder,
+                )
+            )
+            > 10
+        )
 
 
 def require_program(name: str) -> str:

@@ -797,3 +797,11 @@ def test_batch_file_tries_the_launcher_then_python_and_runs_either(batch: str) -
 def test_batch_file_pauses_on_any_failure_and_passes_it_on(batch: str) -> None:
     tail = batch[batch.index("%*") :].splitlines()[1:4]
     assert tail == ['set "STATUS=%ERRORLEVEL%"', 'if not "%STATUS%"=="0" pause', "exit /b %STATUS%"]
+
+
+def test_cli_is_handed_over_with_its_arguments(start: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed_over: list[list[str]] = []
+    monkeypatch.setattr(start, "set_up", lambda testing: None)
+    monkeypatch.setattr(start, "hand_over", lambda arguments: handed_over.append(arguments) or 7)
+    assert start.run(["cli", "books", "list"]) == 7
+    assert handed_over == [[str(start.ROOT / "cli.py"), "books", "list"]]

@@ -30,6 +30,7 @@ GROUPS = {  # in the order of reading; a document that stands in none of them is
     "understand": ("overview", "architecture", "self-play", "defaults", "benchmarks", "scaling"),
 }
 COMMENT = re.compile(r"<!-- /?[\w.-]+ -->\n?")
+SHORT_CHARACTERS = 24
 DEEPEST_HEADING = 3  # that the table of contents lists
 
 
@@ -125,6 +126,7 @@ def _markdown() -> MarkdownIt:
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     markdown.add_render_rule("fence", _code)
+    markdown.add_render_rule("code_inline", _words_of_code)
     markdown.add_render_rule("table_open", lambda *_: '<div class="table-frame" tabindex="0"><table>')
     markdown.add_render_rule("table_close", lambda *_: "</table></div>")
     return markdown
@@ -134,6 +136,13 @@ def _code(renderer: Any, tokens: list[Token], at: int, *_: Any) -> str:
     """Render a block of code that the keyboard can scroll."""
     language = html.escape(tokens[at].info.strip())
     return f'<pre tabindex="0" data-language="{language}"><code>{html.escape(tokens[at].content)}</code></pre>\n'
+
+
+def _words_of_code(renderer: Any, tokens: list[Token], at: int, *_: Any) -> str:
+    """Render code inside a sentence; what is short is kept on one line, so that `--port` is not torn."""
+    content = tokens[at].content
+    kept = ' class="short"' if len(content) <= SHORT_CHARACTERS else ""
+    return f"<code{kept}>{html.escape(content)}</code>"
 
 
 def _all(tokens: Iterable[Token]) -> Iterator[Token]:
