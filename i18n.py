@@ -44,6 +44,7 @@ UNKNOWN = "—"
 _GROUPS = {"self_play": "self_play."}  # fields whose name another configuration uses for something else
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _LONGEST_VALUE = 80
+_MOST_DIGITS = 10**21
 _NEVER_CUT = ("field", "path", "what", "supported")
 
 
@@ -198,9 +199,11 @@ class Translator:
     # ---- numbers -----------------------------------------------------------------------------------------------------
 
     def number(self, value: float | None) -> str:
-        """Format a number with separators and all its digits: 12,345,678 or 0.0005."""
-        if value is None or not math.isfinite(value):
+        """Format a number with separators and all its digits: 12,345,678 or 0.0005; one of more digits than a person reads as 1e+30."""
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
             return UNKNOWN
+        if abs(value) >= _MOST_DIGITS or 0 < abs(value) < 1 / _MOST_DIGITS:
+            return f"{Decimal(value):.0e}"
         return format_decimal(Decimal(repr(value)), locale=self.language, decimal_quantization=False)
 
     def decimal(self, value: float | None, digits: int = 2) -> str:

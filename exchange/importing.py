@@ -38,8 +38,7 @@ def import_model(
             source = _kept(source, scratch / "upload")
         unpacked = scratch / "model"
         unpacked.mkdir()
-        found = read_foreign(source, unpacked)
-        require_fit(found.config)
+        found = read_foreign(source, unpacked, require_fit)
         return _store(ws, name or free_name(ws, suggest_name(filename)), found)
 
 

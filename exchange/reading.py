@@ -6,7 +6,7 @@ Everything is read and checked here before anything is written into the workspac
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,26 +45,32 @@ class ForeignModel:
     checkpoint: Checkpoint | None = None
 
 
-def read_foreign(source: Path, scratch: Path) -> ForeignModel:
-    """Read a file or folder; `scratch` is an empty folder for what is unpacked. Raises ModelRefused and OSError."""
+def read_foreign(
+    source: Path, scratch: Path, require_fit: Callable[[ModelConfig], None] = lambda config: None
+) -> ForeignModel:
+    """Read a file or folder; `scratch` is an empty folder for what is unpacked.
+
+    Raises ModelRefused, OSError, and what `require_fit` raises about the model's sizes before its weights are unpacked or read.
+    """
+
+    def most_bytes(config_text: str) -> int:
+        config = _config(_json(config_text, unpacking.CONFIG))
+        require_fit(config)
+        return PARTS_OF_A_TRAINING * 4 * count_parameters(config) + SPARE_BYTES
+
     if source.is_dir():
-        unpacking.gather(source, scratch, _most_bytes)
+        unpacking.gather(source, scratch, most_bytes)
         return _folder(scratch)
     with source.open("rb") as file:
         head = file.read(4)
     if head == MAGIC:
-        found = read_gguf(source)
+        found = read_gguf(source, require_fit)
         trainings = _plausible(found.lineage, source) or (_arrived(),)
         return _checked(ForeignModel(found.config, found.weights, found.tokenizer, trainings))
     if head == ZIP:
-        unpacking.unpack(source, scratch, _most_bytes)
+        unpacking.unpack(source, scratch, most_bytes)
         return _folder(scratch)
     raise ModelRefused(field="file", reason="not_a_model", found=source.name)
-
-
-def _most_bytes(config_text: str) -> int:
-    config = read_config_json(_json(config_text, unpacking.CONFIG))
-    return PARTS_OF_A_TRAINING * 4 * count_parameters(config) + SPARE_BYTES
 
 
 def _json(text: str, file: str) -> dict[str, Any]:
@@ -77,12 +83,20 @@ def _json(text: str, file: str) -> dict[str, Any]:
     return values
 
 
+def _config(values: Mapping[str, Any]) -> ModelConfig:
+    """Return the sizes of a config.json; values of a kind that none can have are damage."""
+    try:
+        return read_config_json(values)
+    except (TypeError, OverflowError) as error:
+        raise ModelRefused(field="file", reason="damaged", found=unpacking.CONFIG) from error
+
+
 # ---- a folder --------------------------------------------------------------------------------------------------------
 
 
 def _folder(folder: Path) -> ForeignModel:
     values = _json(_text(folder, unpacking.CONFIG), unpacking.CONFIG)
-    config = read_config_json(values)
+    config = _config(values)
     tokenizer = read_tokenizer_json(_text(folder, unpacking.TOKENIZER))
     tensors: dict[str, Tensor] = {}
     lineage: Lineage = ()

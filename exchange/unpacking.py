@@ -19,6 +19,7 @@ from errors import ModelRefused
 MOST_ENTRIES = 10_000
 MOST_TEXT_BYTES = 50_000_000  # of a JSON file
 CHUNK_BYTES = 1 << 20
+_MOST_RATIO, _RATIO_FROM_BYTES = 50, 64 << 20  # a larger file of a zip holds numbers, which hardly shrink
 
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors", re.ASCII)
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
@@ -69,6 +70,8 @@ def _require_safe(entry: zipfile.ZipInfo) -> None:
     leads_out = ".." in parts or parts[0] == "" or ":" in parts[0] or "\\" in entry.filename
     if leads_out or is_link or entry.flag_bits & 1:
         raise ModelRefused(field="file", reason="unsafe", found=entry.filename[:80])
+    if entry.file_size > max(_RATIO_FROM_BYTES, _MOST_RATIO * entry.compress_size):
+        raise ModelRefused(field="file", reason="too_large", found=entry.filename[:80])
 
 
 def _wanted(names: list[str]) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,6 +28,8 @@ from tokenizer import Tokenizer
 
 MAGIC = b"GGUF"
 MOST_HEAD_ENTRIES, MOST_LIST, MOST_TEXT_BYTES, MOST_DIMENSIONS = 1000, 2_000_000, 1_000_000, 4
+MOST_HEAD_BYTES = 64 << 20  # in the file, and of the lists in memory
+_POINTER_BYTES = 8
 _NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _TEXT, _LIST = 8, 9
 _KINDS = {0: NumberType.F32, 1: NumberType.F16, 8: NumberType.Q8_0, 30: NumberType.BF16}
@@ -56,12 +58,13 @@ class _Entry:
         return math.prod(self.shape) * BYTES_OF_32[self.kind] // 32
 
 
-def read_gguf(path: Path) -> GGUFModel:
-    """Read a GGUF file. Raises ModelRefused, and OSError."""
+def read_gguf(path: Path, require_fit: Callable[[ModelConfig], None] = lambda config: None) -> GGUFModel:
+    """Read a GGUF file. Raises ModelRefused, OSError, and what `require_fit` raises about its sizes before a tensor is read."""
     with path.open("rb") as file:
         try:
             values, entries, start = _head(file)
             config = _config(values)
+            require_fit(config)
             weights = _weights(file, config, entries, start, path.stat().st_size)
             lineage = from_metadata({KEY: str(values.get(LINEAGE, "[]"))})
         except (
@@ -85,28 +88,45 @@ def read_gguf(path: Path) -> GGUFModel:
 # ---- the head --------------------------------------------------------------------------------------------------------
 
 
+class _Head:
+    """The head of a file, read within MOST_HEAD_BYTES: numbers of one byte each would fill eight times as much in a list."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._left = file, MOST_HEAD_BYTES
+
+    def read(self, size: int) -> bytes:
+        self.spend(size)
+        return self._file.read(size)
+
+    def spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise ValueError("a head that is too long")
+
+
 def _head(file: BinaryIO) -> tuple[dict[str, Any], dict[str, _Entry], int]:
     """Return the values, the tensors, and where their numbers start."""
     magic, version, tensors, values = struct.unpack("<4sIQQ", file.read(24))
     if magic != MAGIC or version not in (2, 3) or max(tensors, values) > MOST_HEAD_ENTRIES * 10:
         raise ModelRefused(field="file", reason="damaged", found="GGUF")
-    found = {_read_text(file): _read_value(file, _read(file, "<I")) for _ in range(values)}
-    entries = dict(_read_entry(file) for _ in range(tensors))
+    head = _Head(file)
+    found = {_read_text(head): _read_value(head, _read(head, "<I")) for _ in range(values)}
+    entries = dict(_read_entry(head) for _ in range(tensors))
     return found, entries, file.tell() + -file.tell() % ALIGNMENT
 
 
-def _read(file: BinaryIO, form: str) -> Any:
+def _read(file: _Head, form: str) -> Any:
     return struct.unpack(form, file.read(struct.calcsize(form)))[0]
 
 
-def _read_text(file: BinaryIO) -> str:
+def _read_text(file: _Head) -> str:
     size = _read(file, "<Q")
     if size > MOST_TEXT_BYTES:
         raise ValueError(f"a text of {size} bytes")
     return file.read(size).decode("utf-8")
 
 
-def _read_value(file: BinaryIO, kind: int) -> Any:
+def _read_value(file: _Head, kind: int) -> Any:
     if kind == _TEXT:
         return _read_text(file)
     if kind != _LIST:
@@ -114,10 +134,14 @@ def _read_value(file: BinaryIO, kind: int) -> Any:
     of, count = _read(file, "<I"), _read(file, "<Q")
     if of == _LIST or count > MOST_LIST:
         raise ValueError(f"a list of {count}")
+    file.spend(count * _POINTER_BYTES)
+    if of in _NUMBERS:
+        form = f"<{count}{_NUMBERS[of][1]}"
+        return list(struct.unpack(form, file.read(struct.calcsize(form))))
     return [_read_value(file, of) for _ in range(count)]
 
 
-def _read_entry(file: BinaryIO) -> tuple[str, _Entry]:
+def _read_entry(file: _Head) -> tuple[str, _Entry]:
     name, dimensions = _read_text(file), _read(file, "<I")
     if dimensions > MOST_DIMENSIONS:
         raise ValueError(f"{dimensions} dimensions")

@@ -135,8 +135,9 @@ def read_weights(config: ModelConfig, values: Mapping[str, Any], tensors: Mappin
         if found[name].dtype not in (torch.float32, torch.float16, torch.bfloat16):
             raise ModelRefused(field="file", reason="numbers", found=f"{name}: {found[name].dtype}")
         repeats = shared if name.endswith(("k_proj.weight", "v_proj.weight")) else 1
-        if (found[name].shape[0] * repeats, *found[name].shape[1:]) != tuple(wanted.shape):
-            raise ModelRefused(field="file", reason="shape", found=f"{name} {list(found[name].shape)}")
+        shape = found[name].shape
+        if not shape or (shape[0] * repeats, *shape[1:]) != tuple(wanted.shape):
+            raise ModelRefused(field="file", reason="shape", found=f"{name} {list(shape)}")
         found[name] = _repeated(found[name].float(), repeats, config.head_dim)
     return from_huggingface(config, found)
 

@@ -303,6 +303,7 @@ def test_numbers_follow_the_language() -> None:
     assert russian.number(12_345_678) == "12\u00a0345\u00a0678"
     assert (english.number(0.0005), russian.number(0.0005)) == ("0.0005", "0,0005")
     assert (english.decimal(3.14159, 2), russian.decimal(3.14159, 2)) == ("3.14", "3,14")
+    assert (english.number(10**400), english.number(1e-300)) == ("1e+400", "1e-300"), "nobody reads so many digits"
     assert english.number(None) == english.decimal(float("nan")) == english.bytes(float("inf")) == "—"
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 import workflows
 from config import SamplingConfig
 from corpus import library
-from errors import ModelRefused, NameTaken
+from errors import DoesNotFit, ModelRefused, NameTaken
 from model import Transformer
 from store import checkpoint_store, model_store
 from tests.training_kit import BOOK, MODEL, QUIET, TEXT, TRAINING, changed, plan, same
@@ -218,6 +219,9 @@ REFUSED: list[tuple[str, Callable[[Path], Any], str]] = [
     ("kv heads", with_config(num_key_value_heads=3), "setting"),
     ("huge", with_config(hidden_size=10**9), "size"),
     ("text", with_config(num_hidden_layers="2"), "size"),
+    ("list of kinds", with_config(model_type=["llama"]), "damaged"),
+    ("endless digits", with_config(rms_norm_eps=10**400), "damaged"),
+    ("a number for a matrix", reweighed(lambda tensors: tensors.update({Q: torch.zeros(())})), "shape"),
     ("layers", with_config(num_hidden_layers=3), "names"),
     ("width", with_config(intermediate_size=64), "shape"),
     ("other shape", reweighed(lambda tensors: tensors.update({Q: torch.zeros(32, 16)})), "shape"),
@@ -259,7 +263,7 @@ def hostile_zip(path: Path, *names: str, data: bytes = b"x", **flags: Any) -> Pa
 
 
 def bomb(path: Path, config: dict[str, Any]) -> Path:
-    """A zip of 100 kB that would unpack to 100 MB."""
+    """A zip of 100 kB that would unpack to 100 MB, which is much for a small model and too regular for weights of any."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("m/config.json", json.dumps(config))
         archive.writestr("m/model.safetensors", bytes(100_000_000))
@@ -278,6 +282,7 @@ FILES: list[tuple[str, Callable[[Path], Any], str]] = [
     ("books", lambda path: hostile_zip(path, "a.txt"), "not_a_model"),
     ("checkpoint of torch", lambda path: hostile_zip(path, "archive/data.pkl"), "pickle"),
     ("bomb", lambda path: bomb(path, CONFIG), "too_large"),
+    ("bomb for a large model", lambda path: bomb(path, CONFIG | {"vocab_size": 100_000, "hidden_size": 1024}), "too_large"),
     ("long JSON", lambda path: hostile_zip(path, "config.json", "model.safetensors", data=b" " * 50_000_001), "too_large"),
     ("GGUF head", lambda path: path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 2**60, 1)), "damaged"),
     ("GGUF cut", lambda path: path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1, 1)), "damaged"),
@@ -314,6 +319,35 @@ def test_every_byte_of_a_gguf_head_may_be_wrong_without_a_crash(
         except ModelRefused:
             refused += 1
     assert refused > 10
+
+
+def test_a_gguf_head_full_of_lists_takes_little_memory(workspace: Workspace, tmp_path: Path) -> None:
+    """Each byte of such a list takes eight in memory: 20 MB of them would take 160."""
+    count, lists = 1_000_000, 20
+    full = (struct.pack("<Q2sIIQ", 2, f"{each:02}".encode(), 9, 0, count) + bytes(count) for each in range(lists))
+    (tmp_path / "m.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, lists) + b"".join(full))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelRefused):
+            workflows.import_model(workspace, tmp_path / "m.gguf", "m.gguf")
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_sizes_are_judged_before_weights_are_read(
+    workspace: Workspace, make_trained: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_trained("проза")
+    for format, kind in (("hf", "f32"), ("gguf", "f16")):
+        path = tmp_path / format
+        path.write_bytes(b"".join(workflows.export_model(workspace, "проза", format, kind).chunks))
+        with monkeypatch.context() as context:
+            context.setattr("runs.forecast.available_bytes", lambda device: 0)
+            context.setattr("formats.gguf_reader._numbers", None)
+            context.setattr("store.tensor_file.read", None)
+            with pytest.raises(DoesNotFit):
+                workflows.import_model(workspace, path, "m", "м")
 
 
 def test_a_gguf_file_of_another_program_is_refused(

@@ -247,6 +247,7 @@ def test_chat_stream_says_what_the_whole_says(api: openai.OpenAI) -> None:
         ({"prompt": ["a"] * 9, "n": 2}, "prompt", "18 texts"),
         ({"prompt": []}, "prompt", "list is empty"),
         ({"prompt": [5, 10**6]}, "prompt", "no token 1,000,000"),
+        ({"prompt": [5, 10**40]}, "prompt", "no token 1e+40"),
         ({"prompt": [5, "a"]}, "prompt", "must be a text, a list of texts"),
         ({"logprobs": 21}, "logprobs", "largest possible value is 20"),
         ({"extra_body": {"colour": 1}}, "colour", "unknown parameter"),
