@@ -253,10 +253,56 @@ class OriginRefused(AZRError):
     status = 403
 
 
-class NotLoopback(AZRError):
-    """The server was asked to listen on an address beyond this machine."""
+class NetworkClosed(AZRError):
+    """A caller from the local network, while the server serves this machine only."""
 
-    code = "not_loopback"
+    code = "network_closed"
+    status = 403
+
+
+class TokenMissing(AZRError):
+    """A caller from the local network that gave no token."""
+
+    code = "token_missing"
+    status = 401
+
+
+class TokenWrong(TokenMissing):
+    """A caller from the local network whose token is not, or no longer, the one that counts."""
+
+    code = "token_wrong"
+
+
+class TooManyTokens(AZRError):
+    """A caller from the local network that tried several wrong tokens; it is heard again after `seconds`."""
+
+    code = "too_many_tokens"
+    status = 429
+
+
+class OnlyHere(AZRError):
+    """Something that only a browser or program on this machine may do."""
+
+    code = "only_here"
+    status = 403
+
+
+class NoLocalNetwork(Conflict):
+    """This machine has no address in a local network."""
+
+    code = "no_local_network"
+
+
+class NotThisMachine(InvalidInput):
+    """`address` is none of this machine's addresses, so the server cannot listen there."""
+
+    code = "not_this_machine"
+
+
+class NoFreePort(Conflict):
+    """Every port from `first` to `last` is in use."""
+
+    code = "no_free_port"
 
 
 # ---- what went wrong while working -----------------------------------------------------------------------------------

@@ -1,17 +1,20 @@
-"""`python server.py`: start the server, for one person and this computer only.
+"""`python server.py`: start the server, for one person: on this computer alone, unless --host says otherwise.
 
     AZR Model Trainer: http://localhost:8000        the first line on standard output, once the server answers
 
-It listens on 127.0.0.1 and, where there is IPv6, on ::1, because `localhost` may mean either. If the
-port is in use, the next free one is taken and printed. The workspace is locked for as long as the process lives; a second
+It listens on 127.0.0.1 and, where there is IPv6, on ::1, because `localhost` may mean either; with --host 0.0.0.0, or when a
+page asks for it, in the local network as well, for those who know a token (`web/network.py`). If the port is in use, the next
+free one is taken and printed. The workspace is locked for as long as the process lives; a second
 server on it ends with code 2 and prints the address of the first. SIGTERM and Ctrl+C close the open streams, let the
 training save, and exit with 0. Every option can also be an environment variable: AZR_PORT for --port and so on.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import errno
+import functools
+import ipaddress
 import logging
 import os
 import signal
@@ -29,10 +32,21 @@ import uvicorn
 
 import i18n
 from console.arguments import Parser, WrongCall
+from console.qr import in_terminal
 from console.streams import READER_GONE, ReaderGone, guarded_output
-from errors import AZRError, InvalidInput, NotLoopback, WorkspaceLocked
+from errors import AZRError, InvalidInput, NotThisMachine, WorkspaceLocked
 from web.access import LOOPBACK, Access
 from web.connections import Connection, Quiet, close_late
+from web.listening import (
+    EVERY_ADDRESS,
+    MOST_PORT,
+    best_known_as,
+    listen,
+    listen_in_network,
+    local_addresses,
+    network_names,
+)
+from web.network import Network, Opened, is_this_machine
 from workspace import Workspace
 
 if TYPE_CHECKING:
@@ -40,8 +54,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent
 EXAMPLE_BOOK = ROOT / "books" / "example_book.txt"
-MOST_PORT = 65_535
-PORTS_TRIED = 21  # the requested one and twenty more
 CONNECTIONS = 4000  # streams stay open, so this is far above what a page needs
 DESCRIPTORS = 16_384
 OTHER_DESCRIPTORS = 112  # kept free for files, pipes and connections on their way
@@ -51,14 +63,9 @@ GRACE_SECONDS = 4  # for answers under way when the server goes down
 REFUSED = 2
 
 
-class NoFreePort(AZRError):
-    """Every port from `first` to `last` is in use."""
-
-    code = "no_free_port"
-
-
 @dataclass(frozen=True)
 class Options:
+    host: str
     port: int
     workspace: Path
     browser: bool
@@ -93,10 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
-    """Read the options from the command line, else from AZR_*. Raises WrongCall, InvalidInput and NotLoopback."""
+    """Read the options from the command line, else from AZR_*. Raises WrongCall, InvalidInput and NotThisMachine."""
     parser = Parser(prog="server.py", description="AZR Model Trainer: books in, your own language model out.")
     add = parser.add_argument
-    add("--host", default=_environment("HOST", "127.0.0.1"), help="127.0.0.1: only this machine is served")
+    add("--host", default=_environment("HOST", "127.0.0.1"), help="0.0.0.0: the local network too, with a token")
     add("--port", default=_environment("PORT", "8000"), help="the next free one is used when it is taken")
     add(
         "--workspace",
@@ -112,19 +119,21 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     )
     add("--upload-limit-mb", default=_environment("UPLOAD_LIMIT_MB", None), help="the largest book")
     given = parser.parse_args(arguments)
-    if given.host not in LOOPBACK:
-        raise NotLoopback(field="host", host=given.host)
+    host = _address("--host", given.host)
     port = _whole_number("--port", given.port, 0, MOST_PORT)
     limit = given.upload_limit_mb
     limit_bytes = None if limit is None else _whole_number("--upload-limit-mb", limit, 1) * 1_000_000
-    return Options(port, given.workspace, not given.no_browser, limit_bytes)
+    return Options(host, port, given.workspace, not given.no_browser, limit_bytes)
 
 
 def serve(options: Options, translator: i18n.Translator) -> None:
-    """Serve until a signal arrives. Raises NoFreePort, WorkspaceLocked, AccessDenied, DiskFull and FolderUnusable."""
+    """Serve until a signal arrives.
+
+    Raises NoFreePort, NotThisMachine, WorkspaceLocked, AccessDenied, DiskFull and FolderUnusable.
+    """
     workspace = Workspace(options.workspace)
     with contextlib.ExitStack() as held:
-        sockets = listen(options.port)
+        sockets = listen(options.port, options.host)
         for listening in sockets:
             held.enter_context(listening)
         port = int(sockets[0].getsockname()[1])
@@ -133,66 +142,48 @@ def serve(options: Options, translator: i18n.Translator) -> None:
         if options.port not in (0, port):
             _print_error(translator.gettext("server.port_taken", port=str(options.port), address=address))
         _prepare_process(workspace)
-        app = _make_app(workspace, options, Access(port=port))
-        _run(app, sockets, lambda: _announce(address, options.browser))
+        network, opened = Network(Access(port=port)), _place_in_network(options.host, port)
+        app = _make_app(workspace, options, network)
+
+        def ready() -> None:
+            _announce(address, options.browser)
+            if opened is not None:
+                _announce_link(network.let_in(opened), translator)
+
+        _run(app, sockets, network, opened, ready)
 
 
-# ---- sockets ---------------------------------------------------------------------------------------------------------
-
-
-def listen(port: int) -> list[socket.socket]:
-    """Open listening sockets on 127.0.0.1 and ::1, on `port` or the first free one after it; 0 is any port.
-
-    They listen at once: a socket that is merely bound keeps no other server from the port.
-    """
-    candidates = range(port, min(port + PORTS_TRIED, MOST_PORT + 1)) if port else range(1)
-    for candidate in candidates:
-        if sockets := _listen_on(candidate):
-            return sockets
-    raise NoFreePort(first=str(candidates[0]), last=str(candidates[-1]))
-
-
-def _listen_on(port: int) -> list[socket.socket]:
-    """Open both sockets on `port`; return none if it is in use on either address, as `localhost` may mean both."""
-    try:
-        ipv4 = _socket(socket.AF_INET, "127.0.0.1", port)
-    except OSError:
-        return []
-    try:
-        return [ipv4, _socket(socket.AF_INET6, "::1", ipv4.getsockname()[1])]
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            ipv4.close()
-            return []
-        return [ipv4]  # no IPv6 here
-
-
-def _socket(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio ends Nagle only where TCP is named
-    try:
-        if sys.platform == "win32":  # there SO_REUSEADDR lets two servers share a port
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        else:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind((host, port))
-        made.listen(2048)
-    except BaseException:
-        made.close()
-        raise
-    return made
+def _place_in_network(host: str, port: int) -> Opened | None:
+    """Return where --host lets others reach this machine; None for this machine only."""
+    if host in LOOPBACK:
+        return None
+    address = best_known_as() if host in EVERY_ADDRESS else host
+    return Opened(address, port, (*network_names(), address))
 
 
 # ---- running ---------------------------------------------------------------------------------------------------------
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server; it also reports when it is ready, closes late connections, and ends event streams on shutdown."""
+    """uvicorn's server; it also reports when it is ready, closes late connections, ends event streams on shutdown, and
+    opens and closes the way in from the local network.
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_closing: Callable[[], None]) -> None:
+    `opened` is where it listens in the network from its start; that socket stays, and a closed network is not answered on it.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        network: Network,
+        opened: Opened | None,
+        on_ready: Callable[[], None],
+        on_closing: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self.network, self.opened = network, opened
         self.on_ready, self.on_closing = on_ready, on_closing
+        self.second: asyncio.Server | None = None  # the listener in the local network that a page asked for
+        network.listener = self
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -213,22 +204,58 @@ class Server(uvicorn.Server):
         self.on_closing()
         await super().shutdown(sockets)
 
+    async def open_network(self, address: str | None) -> Opened:
+        if self.opened is not None:
+            return self.opened
+        known = local_addresses()
+        address = address or known[0]
+        if address not in known:
+            raise NotThisMachine(field="address", address=address)
+        listening = listen_in_network(self.network.here.port, address)
+        port = int(listening.getsockname()[1])
+        loop = asyncio.get_running_loop()
+        self.second = await loop.create_server(self._connection, sock=listening, backlog=self.config.backlog)
+        listening.listen(QUEUED)
+        self.servers.append(self.second)
+        return Opened(address, port, (*network_names(), address))
 
-def _make_app(workspace: Workspace, options: Options, access: Access) -> FastAPI:
+    async def close_network(self) -> None:
+        if self.second is not None:
+            self.second.close()
+            self.servers.remove(self.second)
+            self.second = None
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Connection) and not is_this_machine(connection.address):
+                connection.transport.abort()
+
+    def _connection(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )  # type: ignore[call-arg]
+        return made
+
+
+def _make_app(workspace: Workspace, options: Options, network: Network) -> FastAPI:
     from web.app import create_app  # torch comes with it: a refusal need not wait for that
     from workflows import DEFAULT_LIMIT_BYTES
 
     limit_bytes = options.upload_limit_bytes or DEFAULT_LIMIT_BYTES
-    return create_app(workspace, access=access, upload_limit_bytes=limit_bytes, example_book=EXAMPLE_BOOK)
+    return create_app(workspace, network=network, upload_limit_bytes=limit_bytes, example_book=EXAMPLE_BOOK)
 
 
-def _run(app: FastAPI, sockets: list[socket.socket], on_ready: Callable[[], None]) -> None:
+def _run(
+    app: FastAPI,
+    sockets: list[socket.socket],
+    network: Network,
+    opened: Opened | None,
+    on_ready: Callable[[], None],
+) -> None:
     from web.app import begin_closing
 
     config = uvicorn.Config(
         app,
         loop="asyncio",
-        http=Connection,
+        http=functools.partial(Connection, admits=network.admits),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=None,
@@ -241,7 +268,7 @@ def _run(app: FastAPI, sockets: list[socket.socket], on_ready: Callable[[], None
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    Server(config, on_ready, lambda: begin_closing(app)).run(sockets)
+    Server(config, network, opened, on_ready, lambda: begin_closing(app)).run(sockets)
 
 
 def _prepare_process(workspace: Workspace) -> None:
@@ -279,6 +306,12 @@ def _announce(address: str, browser: bool) -> None:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
 
+def _announce_link(link: str, translator: i18n.Translator) -> None:
+    """Print the link with the token, and its QR code where a terminal shows it. It is told this once, and in no log."""
+    sys.stdout.write(translator.gettext("server.network_link", link=link) + "\n" + in_terminal(link, sys.stdout))
+    sys.stdout.flush()
+
+
 # ---- the process -----------------------------------------------------------------------------------------------------
 
 
@@ -297,6 +330,14 @@ def _print_error(sentence: str) -> None:
 
 def _environment(name: str, default: str | None) -> str | None:
     return os.environ.get(f"AZR_{name}", default)
+
+
+def _address(option: str, text: str) -> str:
+    """Return the address that an option was given. Raises NotThisMachine for what is no address."""
+    try:
+        return text if text in LOOPBACK else str(ipaddress.ip_address(text))
+    except ValueError:
+        raise NotThisMachine(field=option, address=text) from None
 
 
 def _whole_number(option: str, text: str, least: int, most: int | None = None) -> int:

@@ -1,6 +1,6 @@
 """`create_app(workspace)` builds the web application. Nothing happens at import, and nothing on disk before the start.
 
-Middlewares, outermost first: security headers (on every answer), our own mistakes, Host, Origin, body size. Then the routes.
+Middlewares, outermost first: security headers (on every answer), our own mistakes, Host, Origin, token, body size. Then the routes.
 """
 
 from __future__ import annotations
@@ -31,17 +31,19 @@ from web import (
     api_generation,
     api_imports,
     api_models,
+    api_network,
     api_openai,
     api_training,
     documents,
     event_stream,
     help_pages,
     pages,
+    sign_in,
 )
-from web.access import LOCAL, Access
 from web.answers import JSONAnswer
 from web.errors import UnexpectedErrors, handlers
-from web.guards import BodyLimit, KnownHost, SameOrigin, SecurityHeaders
+from web.guards import BodyLimit, KnownHost, SameOrigin, SecurityHeaders, Token
+from web.network import Network
 from web.services import Services
 from workspace import Workspace
 
@@ -56,13 +58,14 @@ UNSAVED_SECONDS = 2.0  # and how long to end when it has nothing to save
 def create_app(
     workspace: Workspace,
     *,
-    access: Access = LOCAL,
+    network: Network | None = None,
     upload_limit_bytes: int = workflows.DEFAULT_LIMIT_BYTES,
     example_book: Path | None = None,
     docs: Path = documents.DOCS,
 ) -> FastAPI:
-    """Return the application for one workspace, which answers only those whom `access` allows."""
+    """Return the application for one workspace, which answers only those whom `network` allows: by default this machine."""
     _name_file_types()
+    network = network or Network()
     book_too_large = BookTooLarge(field="file", limit_bytes=upload_limit_bytes)
     upload = (upload_limit_bytes + FORM_OVERHEAD_BYTES, book_too_large)
     pasted = (PASTED_LIMIT_BYTES, BookTooLarge(field="text", limit_bytes=PASTED_LIMIT_BYTES))
@@ -78,8 +81,9 @@ def create_app(
         middleware=[
             Middleware(SecurityHeaders),
             Middleware(UnexpectedErrors),
-            Middleware(KnownHost, access=access),
-            Middleware(SameOrigin, access=access),
+            Middleware(KnownHost, network=network),
+            Middleware(SameOrigin, network=network),
+            Middleware(Token, network=network),
             Middleware(BodyLimit, larger={"/upload_book": upload, "/books": pasted, "/import_model": model}),
         ],
     )
@@ -92,6 +96,7 @@ def create_app(
         upload_limit_bytes=upload_limit_bytes,
         docs=docs,
         example_book=example_book,
+        network=network,
     )
     rooms = (
         api_models,
@@ -103,6 +108,8 @@ def create_app(
         event_stream,
         api_generation,
         api_openai,
+        api_network,
+        sign_in,
         pages,
         help_pages,
     )

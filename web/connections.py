@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import h11
@@ -30,10 +30,14 @@ logger = logging.getLogger("uvicorn.error")
 
 
 class Connection(H11Protocol):
-    """One client's connection. uvicorn's `limit_concurrency` is the number of connections there may be."""
+    """One client's connection. uvicorn's `limit_concurrency` is the number of connections there may be.
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    `admits` tells from a client's address whether it is heard at all.
+    """
+
+    def __init__(self, *arguments: Any, admits: Callable[[str | None], bool], **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.admits = admits
         self.most, self.limit_concurrency = self.limit_concurrency, None
         self.waiting_since: float | None = time.monotonic()  # for the rest of a head; None between two requests
         self.heard_at = time.monotonic()
@@ -42,8 +46,16 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if not self.admits(self.address):
+            transport.abort()
+            return
         if self.most is not None and len(self.connections) > self.most:
             self._make_room(self.most)
+
+    @property
+    def address(self) -> str | None:
+        """Return the address of the client."""
+        return self.client[0] if self.client else None
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = time.monotonic()

@@ -19,11 +19,21 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from errors import AZRError, InternalError, InvalidInput, MethodNotAllowed, NotFound, Overloaded
+from errors import (
+    AZRError,
+    InternalError,
+    InvalidInput,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    TokenMissing,
+    TooManyTokens,
+)
 from i18n import Translator
 from web.answers import LONGEST_SHOWN, JSONAnswer, error_json, shown
+from web.network import is_trusted
 from web.services import translator_of
-from web.templating import error_page
+from web.templating import BarePage, bare_page, error_page
 from workspace import explain
 
 MOST_DETAILS = 20
@@ -37,14 +47,24 @@ logger = logging.getLogger(__name__)
 def answer(connection: HTTPConnection, error: AZRError, *others: AZRError, status: int | None = None) -> Response:
     """Return the response to a request that failed with `error`, and with `others` after it."""
     translator = translator_of(connection)
-    headers = {"Retry-After": str(error.parameters["seconds"])} if isinstance(error, Overloaded) else None
+    headers = headers_of(error)
     status = status or error.status
     if connection.scope.get("path", "").startswith(OPENAI_PATHS):
         body = openai_json(translator, error)
         return JSONAnswer(body, status_code=OPENAI_STATUS.get(status, status), headers=headers)
-    if _wants_page(connection):
-        return error_page(connection, status=status, code=error.code, message=_sendable(translator.error(error)))
+    if wants_page(connection):
+        message = _sendable(translator.error(error))
+        if not is_trusted(connection.scope):
+            return bare_page(connection, BarePage(message), status=status)
+        return error_page(connection, status=status, code=error.code, message=message)
     return JSONAnswer(error_json(translator, error, *others), status_code=status, headers=headers)
+
+
+def headers_of(error: AZRError) -> dict[str, str] | None:
+    """Return the headers that an error's status asks for."""
+    if isinstance(error, Overloaded | TooManyTokens):
+        return {"Retry-After": str(error.parameters["seconds"])}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, TokenMissing) else None
 
 
 def openai_json(translator: Translator, error: AZRError) -> dict[str, Any]:
@@ -174,7 +194,7 @@ def _unparsed(request: Request, error: HTTPException) -> AZRError:
     return InvalidInput(reason="form_invalid" if is_form else "json_invalid")
 
 
-def _wants_page(connection: HTTPConnection) -> bool:
+def wants_page(connection: HTTPConnection) -> bool:
     """Tell a browser that follows a link from scripts and curl, which get JSON."""
     return connection.scope.get("method") == "GET" and "text/html" in connection.headers.get("accept", "")
 

@@ -3,7 +3,8 @@
 The server is one person's, on their own machine, and every page they visit in the same browser can send requests to it.
 So a request must name us in `Host` exactly (a foreign domain that resolves to 127.0.0.1 does not), an unsafe one must not
 come from a page of another origin, no answer may be framed or read elsewhere, and no body is larger or slower than its
-route expects.
+route expects. A caller from the local network must also know the token; without it there is nothing but the sign-in page
+and the style sheets it is drawn with.
 There are no CORS headers: other origins are never answered. Not covered: other users of this machine (no log-in).
 """
 
@@ -17,10 +18,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from errors import AZRError, BodyTooLarge, BodyTooSlow, HostRefused, OriginRefused
-from web.access import Access
+from errors import AZRError, BodyTooLarge, BodyTooSlow, HostRefused, NetworkClosed, OriginRefused
 from web.answers import shown
-from web.errors import answer
+from web.errors import answer, wants_page
+from web.network import Network, is_here, trust
+from web.sign_in import PUBLIC_PATHS, sign_in_page, token_of
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_FETCHES = frozenset({"same-origin", "none"})  # "none": typed or bookmarked by the person
@@ -60,14 +62,18 @@ class SecurityHeaders:
 class KnownHost:
     """Answer 421 to a request with a foreign Host, such as a page whose domain was rebound to 127.0.0.1."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, network: Network) -> None:
         self.app = app
-        self.hosts = access.hosts
+        self.network = network
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
+            access = self.network.access_of(scope)
+            if access is None:
+                await refuse(NetworkClosed(), scope, receive, send)
+                return
             given = Headers(scope=scope).getlist("host")
-            if len(given) != 1 or given[0] not in self.hosts:
+            if len(given) != 1 or given[0] not in access.hosts:
                 await refuse(HostRefused(host=shown(", ".join(given))), scope, receive, send)
                 return
         await self.app(scope, receive, send)
@@ -76,18 +82,45 @@ class KnownHost:
 class SameOrigin:
     """Answer 403 to a request that changes something and comes from a page of another origin; curl sends no Origin."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, network: Network) -> None:
         self.app = app
-        self.origins = access.origins
+        self.network = network
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" or (scope["type"] == "http" and scope["method"] not in SAFE_METHODS):
             headers = Headers(scope=scope)
             origins, fetches = set(headers.getlist("origin")), set(headers.getlist("sec-fetch-site"))
-            if not (origins <= self.origins and fetches <= OWN_FETCHES):
+            access = self.network.access_of(scope)
+            if access is None or not (origins <= access.origins and fetches <= OWN_FETCHES):
                 await refuse(OriginRefused(origin=shown(", ".join(origins))), scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+class Token:
+    """Answer 401 to a request from the local network without the token; a browser gets the page to sign in."""
+
+    def __init__(self, app: ASGIApp, network: Network) -> None:
+        self.app = app
+        self.network = network
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            if is_here(scope):
+                trust(scope)
+            elif scope["path"] not in PUBLIC_PATHS:
+                connection = HTTPConnection(scope)
+                if error := self.network.objection(scope, token_of(connection, self.network)):
+                    await self._refuse(connection, error, receive, send)
+                    return
+                trust(scope)
+        await self.app(scope, receive, send)
+
+    async def _refuse(self, connection: HTTPConnection, error: AZRError, receive: Receive, send: Send) -> None:
+        if wants_page(connection):
+            await sign_in_page(connection, error)(connection.scope, receive, send)
+        else:
+            await refuse(error, connection.scope, receive, send)
 
 
 class _BodyCut(BaseException):

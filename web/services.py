@@ -18,6 +18,7 @@ import i18n
 import workflows
 from errors import InUse
 from events import ACTIVE_STATES
+from web.network import Network
 from workspace import Workspace, name_key
 
 LANGUAGE_COOKIE = "azr_language"
@@ -31,6 +32,7 @@ class Services:
     engines: workflows.Engines
     generations: workflows.Generations
     upload_limit_bytes: int
+    network: Network
     docs: Path  # the folder of the documents
     example_book: Path | None = None  # the product's own, for a person who has none at hand
     forecasts: workflows.ForecastCache = field(default_factory=workflows.ForecastCache)

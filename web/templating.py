@@ -23,7 +23,8 @@ from config import Config, Parameter, parameters
 from events import ACTIVE_STATES
 from i18n import Translator
 from web.export_sentences import verdict_sentence
-from web.services import translator_of
+from web.network import is_here
+from web.services import Services, translator_of
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "static"
@@ -34,6 +35,7 @@ TABS = (
     ("library", "/library"),
     ("help", "/help"),
 )
+BARE_STYLES = ("tokens", "base", "frame", "forms", "parts", "sign_in")  # what anybody may load
 SCRIPT_MESSAGES = ("js.", "state.", "stage.", "unit.", "encoding.", "reward.")  # keys that scripts may show
 
 
@@ -45,6 +47,8 @@ class Frame:
     address: str  # path and query, to come back to after a change of language
     active: bool  # a training runs: the tab shows how far it is
     messages: dict[str, str | tuple[str, ...]]  # sentences for scripts, by key
+    phone: bool  # this page may open the server to the local network
+    phone_open: bool  # it is open
     tabs: tuple[tuple[str, str], ...] = TABS
 
     @property
@@ -61,6 +65,15 @@ class ErrorPage:
     message: str
 
 
+@dataclass(frozen=True)
+class BarePage:
+    """A page for somebody who may see nothing yet: a message, and the form for the token if it can help."""
+
+    message: str | None
+    asks_token: bool = False
+    styles: tuple[str, ...] = BARE_STYLES
+
+
 def render(connection: HTTPConnection, name: str, page: Any, *, status: int = 200) -> HTMLResponse:
     """Render the template `<name>.html` with its variables, in the language of the request."""
     translator = translator_of(connection)
@@ -75,13 +88,26 @@ def error_page(connection: HTTPConnection, *, status: int, code: str, message: s
     return render(connection, "error", ErrorPage(status, code, message), status=status)
 
 
+def bare_page(
+    connection: HTTPConnection, page: BarePage, *, status: int = 200, headers: dict[str, str] | None = None
+) -> HTMLResponse:
+    """Render the page for callers who are not trusted: it shows nothing of the models, the books or the training."""
+    translator = translator_of(connection)
+    named = {"Content-Language": translator.language, "Vary": "Cookie, Accept-Language", **(headers or {})}
+    template = environment().get_template("sign_in.html")
+    return HTMLResponse(template.render(page=page, t=translator, _=translator.gettext), status, named)
+
+
 def _frame(connection: HTTPConnection, name: str, translator: Translator) -> Frame:
     query = connection.url.query
+    services: Services = connection.app.state.services
     return Frame(
         page=name,
         address="/" if name == "error" else connection.url.path + (f"?{query}" if query else ""),
-        active=connection.app.state.services.runner.status().state in ACTIVE_STATES,
+        active=services.runner.status().state in ACTIVE_STATES,
         messages=translator.messages(*SCRIPT_MESSAGES),
+        phone=services.network.listener is not None and is_here(connection.scope),
+        phone_open=services.network.outside is not None,
     )
 
 

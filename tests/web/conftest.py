@@ -26,6 +26,7 @@ from tests.web.web_client import (
 )
 from web.access import Access
 from web.app import create_app
+from web.network import Network
 from workspace import Workspace
 
 
@@ -46,7 +47,9 @@ def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Direct]:
     workspace = Workspace(tmp_path_factory.mktemp("direct"))
     workspace.prepare()
     with asyncio.Runner() as runner:
-        yield Direct(create_app(workspace, access=Access(PORT), upload_limit_bytes=UPLOAD_LIMIT_BYTES), runner)
+        yield Direct(
+            create_app(workspace, network=Network(Access(PORT)), upload_limit_bytes=UPLOAD_LIMIT_BYTES), runner
+        )
 
 
 @pytest.fixture

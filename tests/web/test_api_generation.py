@@ -19,7 +19,17 @@ from engine.batch import Batch
 from engine.generations import ROOM, Generations
 from engine.text import FinishReason, Piece
 from errors import AZRError, DiskFull, Overloaded, ReaderStalled
-from tests.web.web_client import MODEL, assert_error, events_of, expect, running, status_when, train, wait_until_over
+from tests.web.web_client import (
+    HERE,
+    MODEL,
+    assert_error,
+    events_of,
+    expect,
+    running,
+    status_when,
+    train,
+    wait_until_over,
+)
 from web.app import create_app
 from workspace import Workspace
 
@@ -456,6 +466,7 @@ def test_client_that_leaves_before_the_first_byte_of_a_stream_ends_its_generatio
 
         headers = [(b"host", b"localhost:8000"), (b"content-type", b"application/json")]
         scope = {"type": "http", "method": "POST", "path": "/generate", "raw_path": b"/generate", "query_string": b""}
+        scope["client"] = HERE
         kept = []
         try:
             await app({**scope, "headers": headers, "http_version": "1.1", "scheme": "http"}, receive, send)
@@ -485,6 +496,7 @@ def test_client_that_leaves_before_the_answer_ends_its_generation(workspace: Wor
 
         headers = [(b"host", b"localhost:8000"), (b"content-type", b"application/json")]
         scope = {"type": "http", "method": "POST", "path": "/generate", "raw_path": b"/generate", "query_string": b""}
+        scope["client"] = HERE
         call = asyncio.create_task(
             app({**scope, "headers": headers, "http_version": "1.1", "scheme": "http"}, receive, send)
         )

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ import uvicorn
 import server
 from web import connections
 from web.connections import Connection, Quiet
+from web.network import Network
 
 pytestmark = pytest.mark.slow  # seconds of processor time
 
@@ -39,10 +41,12 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 def serving(most: int) -> Iterator[Callable[[bytes], socket.socket]]:
     """A server for `most` connections in a thread; yields what opens one and sends its first bytes."""
     ready = threading.Event()
+    network = Network()
+    http: Any = partial(Connection, admits=network.admits)
     config = uvicorn.Config(
-        application, http=Connection, ws="none", lifespan="off", log_config=None, limit_concurrency=most, backlog=4
+        application, http=http, ws="none", lifespan="off", log_config=None, limit_concurrency=most, backlog=4
     )
-    running = server.Server(config, ready.set, lambda: None)
+    running = server.Server(config, network, None, ready.set, lambda: None)
     sockets = server.listen(0)
     thread = threading.Thread(target=lambda: asyncio.run(running._serve(sockets)))
     thread.start()

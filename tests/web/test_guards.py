@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from tests.web.web_client import TINY_MODEL, UPLOAD_LIMIT_BYTES, Direct, assert_error, every_call, expect
+from tests.web.web_client import HERE, TINY_MODEL, UPLOAD_LIMIT_BYTES, Direct, assert_error, every_call, expect
 from web.access import Access
 from web.app import create_app
 from web.guards import BODY_LIMIT_BYTES, SECURITY_HEADERS
@@ -209,6 +209,7 @@ def chunked(
         "raw_path": path.encode(),
         "query_string": b"",
         "headers": headers,
+        "client": HERE,
     }
     asyncio.run(app({**scope, "http_version": "1.1", "scheme": "http"}, receive, send))
     if taken_in_all is not None:
@@ -250,7 +251,7 @@ def silent_after(app: Any, pieces: int, pause_seconds: float) -> tuple[int, byte
 
     headers = [(b"host", b"localhost:8000"), (b"content-type", b"application/json"), (b"content-length", b"100")]
     scope = {"type": "http", "method": "POST", "path": "/create_model", "raw_path": b"/create_model"}
-    scope |= {"query_string": b"", "headers": headers, "http_version": "1.1", "scheme": "http"}
+    scope |= {"client": HERE, "query_string": b"", "headers": headers, "http_version": "1.1", "scheme": "http"}
     asyncio.run(app(scope, receive, send))
     assert sent == pieces
     return messages[0]["status"], b"".join(message.get("body", b"") for message in messages)

@@ -18,10 +18,12 @@ from starlette.testclient import TestClient
 
 from web.access import Access
 from web.app import create_app
+from web.network import Network
 from workspace import Workspace
 
 PORT = 8000
 ADDRESS = f"http://127.0.0.1:{PORT}"
+HERE = ("127.0.0.1", 50_000)  # a caller on this machine
 UPLOAD_LIMIT_BYTES = 300_000
 MODEL, BOOK_NAME = "поэт", "Анна Каренина"
 TINY_MODEL = {
@@ -49,8 +51,8 @@ BOOK = "Все счастливые семьи похожи друг на дру
 
 @contextlib.contextmanager
 def running(workspace: Workspace, **options: Any) -> Iterator[TestClient]:
-    app = create_app(workspace, access=Access(PORT), **({"upload_limit_bytes": UPLOAD_LIMIT_BYTES} | options))
-    with TestClient(app, base_url=ADDRESS, raise_server_exceptions=False) as client:
+    app = create_app(workspace, network=Network(Access(PORT)), **({"upload_limit_bytes": UPLOAD_LIMIT_BYTES} | options))
+    with TestClient(app, base_url=ADDRESS, raise_server_exceptions=False, client=HERE) as client:
         yield client
 
 
@@ -120,6 +122,7 @@ class Direct:
         address, _, query = path.partition("?")
         scope = {"type": "http", "http_version": "1.1", "scheme": "http", "method": method, "headers": headers}
         scope |= {"path": unquote(address), "raw_path": address.encode(), "query_string": query.encode()}
+        scope["client"] = HERE
         start: dict[str, Any] = {}
         body = bytearray()
 
