@@ -12,10 +12,11 @@ from starlette.testclient import TestClient
 
 from i18n import LANGUAGES
 from tests.web.page_tree import Node, parse
-from tests.web.web_client import PORT, assert_error
+from tests.web.web_client import HERE, PORT, assert_error
 from web import documents
 from web.access import Access
 from web.app import create_app
+from web.network import Network
 from workspace import Workspace
 
 NAMES = [name for listed in documents.names("en", documents.DOCS).values() for name in listed]
@@ -122,8 +123,8 @@ def test_an_unknown_document_is_told_by_name(client: TestClient) -> None:
 
 @in_each_language
 def test_a_program_without_its_documents_says_so(workspace: Workspace, tmp_path: Path, language: str) -> None:
-    app = create_app(workspace, access=Access(PORT), docs=tmp_path / "docs")
-    with TestClient(app, base_url=f"http://localhost:{PORT}") as client:
+    app = create_app(workspace, network=Network(Access(PORT)), docs=tmp_path / "docs")
+    with TestClient(app, base_url=f"http://localhost:{PORT}", client=HERE) as client:
         page = load(client, "/help", language)
         assert str(tmp_path / "docs") in page.one(".empty-line").text
         assert client.get("/help_index").json()["sections"] == []
