@@ -52,6 +52,11 @@ BOOK_LANGUAGES = (
     "ja",
     "ko",
 )  # offered
+DRAWER = {  # groups of a training's parameters; what is in none of them is about learning
+    "checks": ("eval_every", "sample_prompt", "val_fraction", "early_stopping_patience"),
+    "saving": ("checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes"),
+    "machine": ("precision", "device", "devices", "num_threads"),
+}
 YEAR_SECONDS = 365 * 24 * 3600
 router = APIRouter(include_in_schema=False)
 
@@ -100,6 +105,26 @@ class TrainingPage:
     status: TrainingStatus
     book_endings: tuple[str, ...]  # of the files that can be uploaded
     upload_limit_bytes: int
+
+    @property
+    def is_active(self) -> bool:
+        """Return whether the chosen model trains now."""
+        return self.status.state in ACTIVE_STATES and self.status.model == self.chosen
+
+    @property
+    def run_first(self) -> bool:
+        """Return whether the chosen model has a run to show: the dashboard comes before the settings then."""
+        return self.chosen is not None and (self.resumable[self.chosen] > 0 or self.status.model == self.chosen)
+
+    @property
+    def groups(self) -> dict[str, list[Parameter]]:
+        """Return the parameters of the drawer by groups; the length of the training stands outside it."""
+        in_group = {name: group for group, names in DRAWER.items() for name in names}
+        grouped: dict[str, list[Parameter]] = {group: [] for group in ("learning", *DRAWER)}
+        for parameter in self.train:
+            if parameter.name != "iterations":
+                grouped[in_group.get(parameter.name, "learning")].append(parameter)
+        return grouped | {"self_play": list(self.self_play)}
 
     def script_data(self) -> dict[str, Any]:
         return {"models": [self._facts(model) for model in self.models]}

@@ -1,19 +1,20 @@
-// Axes and scales of the charts, and vertical marks at the iterations where the books changed.
+// Axes and scales of the charts, what the books score behind the curves, and vertical marks at iterations.
 
 import { decimal, number, percent } from "./text.js";
 
 const WHOLE_STEPS = [1, 2, 5].flatMap((first) => Array.from({ length: 10 }, (_, power) => first * 10 ** power)).sort((a, b) => a - b);
 const FONT = "12px system-ui, sans-serif";
 
-// Return the two axes of a chart: whole iterations, and values, which may be shares. `colour(token)` gives a colour of the
-// current theme.
-export function axes(colour, areShares) {
+// Return the two axes of a chart: whole iterations, and values, which may be shares or on a logarithmic scale. `colour(token)`
+// gives a colour of the current theme.
+export function axes(colour, { areShares = false, isLog = false } = {}) {
   const grid = { stroke: () => colour("chart-grid"), width: 1 };
   const common = { stroke: () => colour("ink-soft"), grid, ticks: grid, font: FONT };
   const iterations = { ...common, size: 32, incrs: WHOLE_STEPS, values: (_, values) => values.map((value) => number(value)) };
   const shown = areShares ? (value, digits) => percent(value, Math.max(0, digits - 2)) : decimal;
-  const values = { ...common, size: 64, values: (_, marks, axis, space, step) => marks.map((value) => shown(value, digitsOf(step))) };
-  return [iterations, values];
+  const evenly = (_, marks, axis, space, step) => marks.map((value) => shown(value, digitsOf(step)));
+  const logarithmic = (_, marks) => marks.map((value) => (value === null ? "" : number(value, 3)));
+  return [iterations, { ...common, size: 64, values: isLog ? logarithmic : evenly }];
 }
 
 // Return how many digits after the point keep neighbouring marks apart: 1 → 0, 0.25 → 2, 0.001 → 3
@@ -22,10 +23,12 @@ function digitsOf(step) {
 }
 
 // Return the scales of a chart; the one for values has room for the numbers that `also()` returns.
-export function scales(also) {
+export function scales(also, { isLog = false } = {}) {
+  const evenly = (_, least, most) => (least === null ? [0, 1] : spread(Math.min(least, ...also()), Math.max(most, ...also())));
+  const logarithmic = (_, least, most) => (least === null || least <= 0 ? [0.1, 10] : [least * 0.97, most * 1.03]);
   return {
     x: { time: false, range: (_, least, most) => (least === most ? [least - 1, most + 1] : [least, most]) },
-    y: { range: (_, least, most) => (least === null ? [0, 1] : spread(Math.min(least, ...also()), Math.max(most, ...also()))) },
+    y: isLog ? { distr: 3, log: 10, range: logarithmic } : { range: evenly },
   };
 }
 
@@ -57,20 +60,27 @@ export function drawBooks(chart, values, colour) {
   ctx.restore();
 }
 
-// Draw a dashed vertical line at each marked iteration in view.
+// Draw a dashed vertical line with its label at each marked iteration in view: [{iteration, label}]. Labels take turns in three
+// rows, so that neighbours can be read.
 export function drawMarks(chart, marks, colour) {
   const { ctx, bbox } = chart;
+  const size = 11 * devicePixelRatio;
   ctx.save();
-  ctx.strokeStyle = colour("ink-soft");
-  ctx.setLineDash([4, 4]);
+  ctx.strokeStyle = ctx.fillStyle = colour("ink-soft");
   ctx.lineWidth = devicePixelRatio;
-  for (const { iteration } of marks) {
+  ctx.font = `${size}px system-ui, sans-serif`;
+  ctx.textBaseline = "top";
+  marks.forEach(({ iteration, label }, i) => {
     const x = Math.round(chart.valToPos(iteration, "x", true));
-    if (x < bbox.left || x > bbox.left + bbox.width) continue;
+    if (x < bbox.left || x > bbox.left + bbox.width) return;
+    ctx.setLineDash([4, 4]);
     ctx.beginPath();
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
-  }
+    const isNearTheEnd = x + ctx.measureText(label).width + size > bbox.left + bbox.width;
+    ctx.textAlign = isNearTheEnd ? "right" : "left";
+    ctx.fillText(label, x + (isNearTheEnd ? -size / 2 : size / 2), bbox.top + (i % 3) * size * 1.3);
+  });
   ctx.restore();
 }

@@ -2,14 +2,14 @@
 
 import { number, t } from "./text.js";
 
-// Return each change as {iteration, text}, in order. `trainings` is [{start, books: [name], titles: [title]}], the oldest
+// Return each change as {iteration, label, text}, in order. `trainings` is [{start, books: [name], titles: [title]}], the oldest
 // first; `status` is that of the last run, or null.
 export function changesOfBooks(trainings, status) {
   const changes = [];
   let before = null;
   for (const { start, books, titles } of [...trainings, ...lastOf(trainings, status)]) {
     const key = [...books].sort().join("\n");
-    if (before !== null && key !== before) changes.push({ iteration: start, text: t("js.books_changed", { n: number(start), books: titles.join(", ") }) });
+    if (before !== null && key !== before) changes.push({ iteration: start, label: t("js.mark_books"), text: t("js.books_changed", { n: number(start), books: titles.join(", ") }) });
     before = key;
   }
   return changes;

@@ -3,7 +3,7 @@
 import { path } from "./api.js";
 import { comparison } from "./forecast.js";
 import { showNotices } from "./notices.js";
-import { decimal, duration, inCatalogue, number, percent, rewardPart, short, t } from "./text.js";
+import { decimal, duration, inCatalogue, number, percent, rewardPart, share, short, t } from "./text.js";
 
 const ACTIVE = ["queued", "running", "stopping"];
 const STAGES = ["supervised", "self_play", "reward", "update"];
@@ -19,8 +19,8 @@ function write(name, text) {
 }
 
 // Show a model's run: its status if it trains now or trained last, else only its history. `known` is what is saved of it:
-// {iteration, trained}.
-export function showRun(model, status, known) {
+// {iteration, trained}; `books` is what their passages score, where a round has told it.
+export function showRun(model, status, known, books = {}) {
   const own = status.model === model;
   write("title", model ?? t("js.no_model"));
   place("state").dataset.state = own ? status.state : "idle";
@@ -32,7 +32,7 @@ export function showRun(model, status, known) {
   showProgress(own ? status : null, active);
   showError(own ? status.error : null);
   showNext(own && !active ? status : {}, model, known);
-  showFigures(own ? status : {});
+  showFigures(own ? status : {}, books);
   for (const name of ["reward_soon", "rollouts_soon"]) write(name, t(whyNoSelfPlay(own ? status : {}, active) ?? `js.${name}`));
   showNotices(own ? status.notices : []);
 }
@@ -109,6 +109,7 @@ export function noteHistory({ loss_smooth: smooth, evaluations, self_play: play 
   const last = (column) => column?.at(-1) ?? null;
   before = { loss: last(smooth), val_loss: last(evaluations.val_loss), bits_per_byte: last(evaluations.bits_per_byte) };
   before.reward = last(play.reward);
+  before.looped = last(play.looped);
   before.reward_breakdown = Object.fromEntries(Object.entries(play.reward_breakdown).map(([name, column]) => [name, last(column)]));
   best = null;
   evaluations.iteration.forEach((n, i) => noteEvaluation({ iteration: n, val_loss: evaluations.val_loss[i] }));
@@ -118,17 +119,23 @@ export function noteEvaluation({ iteration, val_loss: loss }) {
   if (typeof loss === "number" && (best === null || loss < best.loss)) best = { loss, iteration };
 }
 
-function showFigures(status) {
+function showFigures(status, books) {
   const figure = (name) => status[name] ?? before[name] ?? null;
   for (const name of ["loss", "val_loss", "bits_per_byte"]) write(name, decimal(figure(name), 3));
   write("best", best ? t("js.best", { loss: decimal(best.loss, 3), n: number(best.iteration) }) : "");
   write("reward", decimal(figure("reward"), 2));
+  write("looped", share(figure("looped")));
+  const ofBooks = status.book?.looped ?? books.looped;
+  write("looped_books", ofBooks ? t("js.books_loop", { value: share(ofBooks[1]) }) : "");
   const own = Object.entries(status.reward_breakdown ?? {});
   const parts = own.length ? own : Object.entries(before.reward_breakdown ?? {});
   write("reward_parts", parts.map(([name, value]) => `${rewardPart(name).toLowerCase()} ${decimal(value, 2)}`).join(" · "));
   write("tokens_per_second", number(figure("tokens_per_second"), 0));
   write("learning_rate", short(figure("learning_rate")));
 }
+
+// Return the iteration with the lowest held-out loss, or null.
+export const bestIteration = () => best?.iteration ?? null;
 
 export function showConnection(state) {
   const element = place("connection");
@@ -139,7 +146,8 @@ export function showConnection(state) {
 export function showHistory(exists, hasRounds, hasLoops) {
   section("history").hidden = !exists;
   section("idle").hidden = exists;
-  section("stages").classList.toggle("is-explained", !exists);
+  root.classList.toggle("is-idle", !exists);
+  document.getElementById("to-setup").hidden = !exists;
   section("no-reward").hidden = hasRounds;
   section("loops").hidden = !hasLoops;
 }

@@ -1,13 +1,17 @@
-// Links the inputs for iterations and minutes: changing one changes the other. The input for minutes is disabled until the
-// server has measured these settings.
+// Links the inputs for the length of a training: iterations, minutes, and the slider of time. Changing one changes the others.
+// Minutes and slider are disabled until the server has measured these settings; only "without end" can be chosen before.
 
 import { valueOf } from "./form.js";
 import { count, duration, plain, t } from "./text.js";
+import { ENDLESS, minutesAt, positionOf } from "./time_scale.js";
 
 // `shown()` is called whenever the length of the training has changed.
 export function linkMinutes(form, shown) {
   const iterations = form.elements.iterations;
   const minutes = document.getElementById("f-minutes");
+  const slider = document.getElementById("f-time");
+  const endless = document.getElementById("f-endless");
+  const stops = [...document.querySelectorAll(".time-stops button")];
   let secondsEach = null; // of one iteration, self-play and checks included
   let done = 0; // iterations of a stopped training that goes on
 
@@ -25,16 +29,46 @@ export function linkMinutes(form, shown) {
     const known = seconds();
     if (known === null) minutes.value = "";
     else if (document.activeElement !== minutes) minutes.value = plain(rounded(known / 60));
+    showSlider(known);
     shown();
+  }
+
+  function showSlider(known) {
+    slider.disabled = secondsEach === null;
+    for (const stop of stops) stop.disabled = secondsEach === null && stop.dataset.minutes !== "endless";
+    if (document.activeElement !== slider) slider.value = endless.checked ? ENDLESS : positionOf((known ?? 900) / 60);
+    const said = endless.checked ? t("js.time_endless") : known === null ? t("js.time_unknown") : duration(known);
+    slider.setAttribute("aria-valuetext", said);
+    document.getElementById("f-time-now").textContent = said;
+    for (const stop of stops) stop.setAttribute("aria-pressed", String(isAt(stop.dataset.minutes, known)));
+  }
+
+  // Return whether the length is the one of a stop, within a tenth.
+  function isAt(minutes, known) {
+    if (minutes === "endless" || endless.checked) return minutes === "endless" && endless.checked;
+    return known !== null && Math.abs(known / 60 / Number(minutes) - 1) < 0.1;
+  }
+
+  // Choose a length in minutes, or Infinity.
+  function choose(wished) {
+    if (endless.checked !== (wished === Infinity)) endless.click();
+    if (wished === Infinity || secondsEach === null) return;
+    iterations.value = done + Math.max(1, Math.round((wished * 60) / secondsEach));
+    iterations.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
   minutes.addEventListener("input", () => {
     const wished = Number(minutes.value.replace(/\s/g, "").replace(",", "."));
-    if (!(wished > 0) || secondsEach === null) return;
-    iterations.value = done + Math.max(1, Math.round((wished * 60) / secondsEach));
-    iterations.dispatchEvent(new Event("input", { bubbles: true }));
+    if (wished > 0) choose(wished);
   });
   minutes.addEventListener("blur", show);
+  slider.addEventListener("input", () => choose(minutesAt(Number(slider.value))));
+  for (const stop of stops) {
+    stop.addEventListener("click", () => {
+      choose(stop.dataset.minutes === "endless" ? Infinity : Number(stop.dataset.minutes));
+      form.dispatchEvent(new Event("change", { bubbles: true }));
+    });
+  }
   for (const kind of ["input", "valueset"]) iterations.addEventListener(kind, show);
 
   return {

@@ -6,6 +6,7 @@ import { count, decimal, number, percent, rewardPart, share, t } from "./text.js
 
 const section = document.getElementById("rollouts");
 const place = document.getElementById("round");
+const extremes = document.getElementById("extremes");
 const older = document.getElementById("round-older");
 const newer = document.getElementById("round-newer");
 const AT_ONCE = 2; // texts of each way; the others stay folded
@@ -48,13 +49,27 @@ function show(round) {
   shownAt = Date.now();
   newest = Math.max(newest, round.round);
   const groups = WAYS.map(([greedy, way]) => [way, round.rollouts.filter((rollout) => (rollout.greedy ?? null) === greedy)]);
+  showExtremes(round.rollouts);
   place.replaceChildren(...groups.filter(([, rollouts]) => rollouts.length).map(([way, rollouts]) => groupElement(way, rollouts)));
+}
+
+// Put the text with the highest reward beside the one with the lowest.
+function showExtremes(rollouts) {
+  const known = rollouts.filter(({ reward }) => typeof reward === "number").sort((a, b) => b.reward - a.reward);
+  extremes.hidden = known.length < 2;
+  if (extremes.hidden) return;
+  for (const [end, rollout] of [["best", known[0]], ["worst", known.at(-1)]]) {
+    extremes.querySelector(`[data-extreme=${end}] .group-rollouts`).replaceChildren(rolloutElement(rollout));
+  }
 }
 
 function arrange() {
   document.getElementById("rollouts-empty").hidden = shown !== null;
-  section.querySelector(".round-travel").hidden = shown === null;
-  if (shown === null) return place.replaceChildren();
+  for (const part of [section.querySelector(".round-travel"), document.getElementById("round-all")]) part.hidden = shown === null;
+  if (shown === null) {
+    extremes.hidden = true;
+    return place.replaceChildren();
+  }
   const title = { round: number(shown.round), n: number(shown.iteration), reward: decimal(shown.reward, 2) };
   document.getElementById("round-title").textContent = t("js.round_title", title);
   older.disabled = shown.round <= 1;

@@ -1,53 +1,43 @@
-// Sample texts of a training: the newest one, or any earlier one by slider.
+// Sample texts of a training as a feed, the newest at the end. A reader who has scrolled back stays there.
 
 import { number, t } from "./text.js";
 
-const text = document.getElementById("sample-text");
-const range = document.getElementById("sample-range");
-const travel = document.querySelector(".sample-travel");
-let samples = [];
-let following = true; // show each new sample, until the person goes back to an earlier one
+const MOST = 200; // as many as the server's history has
+const list = document.getElementById("feed");
+const template = document.getElementById("sample-template").content.firstElementChild;
+let newest = -1;
 
-// Replace the list; a person who went back to an earlier sample stays there.
-export function setSamples(list) {
-  const again = !following && samples[0]?.iteration === list[0]?.iteration && list.length >= samples.length;
-  following = !again;
-  samples = list.slice();
-  arrange();
+export function setSamples(samples) {
+  const following = isAtEnd() || samples[0]?.iteration !== Number(list.firstElementChild?.dataset.iteration);
+  list.replaceChildren(...samples.slice(-MOST).map(item));
+  newest = samples.at(-1)?.iteration ?? -1;
+  arrange(following);
 }
 
 export function addSample(sample) {
-  if (sample.iteration <= (samples.at(-1)?.iteration ?? -1)) return;
-  samples.push(sample);
-  arrange();
+  if (sample.iteration <= newest) return;
+  const following = isAtEnd();
+  newest = sample.iteration;
+  const element = item(sample);
+  element.classList.add("is-new");
+  list.append(element);
+  if (list.children.length > MOST) list.firstElementChild.remove();
+  arrange(following);
 }
 
-function arrange() {
-  range.max = Math.max(0, samples.length - 1);
-  if (following) range.value = range.max;
-  travel.hidden = samples.length < 2;
-  document.getElementById("samples-empty").hidden = samples.length > 0;
-  text.hidden = samples.length === 0;
-  show();
+const isAtEnd = () => list.scrollHeight - list.scrollTop - list.clientHeight < 24;
+
+function item({ iteration, prompt, text }) {
+  const element = template.cloneNode(true);
+  element.dataset.iteration = iteration;
+  element.querySelector(".said-when").textContent = t("js.iteration", { n: number(iteration) });
+  element.querySelector(".prompt").textContent = prompt;
+  element.querySelector(".completion").textContent = text;
+  return element;
 }
 
-function show() {
-  const sample = samples[Number(range.value)];
-  text.querySelector(".prompt").textContent = sample?.prompt ?? "";
-  text.querySelector(".completion").textContent = sample?.text ?? "";
-  const when = sample ? t("js.sample_at", { n: number(sample.iteration), i: number(Number(range.value) + 1), total: number(samples.length) }) : "";
-  document.getElementById("sample-iteration").textContent = when;
-  range.setAttribute("aria-valuetext", when);
-  document.getElementById("sample-before").disabled = Number(range.value) === 0;
-  document.getElementById("sample-after").disabled = range.value === range.max;
+function arrange(following) {
+  document.getElementById("samples-empty").hidden = list.children.length > 0;
+  list.hidden = list.children.length === 0;
+  if (following) list.scrollTop = list.scrollHeight;
 }
-
-function move(by) {
-  range.value = Number(range.value) + by;
-  following = range.value === range.max;
-  show();
-}
-
-range.addEventListener("input", () => move(0));
-document.getElementById("sample-before").addEventListener("click", () => move(-1));
-document.getElementById("sample-after").addEventListener("click", () => move(1));

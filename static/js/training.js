@@ -2,16 +2,18 @@
 
 import { get, path, post } from "./api.js";
 import { addBook, chooseBooks, chosenBooks } from "./books.js";
+import { chartTools } from "./chart_tools.js";
 import { charts } from "./charts.js";
 import { showComparison } from "./compared.js";
 import { busy } from "./form.js";
 import { changesOfBooks } from "./lineage.js";
-import { isActive, noteEvaluation, noteHistory, showConnection, showHistory, showRun } from "./live.js";
+import { bestIteration, isActive, noteEvaluation, noteHistory, showConnection, showHistory, showRun } from "./live.js";
 import { roundDone, showRollouts } from "./rollouts.js";
 import { addSample, setSamples } from "./samples.js";
 import { setup } from "./setup.js";
 import { follow } from "./stream.js";
 import { showTabProgress } from "./tab.js";
+import { t } from "./text.js";
 import { uploads } from "./upload.js";
 
 const RETRY_MILLISECONDS = 3000;
@@ -19,6 +21,7 @@ const page = document.getElementById("training");
 const live = document.getElementById("live");
 const stopButton = document.getElementById("stop");
 const { models } = JSON.parse(document.getElementById("page-data").textContent);
+const settings = document.getElementById("setup");
 const drawing = charts(live);
 let status = { state: "idle", model: null, notices: [], book: {} };
 let viewed = null; // the model whose run is on the page
@@ -30,7 +33,7 @@ const form = setup(models, {
     window.history.replaceState(null, "", path`/training?model=${model}`); // a reload shows the same model
     view(model);
   },
-  started: () => live.scrollIntoView({ behavior: "smooth", block: "start" }),
+  started: showRunFirst,
 });
 
 const stream = follow({
@@ -45,10 +48,13 @@ const stream = follow({
   connection: showConnection,
 });
 
+const isNarrow = () => matchMedia("(max-width: 40rem)").matches;
 const ofViewed = () => status.model === viewed;
 
 function takeStatus(next) {
+  const ended = isActive(status) && !isActive(next);
   status = next;
+  if (ended && !isNarrow()) settings.open = true;
   page.dataset.state = status.state;
   showTabProgress(status);
   form.running(isActive(status) ? status.model : null);
@@ -59,11 +65,28 @@ function takeStatus(next) {
 
 // Show what the status and the history say of the model on the page.
 function showAll() {
-  showRun(viewed, status, form.known(viewed));
-  drawing.mark(changesOfBooks(form.known(viewed).trainings, ofViewed() ? status : null));
+  showRun(viewed, status, form.known(viewed), books);
+  showMarks();
   drawing.books(ofViewed() && Object.keys(status.book).length ? status.book : books);
   showComparison((ofViewed() && status.compared) || (history?.model === viewed && history.compared) || null);
   showHistory(ofViewed() || hasHistory(), drawing.hasRounds(), drawing.hasLoops());
+}
+
+// Mark where the books changed, where self-play began and where the model was best.
+function showMarks() {
+  const marks = changesOfBooks(form.known(viewed).trainings, ofViewed() ? status : null);
+  const began = drawing.selfPlayBegan();
+  if (began !== null) marks.push({ iteration: began, label: t("js.mark_self_play") });
+  if (bestIteration() !== null) marks.push({ iteration: bestIteration(), label: t("js.mark_best"), of: "loss" });
+  drawing.mark(marks);
+}
+
+// Put the run before the settings and fold these away, once a training has been started here.
+function showRunFirst() {
+  settings.open = false;
+  if (page.firstElementChild !== live) page.prepend(live);
+  live.focus({ preventScroll: true });
+  live.scrollIntoView({ behavior: "smooth", block: "start" });
 }
 
 // Return what is saved of a run: all of it if it was stopped or finished, else up to its last checkpoint.
@@ -78,7 +101,8 @@ function takeEvaluation(event) {
   if (!ofViewed()) return;
   noteEvaluation(event);
   drawing.evaluated(event);
-  showRun(viewed, status, form.known(viewed));
+  showRun(viewed, status, form.known(viewed), books);
+  showMarks();
 }
 
 function takeRound(event) {
@@ -115,8 +139,8 @@ function showLoaded(loaded) {
   history = loaded;
   drawing.history(history);
   noteHistory(history);
-  setSamples(history.samples);
   showAll();
+  setSamples(history.samples);
 }
 
 stopButton.addEventListener("click", () => busy(stopButton, async () => {
@@ -135,6 +159,10 @@ function takeBook(book, look) {
   chosenByHand = true;
   document.querySelector("#books [name=books]").dispatchEvent(new Event("change", { bubbles: true }));
 }
+
+chartTools(drawing);
+document.getElementById("to-setup").addEventListener("click", () => (settings.open = true));
+if (page.firstElementChild === live && isNarrow()) settings.open = false;
 
 uploads(document.querySelector("[data-role=uploader]"), takeBook);
 status = await get("/training_status").catch(() => status);

@@ -51,6 +51,7 @@ def opened(visit: Any, path: str, **how: Any) -> Page:
 def test_fraction_may_be_typed_with_a_comma_or_a_point(visit: Any, locale: str, typed: str, asked: float) -> None:
     page = opened(visit, "/training", locale=locale)
     page.check(f"input[name=books][value={BOOK}]")
+    page.click("#drawer > summary")
     page.fill("#f-learning_rate", typed)
     with page.expect_request("**/train") as sent:
         page.route("**/train", lambda route: route.fulfill(status=202, json={}))
@@ -89,6 +90,7 @@ def test_unit_agrees_with_its_number(visit: Any) -> None:
 def test_what_was_typed_goes_along_to_the_other_language(visit: Any) -> None:
     page = opened(visit, f"/training?model={MODEL}")
     page.fill("#f-iterations", "77")
+    page.click("#drawer > summary")
     page.fill("#f-sample_prompt", "Жил-был")
     page.check("#f-endless")
     page.click(".languages [lang=en]")
@@ -156,6 +158,7 @@ def test_new_text_is_seen_below_a_long_beginning(visit: Any) -> None:
 def test_forecast_is_told_before_the_start_and_compared_at_the_end(visit: Any) -> None:
     page = opened(visit, f"/training?model={MODEL}")
     page.fill("#f-iterations", "20")
+    page.click("#drawer > summary")
     page.fill("#f-batch_size", "4")
     page.locator("#f-batch_size").blur()
     expect(page.locator("#forecast b")).to_have_text(re.compile(r"Займёт около \d+ с"))

@@ -163,11 +163,11 @@ def start_training(visitor: Any, page: Page) -> None:
 def fill_training(page: Page) -> None:
     """Endless, on one thread: two threads that share busy cores wait for each other."""
     page.check("#f-endless")
+    drawer = page.locator("#drawer")
+    if drawer.get_attribute("open") is None:
+        drawer.locator("> summary").click()
     page.fill("#f-batch_size", "24")
     page.fill("#f-eval_every", "20")
-    advanced = page.locator("details", has=page.locator("#f-num_threads"))
-    if advanced.get_attribute("open") is None:
-        advanced.locator("summary").click()
     page.fill("#f-num_threads", "1")
 
 
@@ -177,7 +177,7 @@ def watch_and_close(server: Any, page: Page) -> dict[str, Any]:
     wait_drawn(page, first + 25)
     assert number(page.locator("[data-live=iteration]").text_content()) > first
     expect(page.locator("[data-live=val_loss]")).to_have_text(re.compile(r"\d"))
-    expect(page.locator("#sample-text .prompt")).to_have_text("Искусственный интеллект")
+    expect(page.locator("#feed .said .prompt").last).to_have_text("Искусственный интеллект")
     page.close()
     before = server.get(f"/training_history?model={MODEL}&points=100000")
     assert before["iterations"] == list(range(1, len(before["iterations"]) + 1))

@@ -57,6 +57,10 @@ def legend(page: Page, chart: str) -> list[str]:
     return page.locator(f"[data-chart={chart}] .u-legend .u-label").all_inner_texts()[1:]
 
 
+def open_all_texts(page: Page) -> None:
+    page.click("#round-all > summary")
+
+
 def legend_value(page: Page, chart: str) -> Locator:
     """The last value in the legend of a chart."""
     return page.locator(f"[data-chart={chart}] .u-legend .u-value").last
@@ -77,6 +81,7 @@ def test_reward_is_drawn_with_the_parts_of_its_environment(
     expect(page.locator("[data-chart=reward] .u-legend .u-label")).to_have_count(5)
     assert legend(page, "reward")[1:] == [*names, books]
     expect(page.locator("[data-live=reward_parts]")).to_contain_text(f"{names[0].lower()} ")
+    open_all_texts(page)
     meters = page.locator("#round .rollout").first.locator(".meter-figure dt")
     expect(meters).to_have_count(3)
     assert meters.all_inner_texts()[1:] == names
@@ -170,6 +175,7 @@ def test_log_of_an_earlier_version_shows_its_rewards_and_no_loops(visit: Any) ->
 @pytest.mark.usefixtures("played")
 def test_loops_are_marked_inside_the_text(visit: Any) -> None:
     page = visit().open(f"/training?model={MODEL}")
+    open_all_texts(page)
     marks = page.locator("#round .rollout").first.locator("mark")
     expect(marks).to_have_count(2)
     whole = [mark.text_content() or "" for mark in marks.all()]
@@ -179,6 +185,7 @@ def test_loops_are_marked_inside_the_text(visit: Any) -> None:
 @pytest.mark.usefixtures("played")
 def test_marks_are_told_by_words_and_lines_and_not_by_colour_alone(visit: Any) -> None:
     page = visit(locale="en-US").open(f"/training?model={MODEL}")
+    open_all_texts(page)
     mark = page.locator("#round mark").first
     expect(mark.locator(".visually-hidden").first).to_have_text("[repetition]")
     assert mark.evaluate("element => getComputedStyle(element).textDecorationLine") == "underline"
@@ -188,6 +195,7 @@ def test_marks_are_told_by_words_and_lines_and_not_by_colour_alone(visit: Any) -
 @pytest.mark.usefixtures("played")
 def test_texts_stand_under_the_way_in_which_they_were_written(visit: Any) -> None:
     page = visit().open(f"/training?model={MODEL}")
+    open_all_texts(page)
     groups = page.locator("#round .group")
     expect(groups).to_have_count(2)
     expect(groups.nth(0).locator("h3")).to_have_text("Жадно: всегда самый вероятный токен")

@@ -271,12 +271,27 @@ def test_training_has_a_weight_at_each_book_and_explains_it(client: TestClient, 
 
 
 @pytest.mark.usefixtures("furnished")
-def test_training_folds_only_advanced_parameters_away(client: TestClient) -> None:
+def test_training_has_everything_but_the_length_in_groups_of_a_drawer(client: TestClient) -> None:
     form = load(client, "/training").one("#train-form")
     for kind, group in ((config.TrainConfig, ""), (config.SelfPlayConfig, "self_play.")):
         for parameter in _in_the_form(kind):
-            folded = any(node.tag == "details" for node in form.one(f"[name={group}{parameter.name}]").up())
-            assert folded == parameter.advanced, parameter.name
+            above = list(form.one(f"[name={group}{parameter.name}]").up())
+            groups = [node for node in above if "drawer-group" in node.attributes.get("class", "")]
+            assert len(groups) == (parameter.name != "iterations"), parameter.name
+
+
+@pytest.mark.usefixtures("furnished")
+def test_training_puts_the_settings_first_until_there_is_a_run(client: TestClient) -> None:
+    assert order_on_the_page(client) == ["setup", "live"]
+
+
+def test_training_puts_the_run_first_once_there_is_one(client: TestClient, trained: str) -> None:
+    assert order_on_the_page(client) == ["live", "setup"]
+    assert "open" in load(client, "/training").one("#setup").attributes  # nothing trains now
+
+
+def order_on_the_page(client: TestClient) -> list[str]:
+    return [part["id"] for part in load(client, "/training").all("#live, #setup")]
 
 
 @pytest.mark.usefixtures("furnished")
