@@ -156,6 +156,12 @@ class DocumentNotFound(NotFound):
     code = "document_not_found"
 
 
+class QueueEntryNotFound(NotFound):
+    """No training with this `id` waits in the queue: it has begun, or was removed."""
+
+    code = "queue_entry_not_found"
+
+
 class FileMissing(NotFound):
     """There is no file at `path`; with the reason "no_books" it is a folder without files that can be read."""
 

@@ -70,13 +70,16 @@ from formats.exports import DEFAULT_TYPE, Export, Format
 from formats.lineage import TrainingSummary
 from machine.devices import choose_device, count_devices, has_graphics_card
 from machine.memory import lack_named, use_one_heap
+from machine.meter import MachineLoad, machine_load
 from machine.processes import ending_at_once, joined
 from model import Transformer
 from runs.forecast import Estimate, Forecast, checkpoint_bytes, estimate, forecast, pace, require_enough_text
 from runs.forecast_cache import ForecastCache
 from runs.history import history
 from runs.jobs import JobRunner
+from runs.log_table import csv_lines
 from runs.plan import TrainingPlan, can_resume, is_unfinished
+from runs.queue import Waiting, read_queue, write_queue
 from runs.rehearsal import Pace
 from runs.run_log import comparison, rollouts
 from runs.run_record import known_config, last_run_name, read_run, status_of, write_run
@@ -117,6 +120,7 @@ __all__ = [
     "Head",
     "Intake",
     "JobRunner",
+    "MachineLoad",
     "ModelCache",
     "ModelInfo",
     "Offer",
@@ -129,6 +133,7 @@ __all__ = [
     "TrainingPlan",
     "TrainingSummary",
     "Verdict",
+    "Waiting",
     "add_book",
     "add_example",
     "add_files",
@@ -137,6 +142,7 @@ __all__ = [
     "book_endings",
     "book_notices",
     "comparison",
+    "csv_lines",
     "decode_name",
     "delete_book",
     "echo",
@@ -153,8 +159,10 @@ __all__ = [
     "history",
     "is_unfinished",
     "joined",
+    "last_status",
     "list_books",
     "list_models",
+    "machine_load",
     "measured_book",
     "models_of_book",
     "name_after",
@@ -163,6 +171,7 @@ __all__ = [
     "pace",
     "preview_as",
     "read_config",
+    "read_queue",
     "require_passed",
     "reread_book",
     "rollouts",
@@ -172,6 +181,7 @@ __all__ = [
     "train",
     "use_one_heap",
     "work",
+    "write_queue",
 ]
 
 
@@ -307,6 +317,12 @@ def last_run(workspace: Workspace) -> TrainingStatus:
     """Return the status of the last training as the disk has it. One that was active when its process died is INTERRUPTED."""
     name = last_run_name(workspace)
     return TrainingStatus() if name is None else status_of(name, read_run(workspace, name))
+
+
+def last_status(workspace: Workspace, model: str) -> TrainingStatus | None:
+    """Return the status of a model's last training as the disk has it; None before the first."""
+    record = read_run(workspace, model)
+    return None if record is None else status_of(model, record)
 
 
 def newest_iteration(workspace: Workspace, model: str) -> int:

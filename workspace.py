@@ -284,6 +284,7 @@ class Workspace:
         self.books = self.root / "books"
         self.models = self.root / "models"
         self.checkpoints = self.root / "checkpoints"
+        self.queue = self.root / "queue.json"  # trainings that wait their turn
         self.cache = self.root / "cache"  # what can be made again: nothing is lost when a person deletes it
         self.example_marker = self.books / ".example-given"  # exists once the example books have been offered
 

@@ -7,7 +7,7 @@ generator from the worker thread, where the workflow saves. Ids of events grow b
 Two things are not kept in the ring buffer: the texts of self-play (`SelfPlayDone.rollouts`, which are on disk) and
 `StageBegun`, of which only the newest matters and is part of the status.
 
-Not covered: queues of trainings, more than one at a time, and what a training is: nothing here knows torch.
+Not covered: the order of waiting trainings (queue.py), more than one at a time, and what a training is: nothing here knows torch.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class JobRunner:
         self._stop_asked = False
         self._closed = False
         self._worker: threading.Thread | None = None
+        self._after_each: Callable[[], None] | None = None
 
     # ---- asking ------------------------------------------------------------------------------------------------------
 
@@ -72,6 +73,10 @@ class JobRunner:
             self._start_worker()
             self._changed.notify_all()
             return job_id
+
+    def after_each(self, action: Callable[[], None]) -> None:
+        """Let the worker thread call `action` whenever a training has ended, but not while the server goes down."""
+        self._after_each = action
 
     def stop(self) -> None:
         """Ask the training to save and end; asking again changes nothing. Raises NothingToStop."""
@@ -136,6 +141,9 @@ class JobRunner:
                 self._status = dataclasses.replace(self._status, state=state, error=error, stage=None, eta_seconds=None)
                 self._status = stopped(self._status) if state is State.STOPPED else self._status
                 self._changed.notify_all()
+                goes_on = not self._closed
+            if goes_on and self._after_each is not None:
+                self._after_each()
 
     def _next_job(self) -> Job | None:
         with self._changed:

@@ -10,10 +10,10 @@ import workflows
 from config import PRESETS, TrainConfig
 from errors import NoBooks
 from web.answers import JSONAnswer
-from web.api_training import require_idle, submit
 from web.bodies import ERROR_ANSWERS, JSON_BODY
 from web.schemas import FirstRun
 from web.services import Services, ServicesDep, TranslatorDep
+from web.training_queue import begin, require_idle
 
 
 @dataclass(frozen=True)
@@ -62,5 +62,5 @@ def _start(services: Services, model: str, books: tuple[workflows.BookInfo, ...]
     plan = services.forecasts.within(services.workspace, plan, minutes * 60, services.runner)
     expected = services.forecasts.known(services.workspace, plan)
     with services.changes:
-        job_id = submit(services, plan)
-    return Started(job_id, model, plan.books, plan.config.iterations, expected and expected.total_seconds)
+        job_id = begin(services, plan)
+    return Started(job_id, model, plan.books, plan.config.iterations, expected.total_seconds if expected else None)

@@ -33,6 +33,7 @@ from web import (
     api_models,
     api_network,
     api_openai,
+    api_runs,
     api_training,
     documents,
     event_stream,
@@ -45,6 +46,7 @@ from web.errors import UnexpectedErrors, handlers
 from web.guards import BodyLimit, KnownHost, SameOrigin, SecurityHeaders, Token
 from web.network import Network
 from web.services import Services
+from web.training_queue import after_a_training, begin_next
 from workspace import Workspace
 
 TITLE = "AZR Model Trainer"
@@ -105,6 +107,7 @@ def create_app(
         api_books,
         api_training,
         api_first_run,
+        api_runs,
         event_stream,
         api_generation,
         api_openai,
@@ -158,6 +161,9 @@ def _prepare(services: Services) -> None:
     if services.example_book is not None:
         workflows.ensure_example(services.workspace, services.example_book)
     services.runner.restore(workflows.last_run(services.workspace))
+    services.runner.after_each(lambda: after_a_training(services))
+    with services.changes:
+        begin_next(services)
     for language in i18n.LANGUAGES:
         i18n.translator(language)  # compiled once here, not in the first request
 

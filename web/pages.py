@@ -99,6 +99,7 @@ class TrainingPage:
     ]  # by model, those of its last run; with others, the resumed run is not the same
     books: tuple[workflows.BookInfo, ...]
     checked: frozenset[str]
+    like: str | None  # the model whose last training the chosen one repeats, with its books and settings
     encodings: dict[str, str]  # canonical name -> name for people
     train: tuple[Parameter, ...]
     self_play: tuple[Parameter, ...]
@@ -127,20 +128,27 @@ class TrainingPage:
         return grouped | {"self_play": list(self.self_play)}
 
     def script_data(self) -> dict[str, Any]:
-        return {"models": [self._facts(model) for model in self.models]}
+        return {"models": [self._facts(model) for model in self.models], "like": self.like}
 
     def _facts(self, model: workflows.ModelInfo) -> dict[str, Any]:
         settings = self.settings[model.name]
         return {
             "name": model.name,
             "trained": model.trained,
-            "books": model.last_books,
+            "books": self._books_of(model),
+            "published": model.iteration,
+            "notes": model.notes,
             "iteration": self.resumable[model.name],
             "unfinished": model.name in self.unfinished,
             "shape": model.config.model_dump() if model.config else {},  # a damaged model has none
             "trainings": self._trainings(model),
             "settings": settings and settings.model_dump(mode="json"),
         }
+
+    def _books_of(self, model: workflows.ModelInfo) -> tuple[str, ...]:
+        """Return the books of the model's last training, or of the training that it repeats."""
+        repeated = next((m for m in self.models if m.name == self.like), None) if model.name == self.chosen else None
+        return tuple((repeated or model).last_books)
 
     def _trainings(self, model: workflows.ModelInfo) -> list[dict[str, Any]]:
         """Return where each training of the model began and what it read, the oldest first."""
@@ -239,20 +247,28 @@ def create(request: Request, services: ServicesDep) -> HTMLResponse:
 
 
 @router.get("/training")
-def training(request: Request, services: ServicesDep, model: str | None = None) -> HTMLResponse:
+def training(
+    request: Request, services: ServicesDep, model: str | None = None, like: str | None = None
+) -> HTMLResponse:
+    """Show the training of a model; with `like` its form has the books and settings of that model's last training."""
     status = services.runner.status()
     models = tuple(workflows.list_models(services.workspace))
     books = tuple(workflows.list_books(services.workspace))
     chosen = _chosen(models, model, status)
+    settings = {model.name: workflows.last_config(services.workspace, model.name) for model in models}
+    repeated = next((m for m in models if m.name == like), None)
+    if chosen and repeated:
+        settings[chosen.name] = settings[repeated.name]
     page = TrainingPage(
         models=models,
         chosen=chosen.name if chosen else None,
         unknown=_unknown(models, model),
         resumable={m.name: workflows.newest_iteration(services.workspace, m.name) for m in models},
         unfinished=frozenset(m.name for m in models if workflows.is_unfinished(services.workspace, m.name)),
-        settings={model.name: workflows.last_config(services.workspace, model.name) for model in models},
+        settings=settings,
         books=books,
-        checked=_checked(books, chosen, status, translator_of(request).language),
+        checked=_checked(books, repeated or chosen, status, translator_of(request).language),
+        like=repeated.name if repeated else None,
         encodings=_encodings(request),
         train=tuple(p for p in parameters(TrainConfig) if p.kind != "numbers"),  # the books' weights stand at the books
         self_play=tuple(parameters(SelfPlayConfig)),

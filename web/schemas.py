@@ -54,8 +54,11 @@ class EstimateShape(Shape):
 
 
 class Train(TrainConfig):
+    """With `queue` a training waits until the ones before it have ended."""
+
     model: Name
     books: Names
+    queue: bool = False
 
 
 class FirstRun(Config):

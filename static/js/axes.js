@@ -1,8 +1,9 @@
 // Axes and scales of the charts, what the books score behind the curves, and vertical marks at iterations.
 
-import { decimal, number, percent } from "./text.js";
+import { decimal, number, percent, short } from "./text.js";
 
 const WHOLE_STEPS = [1, 2, 5].flatMap((first) => Array.from({ length: 10 }, (_, power) => first * 10 ** power)).sort((a, b) => a - b);
+const LOG_MARKS = 6;
 const FONT = "12px system-ui, sans-serif";
 
 // Return the two axes of a chart: whole iterations, and values, which may be shares or on a logarithmic scale. `colour(token)`
@@ -13,8 +14,13 @@ export function axes(colour, { areShares = false, isLog = false } = {}) {
   const iterations = { ...common, size: 32, incrs: WHOLE_STEPS, values: (_, values) => values.map((value) => number(value)) };
   const shown = areShares ? (value, digits) => percent(value, Math.max(0, digits - 2)) : decimal;
   const evenly = (_, marks, axis, space, step) => marks.map((value) => shown(value, digitsOf(step)));
-  const logarithmic = (_, marks) => marks.map((value) => (value === null ? "" : number(value, 3)));
-  return [iterations, { ...common, size: 64, values: isLog ? logarithmic : evenly }];
+  const logarithmic = (_, marks) => marks.map((value) => short(value));
+  return [iterations, { ...common, size: 64, ...(isLog ? { values: logarithmic, splits: logSplits } : { values: evenly }) }];
+}
+
+// Return marks at equal distances on a logarithmic axis, as round as three digits allow.
+function logSplits(_, axis, least, most) {
+  return Array.from({ length: LOG_MARKS }, (_, i) => Number((least * (most / least) ** ((i + 0.5) / LOG_MARKS)).toPrecision(3)));
 }
 
 // Return how many digits after the point keep neighbouring marks apart: 1 → 0, 0.25 → 2, 0.001 → 3

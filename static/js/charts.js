@@ -39,12 +39,14 @@ export function charts(root) {
   let onZoom = () => {};
   let waiting = false;
 
+  const curve = () => smoothed(batches.iteration, batches.column("loss"), look.smoothing, step);
+
   function update() {
     if (waiting) return;
     waiting = true;
     requestAnimationFrame(() => {
       waiting = false;
-      const smooth = smoothed(batches.iteration, batches.column("loss"), look.smoothing, step);
+      const smooth = curve();
       drawLoss(smooth);
       const [x, reward] = rounds.table();
       set("reward", [x, reward, ...parts.table().slice(1)], [...KINDS.reward, ...parts.names.map(partLine)]);
@@ -167,6 +169,7 @@ export function charts(root) {
     zoomed(listener) {
       onZoom = listener;
     },
+    curve,
     selfPlayBegan: () => rounds.iteration[0] ?? null,
     hasRounds: () => rounds.iteration.length > 0,
     hasLoops: () => loops.iteration.length > 0,

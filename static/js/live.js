@@ -27,6 +27,7 @@ export function showRun(model, status, known, books = {}) {
   write("state", own ? t(`state.${status.state}`) : t("js.not_training"));
   const active = own && isActive(status);
   document.getElementById("stop").hidden = !active;
+  document.getElementById("to-setup").textContent = t(active ? "js.to_setup" : "js.to_setup_again");
   document.getElementById("stop").disabled = status.state === "stopping";
   showStages(active ? status : {}, own ? stagesPassed(status) : []);
   showProgress(own ? status : null, active);

@@ -11,6 +11,7 @@ export function linkMinutes(form, shown) {
   const minutes = document.getElementById("f-minutes");
   const slider = document.getElementById("f-time");
   const endless = document.getElementById("f-endless");
+  const now = document.getElementById("f-time-now");
   const stops = [...document.querySelectorAll(".time-stops button")];
   let secondsEach = null; // of one iteration, self-play and checks included
   let done = 0; // iterations of a stopped training that goes on
@@ -39,7 +40,8 @@ export function linkMinutes(form, shown) {
     if (document.activeElement !== slider) slider.value = endless.checked ? ENDLESS : positionOf((known ?? 900) / 60);
     const said = endless.checked ? t("js.time_endless") : known === null ? t("js.time_unknown") : duration(known);
     slider.setAttribute("aria-valuetext", said);
-    document.getElementById("f-time-now").textContent = said;
+    now.textContent = said;
+    now.classList.toggle("is-unknown", known === null && !endless.checked);
     for (const stop of stops) stop.setAttribute("aria-pressed", String(isAt(stop.dataset.minutes, known)));
   }
 

@@ -11,12 +11,14 @@ import { number, t } from "./text.js";
 
 const form = document.getElementById("train-form");
 const button = document.getElementById("start");
+const enqueueButton = document.getElementById("enqueue");
 const endless = document.getElementById("f-endless");
 const iterations = form.elements.iterations;
 const playSwitch = form.elements["self_play.enabled"];
 
 // Return the form's controller. `models` is what the server knows: [{name, iteration, unfinished, trained, books, settings}].
-// `on.chosen(name)` is called when the person picks another model, `on.started()` when a training has begun.
+// `on.chosen(name)` is called when the person picks another model, `on.started()` when a training has begun,
+// `on.enqueued()` when one waits its turn.
 export function setup(models, on) {
   const byName = new Map(models.map((model) => [model.name, { ...model }]));
   const chosen = () => byName.get(form.elements.model.value);
@@ -31,6 +33,7 @@ export function setup(models, on) {
     document.getElementById("model-note").textContent = running === chosen().name ? "" : t(note, { n: number(iteration) });
     button.textContent = iteration ? t("js.continue_from", { n: number(iteration) }) : t("js.start");
     button.disabled = running !== null;
+    enqueueButton.hidden = running === null;
     noteStart();
   }
 
@@ -84,6 +87,8 @@ export function setup(models, on) {
     forecast.stop();
     busy(button, () => start(on.started));
   });
+
+  enqueueButton.addEventListener("click", () => busy(enqueueButton, () => start(on.enqueued, { queue: true })));
 
   const foretell = () => (running === null ? forecast.ask() : forecast.running());
   form.addEventListener("change", foretell);
@@ -149,10 +154,10 @@ function wished() {
   }
 }
 
-async function start(started) {
+async function start(started, how = {}) {
   clearErrors(form);
   try {
-    await post("/train", wishes());
+    await post("/train", { ...wishes(), ...how });
     started();
   } catch (error) {
     showError(form, error);

@@ -1,15 +1,21 @@
 // The training page: connects the form, the history and the event stream with everything that shows them.
 
 import { get, path, post } from "./api.js";
+import { showAboutRun } from "./about_run.js";
+import { besides } from "./beside.js";
 import { addBook, chooseBooks, chosenBooks } from "./books.js";
 import { chartTools } from "./chart_tools.js";
 import { charts } from "./charts.js";
 import { showComparison } from "./compared.js";
+import { endingButtons, showEnding } from "./ending.js";
 import { busy } from "./form.js";
 import { changesOfBooks } from "./lineage.js";
 import { bestIteration, isActive, noteEvaluation, noteHistory, showConnection, showHistory, showRun } from "./live.js";
+import { showMeter } from "./meter.js";
+import { showQueue } from "./queue.js";
 import { roundDone, showRollouts } from "./rollouts.js";
-import { addSample, setSamples } from "./samples.js";
+import { offerSample } from "./sample_now.js";
+import { addSample, setSamples, showNewestSample } from "./samples.js";
 import { setup } from "./setup.js";
 import { follow } from "./stream.js";
 import { showTabProgress } from "./tab.js";
@@ -20,9 +26,10 @@ const RETRY_MILLISECONDS = 3000;
 const page = document.getElementById("training");
 const live = document.getElementById("live");
 const stopButton = document.getElementById("stop");
-const { models } = JSON.parse(document.getElementById("page-data").textContent);
+const { models, like } = JSON.parse(document.getElementById("page-data").textContent);
 const settings = document.getElementById("setup");
 const drawing = charts(live);
+const others = besides(drawing, models);
 let status = { state: "idle", model: null, notices: [], book: {} };
 let viewed = null; // the model whose run is on the page
 let history = null;
@@ -34,6 +41,7 @@ const form = setup(models, {
     view(model);
   },
   started: showRunFirst,
+  enqueued: showQueue,
 });
 
 const stream = follow({
@@ -53,9 +61,11 @@ const ofViewed = () => status.model === viewed;
 
 function takeStatus(next) {
   const ended = isActive(status) && !isActive(next);
+  if (ended || next.job_id !== status.job_id) showQueue(); // the next one has begun, or is about to
   status = next;
   if (ended && !isNarrow()) settings.open = true;
   page.dataset.state = status.state;
+  showMeter(isActive(status));
   showTabProgress(status);
   form.running(isActive(status) ? status.model : null);
   if (!isActive(status) && status.model) form.reached(status.model, whatIsSaved(status));
@@ -63,9 +73,16 @@ function takeStatus(next) {
   showAll();
 }
 
+// Return the status of the model on the page: the server's, or that of the model's own last run, or null.
+const ownStatus = () => (ofViewed() ? status : ((history?.model === viewed && history.status) || null));
+
 // Show what the status and the history say of the model on the page.
 function showAll() {
-  showRun(viewed, status, form.known(viewed), books);
+  const own = ownStatus();
+  showRun(viewed, own ?? status, form.known(viewed), books);
+  showEnding(viewed, own && !isActive(own) ? own : null);
+  showAboutRun(form.known(viewed));
+  offerSample(viewed, savedIteration(), own?.config?.sample_prompt || form.known(viewed).settings?.sample_prompt || "");
   showMarks();
   drawing.books(ofViewed() && Object.keys(status.book).length ? status.book : books);
   showComparison((ofViewed() && status.compared) || (history?.model === viewed && history.compared) || null);
@@ -89,6 +106,12 @@ function showRunFirst() {
   live.scrollIntoView({ behavior: "smooth", block: "start" });
 }
 
+// Return the iteration of the version that can write, or null where there is none yet.
+function savedIteration() {
+  const known = form.known(viewed);
+  return (ofViewed() ? status.published_iteration : null) ?? (known.trained ? known.published ?? known.iteration : null);
+}
+
 // Return what is saved of a run: all of it if it was stopped or finished, else up to its last checkpoint.
 function whatIsSaved({ state, model, books, iteration, checkpoint_iteration: checkpoint, published_iteration: published }) {
   const known = form.known(model);
@@ -101,7 +124,7 @@ function takeEvaluation(event) {
   if (!ofViewed()) return;
   noteEvaluation(event);
   drawing.evaluated(event);
-  showRun(viewed, status, form.known(viewed), books);
+  showRun(viewed, ownStatus() ?? status, form.known(viewed), books);
   showMarks();
 }
 
@@ -117,6 +140,7 @@ const hasHistory = () => Boolean(history && (history.iterations.length || histor
 async function view(model) {
   viewed = model;
   books = {};
+  others.view(model);
   showRollouts(model).then((found) => {
     if (model !== viewed) return;
     books = found;
@@ -139,8 +163,9 @@ function showLoaded(loaded) {
   history = loaded;
   drawing.history(history);
   noteHistory(history);
-  showAll();
   setSamples(history.samples);
+  showAll();
+  showNewestSample(); // the feed has a height only now
 }
 
 stopButton.addEventListener("click", () => busy(stopButton, async () => {
@@ -161,9 +186,12 @@ function takeBook(book, look) {
 }
 
 chartTools(drawing);
+endingButtons({ started: showRunFirst, curve: drawing.curve });
 document.getElementById("to-setup").addEventListener("click", () => (settings.open = true));
 if (page.firstElementChild === live && isNarrow()) settings.open = false;
 
 uploads(document.querySelector("[data-role=uploader]"), takeBook);
+if (like) others.add(like);
+showQueue();
 status = await get("/training_status").catch(() => status);
 takeStatus(status);

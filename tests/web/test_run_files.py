@@ -1,0 +1,71 @@
+"""What remains of a training as files, how busy the computer is, and a training that repeats another one."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.web.page_tree import parse
+from tests.web.web_client import BOOK_NAME, assert_error, create, expect
+from web.run_report import picked
+
+
+def test_log_is_a_table_with_a_row_for_each_iteration(client: TestClient, trained: str) -> None:
+    answer = client.get(f"/training_log?model={trained}")
+    heading, *rows = answer.text.splitlines()
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert heading.startswith("iteration,loss,learning_rate")
+    assert [row.split(",")[0] for row in rows] == [str(n) for n in range(11)]  # and the check before the first
+
+
+@pytest.mark.parametrize(("language", "word"), [("ru", "Книги"), ("en", "Books")])
+def test_report_is_one_file_that_loads_nothing(client: TestClient, trained: str, language: str, word: str) -> None:
+    client.cookies.set("azr_language", language)
+    answer = client.get(f"/training_report?model={trained}")
+    assert answer.headers["content-disposition"].startswith("attachment")
+    page = parse(answer.text)
+    assert page.one("h1").text == trained
+    assert BOOK_NAME in page.text and word in page.text
+    assert page.one("svg path.two")["d"].startswith("M")
+    assert page.all("blockquote")
+    assert not page.all("script") and not page.all("link") and not page.all("img")
+    assert not re.search(r"https?://|url\(", answer.text)
+
+
+def test_report_leaves_notes_at_home(client: TestClient, trained: str) -> None:
+    expect(client.patch(f"/models/{trained}", json={"notes": "только для меня"}), 200)
+    assert "только для меня" not in client.get(f"/training_report?model={trained}").text
+
+
+def test_files_of_an_untrained_model_are_empty_and_of_an_unknown_one_refused(client: TestClient) -> None:
+    create(client, "новичок")
+    assert len(client.get("/training_log?model=новичок").text.splitlines()) == 1
+    assert "новичок" in client.get("/training_report?model=новичок").text
+    for address in ("/training_log", "/training_report"):
+        assert_error(client.get(f"{address}?model=призрак"), 404, "model_not_found")
+
+
+def test_machine_reports_processor_time_that_only_grows(client: TestClient) -> None:
+    first, second = (expect(client.get("/machine"), 200) for _ in range(2))
+    assert second["at_seconds"] > first["at_seconds"]
+    assert second["cpu_seconds"] >= first["cpu_seconds"] > 0
+    assert first["cpu_count"] >= 1
+    assert first["memory_bytes"] is None or first["memory_bytes"] > 10_000_000
+
+
+def test_picked_values_include_both_ends() -> None:
+    assert picked([1, 2, 3, 4, 5], 3) == [1, 3, 5]
+    assert picked([1, 2], 3) == [1, 2]
+
+
+def test_repeated_training_has_the_settings_and_books_of_the_other_one(client: TestClient, trained: str) -> None:
+    create(client, "второй")
+    page = parse(client.get(f"/training?model=второй&like={trained}").text)
+    data = json.loads(str(page.one("#page-data").children[0]))
+    second = next(model for model in data["models"] if model["name"] == "второй")
+    assert (data["like"], second["books"], second["iteration"]) == (trained, [BOOK_NAME], 0)
+    assert second["settings"]["iterations"] == 10
+    assert [box["value"] for box in page.one("#books").all("[name=books][checked]")] == [BOOK_NAME]
