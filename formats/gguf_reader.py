@@ -182,10 +182,9 @@ def sized(architecture: Any, sizes: Mapping[str, Any]) -> ModelConfig:
     try:
         return ModelConfig(architecture=architecture, **sizes)
     except ValidationError as error:
-        name = str(error.errors()[0]["loc"][0])
-        raise ModelRefused(field="file", reason="size", found=f"{name} = {sizes.get(name)}") from error
-    except AZRError as error:
-        found = f"d_model = {sizes['d_model']}, num_heads = {sizes['num_heads']}"
+        where = error.errors()[0]["loc"]  # of sizes that do not fit each other it says nothing
+        names = (str(where[0]),) if where else ("d_model", "num_heads")
+        found = ", ".join(f"{name} = {str(sizes.get(name))[:40]}" for name in names)
         raise ModelRefused(field="file", reason="size", found=found) from error
 
 

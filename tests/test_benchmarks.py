@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import config
 from benchmarks import self_play_text
+from benchmarks.alone import alone
 from benchmarks.command import run
 from benchmarks.course import Course
 from benchmarks.curve import Training
@@ -20,6 +22,7 @@ from benchmarks.texts import Band, Measures, at_equal_variety, band, measured, s
 from benchmarks.verdict import goals, over_seeds
 from corpus.dataset import SplitBook
 from events import Evaluated, IterationDone, SelfPlayDone
+from selfplay import gate
 from tests.training_kit import SHAPE, prose
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -161,21 +164,30 @@ def test_figures_are_means_over_seeds_with_their_standard_error() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+def test_work_alone_is_done_in_a_process_of_its_own() -> None:
+    assert alone(os.getpid) != os.getpid()
+
+
+@pytest.mark.slow
 def test_self_play_is_compared_with_its_control_from_book_to_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     book = tmp_path / "book.txt"
     book.write_text(prose(1500), encoding="utf-8")
     monkeypatch.setitem(config.PRESETS, "small", SHAPE)
+    monkeypatch.setattr(gate, "MIN_ITERATIONS", 0)
+    monkeypatch.setattr(gate, "MIN_FALL", 0.0)
+    monkeypatch.setattr(
+        self_play_text, "alone", lambda work, *arguments: work(*arguments)
+    )  # they would not know of the two
     command = [
         "self_play_text",
         "--book",
         str(book),
         "--iterations",
-        "230",
+        "30",
         "--passages",
-        "8",
+        "4",
         "--threads",
         "1",
         "--out",
@@ -185,7 +197,7 @@ def test_self_play_is_compared_with_its_control_from_book_to_table(
     self_play_text.main()
     told = capsys.readouterr().out
     assert "| control | every=5 |" in told
-    assert "| iterations | 230 | 230 | – |" in told
+    assert "| iterations | 30 | 30 | – |" in told
     assert "| goal for every=5 | wanted | found | reached |" in told
     kept = json.loads((tmp_path / "curves.json").read_text(encoding="utf-8"))
     control, played = kept["trials"]

@@ -222,6 +222,7 @@ REFUSED: list[tuple[str, Callable[[Path], Any], str]] = [
     ("list of kinds", with_config(model_type=["llama"]), "damaged"),
     ("endless digits", with_config(rms_norm_eps=10**400), "damaged"),
     ("a number for a matrix", reweighed(lambda tensors: tensors.update({Q: torch.zeros(())})), "shape"),
+    ("heads that do not divide", with_config(num_attention_heads=3, num_key_value_heads=3), "size"),
     ("layers", with_config(num_hidden_layers=3), "names"),
     ("width", with_config(intermediate_size=64), "shape"),
     ("other shape", reweighed(lambda tensors: tensors.update({Q: torch.zeros(32, 16)})), "shape"),
