@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar, cast
 
 import torch
 
-from config import PRESET_ON_A_CARD, PRESET_WITHOUT_ONE, ModelConfig, SamplingConfig, TrainConfig
+from config import PRESET_ON_A_CARD, PRESET_WITHOUT_ONE, PRESETS, ModelConfig, SamplingConfig, TrainConfig
 from corpus import library
 from corpus.library import (
     DEFAULT_LIMIT_BYTES,
@@ -78,6 +78,7 @@ from runs.forecast_cache import ForecastCache
 from runs.history import history
 from runs.jobs import JobRunner
 from runs.log_table import csv_lines
+from runs.outlook import Outlook, best_of, outlook, scaled
 from runs.plan import TrainingPlan, can_resume, is_unfinished
 from runs.queue import Waiting, read_queue, write_queue
 from runs.rehearsal import Pace
@@ -125,6 +126,7 @@ __all__ = [
     "ModelInfo",
     "Offer",
     "Origin",
+    "Outlook",
     "Pace",
     "Piece",
     "Score",
@@ -139,6 +141,7 @@ __all__ = [
     "add_files",
     "add_text",
     "beginning_of",
+    "best_of",
     "book_endings",
     "book_notices",
     "comparison",
@@ -168,6 +171,7 @@ __all__ = [
     "name_after",
     "newest_iteration",
     "offers",
+    "outlooks",
     "pace",
     "preview_as",
     "read_config",
@@ -205,6 +209,30 @@ def create_model(workspace: Workspace, name: str, config: ModelConfig, seed: int
 def name_after(workspace: Workspace, book: BookInfo) -> str:
     """Return a free name for a model that will learn from a book, called like the book."""
     return importing.free_name(workspace, suggest_name(book.title.replace("/", " ")) or book.name)
+
+
+def outlooks(
+    workspace: Workspace,
+    books: tuple[str, ...],
+    shapes: Mapping[str, ModelConfig],
+    pace_of: Callable[[ModelConfig], Pace],
+    *,
+    seconds: float | None = None,
+    memory_bytes: int | None = None,
+) -> dict[str, Outlook]:
+    """Return what a training of each size on these books would bring. Raises NoBooks, BookNotFound, and the errors of `pace_of`.
+
+    On a processor the small preset is measured and the others follow from it, on a graphics card each is measured.
+    """
+    if not books:
+        raise NoBooks(field="books")
+    characters = sum(library.get_book(workspace, book).characters for book in books)
+    config, small = TrainConfig(), PRESETS[PRESET_WITHOUT_ONE]
+    found: dict[str, Outlook] = {}
+    for name, shape in shapes.items():
+        pace = pace_of(shape) if has_graphics_card() else scaled(pace_of(small), small, shape, config)
+        found[name] = outlook(estimate(shape, config, characters), pace, config, seconds, memory_bytes)
+    return found
 
 
 def models_of_book(workspace: Workspace, name: str) -> list[tuple[ModelInfo, TrainingSummary]]:

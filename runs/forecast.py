@@ -25,7 +25,7 @@ from kernels.head import rows_at_once
 from learning.unlikelihood import ROWS_AT_ONCE as SELF_PLAY_ROWS
 from machine.devices import choose_device, choose_precision
 from machine.memory import available_bytes, give_back_unused, held_bytes
-from model import count_parameters
+from model import Transformer, count_parameters
 from runs.plan import TrainingPlan, last_iteration
 from runs.rehearsal import Pace, Sample, rehearse
 from runs.suggestion import evaluations_apart, iterations_within, suggested_iterations, tokens_per_iteration
@@ -155,14 +155,36 @@ def pace(workspace: Workspace, plan: TrainingPlan, go_on: Callable[[], None] = l
     """
     loaded = load_or_checkpoint(workspace, plan.model)
     texts = [library.open_text(workspace, book) for book in plan.books]
-    share = min(1.0, SAMPLE_CHARACTERS / max(1, sum(map(len, texts))))
-    try:
-        tokenizer, sample = _sampled(loaded, texts, share, plan.config, go_on)
-    except BookTooSmall:
-        tokenizer, sample = _sampled(loaded, texts, 1.0, plan.config, go_on)  # the whole text may be enough
+    tokenizer, sample = _enough(loaded, texts, plan.config, go_on)
     goes_on = loaded.lineage and not plan.resumed
     unfit = misfit(workspace, tokenizer, loaded.lineage[0].books, texts) if goes_on else None
     return dataclasses.replace(rehearse(loaded.model, tokenizer, sample, plan.config, go_on), unfit=unfit)
+
+
+def pace_of_new(
+    workspace: Workspace,
+    shape: ModelConfig,
+    books: Sequence[str],
+    config: TrainConfig,
+    go_on: Callable[[], None] = lambda: None,
+) -> Pace:
+    """Rehearse a model that does not exist yet. Raises BookNotFound, BookTooSmall, OutOfMemory, and any error of `go_on`."""
+    model = Transformer(shape)
+    model.initialise(config.seed)
+    texts = [library.open_text(workspace, book) for book in books]
+    tokenizer, sample = _enough(LoadedModel(shape, model, None, ()), texts, config, go_on)
+    return rehearse(model, tokenizer, sample, config, go_on)
+
+
+def _enough(
+    loaded: LoadedModel, texts: Sequence[Characters], config: TrainConfig, go_on: Callable[[], None]
+) -> tuple[Tokenizer, Sample]:
+    """Prepare a sample of the texts, or all of them where a sample is too short. Raises BookTooSmall, and any error of `go_on`."""
+    share = min(1.0, SAMPLE_CHARACTERS / max(1, sum(map(len, texts))))
+    try:
+        return _sampled(loaded, texts, share, config, go_on)
+    except BookTooSmall:
+        return _sampled(loaded, texts, 1.0, config, go_on)
 
 
 def _held_beside() -> int:

@@ -9,11 +9,13 @@ Not here: measuring and computing (forecast.py).
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Generator, Hashable, Iterator
 
-from config import Decides, SelfPlayConfig, TrainConfig, names_of
+from config import Decides, ModelConfig, SelfPlayConfig, TrainConfig, names_of
+from corpus import library
 from errors import Overloaded, TrainingRuns
 from events import ACTIVE_STATES, Event
 from runs import forecast
@@ -34,6 +36,7 @@ class ForecastCache:
         self._measuring = threading.Lock()
         self._waiting = threading.BoundedSemaphore(MOST_WAITING)
         self._known: OrderedDict[Hashable, Pace] = OrderedDict()
+        self._of_new: dict[ModelConfig, tuple[Pace, int]] = {}  # with the characters of the books it was measured on
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
@@ -72,6 +75,20 @@ class ForecastCache:
                 while len(self._known) > REMEMBERED:
                     self._known.popitem(last=False)
             return self._known[key]
+
+    def pace_of_new(self, workspace: Workspace, shape: ModelConfig, books: tuple[str, ...], runner: JobRunner) -> Pace:
+        """Return the pace of a training of a new model with the defaults, measured once. Call it inside `place`.
+
+        The time is that of the books it was first asked for; only the tokens are those of `books`.
+        Raises TrainingRuns, BookNotFound, BookTooSmall, OutOfMemory.
+        """
+        characters = sum(library.get_book(workspace, book).characters for book in books)
+        with self._measuring:
+            if shape not in self._of_new:
+                found = forecast.pace_of_new(workspace, shape, books, TrainConfig(), lambda: _require_idle(runner))
+                self._of_new[shape] = found, characters
+            found, measured = self._of_new[shape]
+        return dataclasses.replace(found, train_tokens=max(1, round(found.train_tokens * characters / measured)))
 
     def known(self, workspace: Workspace, plan: TrainingPlan) -> Forecast | None:
         """Return the forecast for a plan if its pace is known, else None; never waits."""

@@ -16,7 +16,7 @@ from config import PRESETS, Config, ModelConfig, SamplingConfig, SelfPlayConfig,
 from i18n import Translator
 from web.answers import JSONAnswer
 from web.bodies import ERROR_ANSWERS, JSON_BODY
-from web.schemas import CreateModel, DuplicateModel, EditModel, EstimateShape, narrowed
+from web.schemas import CreateModel, DuplicateModel, EditModel, EstimateShape, SuggestModel, narrowed
 from web.services import ServicesDep, TranslatorDep, refuse_in_use
 
 router = APIRouter(tags=["models"], responses=ERROR_ANSWERS)
@@ -40,6 +40,31 @@ def estimate(body: EstimateShape, services: ServicesDep) -> Response:
     )
     shape = workflows.read_config(services.workspace, body.model) if body.model else narrowed(body, ModelConfig)
     return JSONAnswer(workflows.estimate(shape, body.train, characters))
+
+
+@router.post(
+    "/suggest_model", dependencies=[JSON_BODY], summary="What can be trained here, in the time and memory there is"
+)
+def suggest_model(body: SuggestModel, services: ServicesDep) -> Response:
+    """Say for each preset how long a training on these books takes on this machine and how often it reads them.
+
+    With `minutes` each is as long as they allow, `in_time` where that is enough; `best` is the largest that fits and is done in
+    time. The first request measures for some seconds: 409 while a training runs, 503 with Retry-After when many wait.
+    """
+    workspace, books = services.workspace, body.books
+    shapes = PRESETS | ({} if body.own is None else {"own": body.own})
+    with services.forecasts.place():
+        found = workflows.outlooks(
+            workspace,
+            books,
+            shapes,
+            lambda shape: services.forecasts.pace_of_new(workspace, shape, books, services.runner),
+            seconds=None if body.minutes is None else body.minutes * 60,
+            memory_bytes=body.memory_bytes,
+        )
+    presets = {name: each for name, each in found.items() if name in PRESETS}
+    prompt = workflows.sample_prompt([workflows.get_book(workspace, name) for name in books])
+    return JSONAnswer({"outlooks": found, "best": workflows.best_of(presets), "sample_prompt": prompt})
 
 
 @router.get("/models", summary="All models")

@@ -80,6 +80,10 @@ class CreatePage:
     default_preset: str
     parameters: tuple[Parameter, ...]
     books: tuple[workflows.BookInfo, ...]
+    checked: frozenset[str]
+    encodings: dict[str, str]
+    book_endings: tuple[str, ...]
+    upload_limit_bytes: int
 
     def script_data(self) -> dict[str, Any]:
         return {"presets": {name: config.model_dump() for name, config in PRESETS.items()}}
@@ -222,7 +226,7 @@ class DocsPage:
 def first(request: Request, services: ServicesDep) -> HTMLResponse:
     """Show the first page as long as there is no model, then the form for a new one."""
     if workflows.list_models(services.workspace):
-        return create(request, services)
+        return create(request, services, book=None)
     language = translator_of(request).language
     page = FirstPage(
         samples=samples_in(language),
@@ -235,13 +239,20 @@ def first(request: Request, services: ServicesDep) -> HTMLResponse:
 
 
 @router.get("/create")
-def create(request: Request, services: ServicesDep) -> HTMLResponse:
+def create(request: Request, services: ServicesDep, book: str | None = None) -> HTMLResponse:
+    """Show the form for a new model; `book` is ticked in it."""
     preset = workflows.default_preset()
+    books = tuple(workflows.list_books(services.workspace))
+    wished = frozenset({book} & {each.name for each in books})
     page = CreatePage(
         presets=_presets(),
         default_preset=preset,
         parameters=_sizes(PRESETS[preset]),
-        books=tuple(workflows.list_books(services.workspace)),
+        books=books,
+        checked=wished or _checked(books, None, TrainingStatus(), translator_of(request).language),
+        encodings=_encodings(request),
+        book_endings=workflows.book_endings(),
+        upload_limit_bytes=services.upload_limit_bytes,
     )
     return render(request, "create", page)
 

@@ -53,6 +53,15 @@ class EstimateShape(Shape):
     train: TrainConfig = TrainConfig()
 
 
+class SuggestModel(Config):
+    """`own` are sizes beside the presets; without `minutes` and `memory_bytes` there is no limit but the machine's own."""
+
+    books: Names
+    minutes: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    memory_bytes: Annotated[int, Field(gt=0, le=10**15)] | None = None
+    own: ModelConfig | None = None
+
+
 class Train(TrainConfig):
     """With `queue` a training waits until the ones before it have ended."""
 

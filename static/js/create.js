@@ -1,18 +1,28 @@
-// The create page: keeps presets, sizes and the estimate in step, and creates the model.
+// The create page: keeps books, cards, sizes, limits and the estimate in step, creates the model and starts its training.
 
 import { path, post } from "./api.js";
 import { busy, clearErrors, read, showError, valueOf } from "./form.js";
 import { estimateFor } from "./estimate.js";
 import { forgetDraft } from "./keep.js";
-import { number, t } from "./text.js";
+import { outlooksOf } from "./outlook.js";
+import "./popovers.js";
+import { rememberedSampling } from "./sampling.js";
+import { count, t } from "./text.js";
+import { uploads } from "./upload.js";
 
 const form = document.getElementById("create-form");
 const { presets } = JSON.parse(document.getElementById("page-data").textContent);
 const sizes = [...form.querySelectorAll(".field-grid [data-kind]")];
 const cards = [...form.querySelectorAll("[name=preset]")];
-const book = form.querySelector("[data-role=book]");
-const created = document.getElementById("created");
+const picks = document.getElementById("picks");
+const submit = document.getElementById("create");
+const only = document.getElementById("create-only");
 const estimate = estimateFor(document.getElementById("estimate"), form, form.querySelector(".field-grid"));
+const outlooks = outlooksOf(cards, showOutlook);
+
+const chosenBooks = () => [...picks.querySelectorAll("[name=books]:checked")].map((box) => box.value);
+const chosen = () => cards.find((card) => card.checked)?.value ?? "own";
+const shape = () => Object.fromEntries(sizes.map((control) => [control.name, valueOf(control)]));
 
 function takePreset(preset) {
   for (const control of sizes) control.value = presets[preset][control.name];
@@ -23,7 +33,30 @@ function matches(preset) {
 }
 
 function refresh() {
-  estimate.ask(() => Object.fromEntries(sizes.map((c) => [c.name, valueOf(c)])), book.value ? [book.value] : []);
+  const books = chosenBooks();
+  estimate.ask(shape, books);
+  outlooks.ask(books.length ? { books, ...limits(), ...own() } : null);
+  submit.textContent = t(books.length ? "js.create_and_train" : "js.create_model");
+  only.hidden = !books.length;
+}
+
+// Return what there is of time and memory; a field that is empty or no number limits nothing.
+function limits() {
+  const [minutes, gigabytes] = ["f-within", "f-memory"].map((id) => Number(document.getElementById(id).value.replace(/\s/g, "").replace(",", ".")));
+  return { minutes: minutes > 0 ? minutes : null, memory_bytes: gigabytes > 0 ? Math.round(gigabytes * 1e9) : null };
+}
+
+function own() {
+  if (chosen() !== "own") return {};
+  try {
+    return { own: shape() };
+  } catch {
+    return {}; // being typed
+  }
+}
+
+function showOutlook() {
+  estimate.showTime(outlooks.of(chosen()), outlooks.problem());
 }
 
 for (const card of cards) {
@@ -38,30 +71,61 @@ for (const control of sizes) {
     refresh();
   });
 }
-book.addEventListener("change", refresh);
-form.elements.name.addEventListener("input", () => (created.hidden = true));
+picks.addEventListener("change", refresh);
+for (const id of ["f-within", "f-memory"]) document.getElementById(id).addEventListener("input", refresh);
 
-function celebrate(model) {
-  document.getElementById("created-text").textContent = t("js.created", { parameters: number(model.parameters) });
-  document.getElementById("created-train").href = path`/training?model=${model.name}`;
-  created.hidden = false;
-  created.focus();
-  created.scrollIntoView({ block: "nearest", behavior: "smooth" });
+// ---- books that are added here ---------------------------------------------------------------------------------------
+
+uploads(form.querySelector("[data-role=uploader]"), (book) => {
+  const known = [...picks.querySelectorAll("[name=books]")].find((box) => box.value === book.name);
+  if (known) known.checked = true;
+  else picks.prepend(pick(book));
+  refresh();
+});
+
+function pick(book) {
+  const box = Object.assign(document.createElement("input"), { type: "checkbox", name: "books", value: book.name, checked: true });
+  box.dataset.kind = "book";
+  const title = Object.assign(document.createElement("span"), { className: "book-title", textContent: book.title });
+  const facts = Object.assign(document.createElement("span"), { className: "note", textContent: count("js.characters", book.characters) });
+  const label = Object.assign(document.createElement("label"), { className: "pick" });
+  const line = document.createElement("li");
+  label.append(box, " ", title, " ", facts);
+  line.append(label);
+  return line;
 }
 
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  busy(form.querySelector("[type=submit]"), async () => {
+// ---- creating --------------------------------------------------------------------------------------------------------
+
+// Create the model and go to its training, which `trains` starts at once; where it cannot start, its page says why.
+function create(button, trains) {
+  busy(button, async () => {
     clearErrors(form);
-    created.hidden = true;
     try {
-      celebrate(await post("/create_model", read(form)));
+      const { name } = await post("/create_model", read(form));
       forgetDraft(form);
+      if (trains) await post("/train", training(name)).catch(() => {});
+      location.assign(path`/training?model=${name}`);
     } catch (error) {
       showError(form, error);
     }
   });
+}
+
+// Return the body of a /train request: as long as the estimate says, else as the defaults are.
+function training(model) {
+  const wishes = { model, books: chosenBooks(), self_play: rememberedSampling() };
+  const outlook = outlooks.of(chosen());
+  if (outlook) Object.assign(wishes, { iterations: outlook.iterations, eval_every: outlook.eval_every });
+  if (outlooks.prompt()) wishes.sample_prompt = outlooks.prompt();
+  return wishes;
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  create(submit, chosenBooks().length > 0);
 });
+only.addEventListener("click", () => create(only, false));
 
 // After going back the browser restores what was typed; update the preset cards to it.
 for (const card of cards) card.checked = matches(card.value);

@@ -1,7 +1,8 @@
-// The panel beside the form that shows, while the person types, parameters, layers, memory and whether there is enough text.
+// The panel beside the form that shows, while the person types, time, parameters, layers, memory and whether there is enough text.
 
 import { post } from "./api.js";
 import { clearErrors, showError } from "./form.js";
+import { readsOf, timeOf } from "./outlook.js";
 import { bytes, count, decimal, number, percent, short, t } from "./text.js";
 
 const PAUSE_MILLISECONDS = 200;
@@ -35,12 +36,20 @@ export function estimateFor(panel, form, sizes) {
     clearErrors(sizes);
     panel.classList.remove("is-stale");
     part("parameters").textContent = number(answer.parameters);
+    part("parameters_unit").textContent = count("js.parameters_word", answer.parameters);
     layer("embedding").textContent = `${number(asked.vocab_size)} × ${number(asked.d_model)}`;
     layer("blocks").textContent = t("js.layer_blocks", { layers: number(asked.num_layers), heads: number(asked.num_heads), d_ff: number(asked.d_ff) });
     layer("head").textContent = `${number(asked.d_model)} × ${number(asked.vocab_size)}`;
     showMemory(answer);
     showRatio(answer);
     part("spoken").textContent = `${count("js.parameters", answer.parameters)}. ${part("memory_verdict").textContent}`;
+  }
+
+  // Show the time of the chosen size, or why there is none.
+  function showTime(outlook, problem) {
+    part("time").toggleAttribute("data-known", outlook !== null);
+    part("time").textContent = outlook ? t("js.outlook_time", { time: timeOf(outlook) }) : "—";
+    part("time_note").textContent = outlook ? t("js.outlook_iterations", { iterations: count("js.iterations", outlook.iterations), reads: readsOf(outlook).toLowerCase() }) : problem;
   }
 
   function showMemory({ training_bytes: needed, available_bytes: available, fits }) {
@@ -74,5 +83,5 @@ export function estimateFor(panel, form, sizes) {
     showError(form, error, { focus: false });
   }
 
-  return { ask };
+  return { ask, showTime };
 }

@@ -53,7 +53,7 @@ for (const toggle of document.querySelectorAll("[data-role=helps]")) {
 // Put the unit beside an input into the form that fits its number: 1 layer, 2 layers.
 function agree(control) {
   const unit = control.parentElement?.querySelector(".unit");
-  if (unit && control.value) unit.textContent = count(`unit.${unit.dataset.unit}`, Number(control.value.replace(",", ".")));
+  if (unit?.dataset.unit && control.value) unit.textContent = count(`unit.${unit.dataset.unit}`, Number(control.value.replace(",", ".")));
 }
 document.addEventListener("input", (event) => agree(event.target));
 document.addEventListener("valueset", (event) => agree(event.target));

@@ -1,4 +1,4 @@
-"""From an empty workspace to a running training with one call."""
+"""From an empty workspace to a running training with one call; what can be trained in the time there is."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def tiny_preset_and_known_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The browser's test measures the real machine; here an iteration takes half a second, and a round of self-play a second."""
     monkeypatch.setitem(config.PRESETS, "small", ModelConfig(**TINY_MODEL))
     monkeypatch.setattr(forecast, "pace", lambda *_: PACE)
+    monkeypatch.setattr(forecast, "pace_of_new", lambda *_: PACE)
 
 
 @pytest.fixture
@@ -105,3 +106,37 @@ def test_nothing_stays_behind_what_was_refused(client: TestClient, wishes: Any, 
     assert_error(client.post("/first_run", json=wishes), status, code)
     assert client.get("/models").json() == {"models": []}
     assert client.get("/training_status").json()["state"] == "idle"
+
+
+def suggest(client: TestClient, **wishes: Any) -> dict[str, Any]:
+    return expect(client.post("/suggest_model", json={"books": [BOOK_NAME]} | wishes), 200)
+
+
+def test_each_preset_tells_its_time_and_how_often_it_reads_the_books(client: TestClient) -> None:
+    upload(client, BOOK_NAME)
+    found = suggest(client, own=TINY_MODEL)
+    assert list(found["outlooks"]) == [*config.PRESETS, "own"]
+    small, large = found["outlooks"]["small"], found["outlooks"]["large"]
+    assert small["seconds"] < large["seconds"]
+    assert (found["best"], found["sample_prompt"]) == ("large", "Искусственный интеллект")
+    assert found["outlooks"]["own"] == small
+
+
+def test_little_time_makes_a_smaller_model_the_best(client: TestClient) -> None:
+    upload(client, BOOK_NAME)
+    enough = suggest(client)["outlooks"]["small"]["seconds"]
+    assert suggest(client, minutes=enough / 60 + 1)["best"] == "small"
+    assert suggest(client, memory_bytes=1)["best"] is None
+
+
+@pytest.mark.parametrize(
+    ("wishes", "status", "code"),
+    [
+        ({"books": []}, 422, "no_books"),
+        ({"books": ["нет"]}, 404, "book_not_found"),
+        ({"minutes": -1}, 422, "invalid_input"),
+    ],
+)
+def test_suggestion_is_refused_with_a_reason(client: TestClient, wishes: Any, status: int, code: str) -> None:
+    upload(client, BOOK_NAME)
+    assert_error(client.post("/suggest_model", json={"books": [BOOK_NAME]} | wishes), status, code)

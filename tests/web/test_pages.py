@@ -243,10 +243,24 @@ def test_only_the_first_model_has_a_coach(client: TestClient, make_model: Callab
 
 
 @pytest.mark.usefixtures("furnished")
-def test_create_offers_the_books_for_the_estimate(client: TestClient) -> None:
-    options = load(client, "/").all("#f-book option")
-    assert [option["value"] for option in options] == ["", "Анна Каренина"]
-    assert "11\u00a0040 символов" in " ".join(str(c) for c in options[1].children)
+def test_create_offers_the_books_and_ticks_the_only_one(client: TestClient, make_book: Callable[[str], Any]) -> None:
+    picks = load(client, "/").all(".pick")
+    assert [pick.one("input")["value"] for pick in picks] == ["Анна Каренина"]
+    assert "11\u00a0040 символов" in " ".join(str(c) for c in picks[0].one(".note").children)
+    assert "checked" in picks[0].one("input").attributes
+    make_book("Война и мир")
+    ticked = load(client, "/create?book=Война и мир").all(".pick input[checked]")
+    assert [box["value"] for box in ticked] == ["Война и мир"]
+
+
+def test_create_folds_the_sizes_and_hides_their_help_behind_buttons(client: TestClient) -> None:
+    page = load(client, "/create")
+    assert "open" not in page.one("#sizes").attributes
+    for parameter in config.parameters(config.ModelConfig):
+        assert any(node.attributes.get("id") == "sizes" for node in page.one(f"[name={parameter.name}]").up())
+        assert "popover" in page.one(f"#f-{parameter.name}-help").attributes
+        assert page.one(f"[popovertarget=f-{parameter.name}-help]")["aria-label"]
+    assert any(node.attributes.get("id") == "estimate" for node in page.one("#create").up())
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
