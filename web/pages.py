@@ -243,7 +243,7 @@ def create(request: Request, services: ServicesDep, book: str | None = None) -> 
     """Show the form for a new model; `book` is ticked in it."""
     preset = workflows.default_preset()
     books = tuple(workflows.list_books(services.workspace))
-    wished = frozenset({book} & {each.name for each in books})
+    wished = frozenset(each.name for each in books if each.name == book)
     page = CreatePage(
         presets=_presets(),
         default_preset=preset,

@@ -81,6 +81,7 @@ def test_settings_of_the_last_text_are_those_of_the_next_one_and_of_a_new_models
 @pytest.mark.usefixtures("furnished")
 def test_unit_agrees_with_its_number(visit: Any) -> None:
     page = opened(visit, "/")
+    page.click("#sizes summary")
     for number, word in ((1, "слой"), (2, "слоя"), (6, "слоёв")):
         page.fill("#f-num_layers", str(number))
         expect(page.locator('[data-field="num_layers"] .unit')).to_have_text(word)
