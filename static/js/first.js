@@ -1,7 +1,7 @@
 // The first page: one click trains a model on the example book; a dropped book gets a name and starts alike.
 
 import { path, post } from "./api.js";
-import { busy, clearErrors, showError } from "./form.js";
+import { busy, clearErrors, glide, showError } from "./form.js";
 import { count, t } from "./text.js";
 import { uploads } from "./upload.js";
 
@@ -47,7 +47,7 @@ function takeBook(book) {
   if (!named && !books.children[1]) form.elements.name.value = NO_NAME.test(book.title) ? book.name : book.title;
   form.hidden = false;
   document.getElementById("own-form").href = path`/create?book=${book.name}`;
-  form.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  glide(form);
   form.elements.name.focus({ preventScroll: true });
 }
 

@@ -125,7 +125,13 @@ function reveal(control) {
   for (let box = control.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
   control.focus({ preventScroll: true });
   const shown = control.closest("[data-field]")?.querySelector(":scope > .field-error") ?? control;
-  shown.scrollIntoView({ block: "center", behavior: "smooth" }); // a list of books is longer than the window
+  glide(shown, "center"); // a list of books is longer than the window
+}
+
+// Scroll to a part of the page, at once for people who asked for less motion.
+export function glide(element, block = "nearest") {
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  element.scrollIntoView({ block, behavior: still ? "auto" : "smooth" });
 }
 
 // Run an action and ignore further presses of its button meanwhile.

@@ -8,7 +8,7 @@ import { chartTools } from "./chart_tools.js";
 import { charts } from "./charts.js";
 import { showComparison } from "./compared.js";
 import { endingButtons, showEnding } from "./ending.js";
-import { busy } from "./form.js";
+import { busy, glide } from "./form.js";
 import { changesOfBooks } from "./lineage.js";
 import { bestIteration, isActive, noteEvaluation, noteHistory, showConnection, showHistory, showRun } from "./live.js";
 import { showMeter } from "./meter.js";
@@ -103,7 +103,7 @@ function showRunFirst() {
   settings.open = false;
   if (page.firstElementChild !== live) page.prepend(live);
   live.focus({ preventScroll: true });
-  live.scrollIntoView({ behavior: "smooth", block: "start" });
+  glide(live, "start");
 }
 
 // Return the iteration of the version that can write, or null where there is none yet.
