@@ -1,4 +1,4 @@
-"""The first run as a person makes it, and the cards of the create page: time, best choice, straight to training."""
+"""The first run as a person makes it, the coach beside it, and the cards of the create page: time, best choice, straight to training."""
 
 from __future__ import annotations
 
@@ -7,34 +7,61 @@ import time
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.server_process import ServerProcess
+from tests.web.web_client import TINY_MODEL
 
 pytestmark = pytest.mark.timeout(300)
 OUTLOOK = {"parameters": 1, "training_bytes": 10**9, "fits": True, "in_time": True, "eval_every": 7}
-
-
-def status_when(server: ServerProcess, wanted: Any) -> dict[str, Any]:
-    deadline = time.monotonic() + 200
-    while not wanted(status := server.get("/training_status")):
-        assert time.monotonic() < deadline, status
-        time.sleep(0.2)
-    return dict(status)
 
 
 def test_one_click_leads_from_an_empty_workspace_to_a_running_training(visit: Any, server: ServerProcess) -> None:
     page = visit().open("/")
     page.wait_for_load_state()
     page.click("#try-example")
-    expect(page).to_have_url(re.compile("/training"), timeout=150_000)
+    expect(page).to_have_url(re.compile("/training"), timeout=250_000)
     expect(page.locator("#coach-line")).to_have_text(re.compile("словар|книг|Модель"))
-    status = status_when(server, lambda status: status["iteration"] > 0)
-    assert (status["model"], status["books"]) == ("Библиотека у моря", ["example_book"])
+    status = server.get("/training_status")
+    assert (status["state"], status["model"], status["books"]) == ("running", "Библиотека у моря", ["example_book"])
+    assert status["config"]["iterations"] >= 20
     server.post("/stop_training", {})
-    expect(page.locator("#coach-line")).to_have_text(re.compile("всё сохранено"))
-    page.click("#coach-open")
+
+
+def test_coach_follows_the_first_training_and_opens_the_page_for_generating(visit: Any, server: ServerProcess) -> None:
+    server.post("/create_model", {"name": "кроха", **TINY_MODEL})
+    page = visit().open("/training")
+    page.wait_for_load_state()
+    page.clock.install()
+    tell(page, "составляем словарь", stage="fitting_tokenizer", parameters=None)
+    tell(page, "догадки всё точнее", iteration=50)
+    tell(page, "пишет сама", iteration=60, reward=0.5)
+    tell(page, "Готово", iteration=100, state="done")
+    expect(page.locator("#coach-count")).to_contain_text("откроется через")
+    page.click("#coach-stay")
+    page.clock.fast_forward(20_000)
+    expect(page.locator("#coach-count")).to_be_hidden()
+    tell(page, "Осталось немного", iteration=99)
+    tell(page, "Готово", iteration=100, state="done")
+    page.clock.run_for(12_000)
     expect(page).to_have_url(re.compile("/generation"))
+
+
+def tell(page: Page, words: str, **changes: Any) -> None:
+    """Let the page hear this status of the first training until the coach says these words: the server's own may come between."""
+    known = {
+        "state": "running",
+        "stage": "supervised",
+        "parameters": 1,
+        "iteration": 0,
+        "iterations": 100,
+        "reward": None,
+    }
+    status = known | {"model": "кроха", "started_iteration": 0, "published_iteration": None} | changes
+    deadline = time.monotonic() + 60
+    while words not in (page.locator("#coach-line").text_content() or ""):
+        assert time.monotonic() < deadline, words
+        page.evaluate("detail => document.dispatchEvent(new CustomEvent('trainingstatus', { detail }))", status)
 
 
 def test_cards_tell_their_time_and_creating_starts_the_training(visit: Any) -> None:
