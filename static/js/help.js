@@ -6,7 +6,7 @@ import { count, t } from "./text.js";
 const MOST_HITS = 30;
 const SNIPPET_CHARACTERS = 180;
 const COPIED_MILLISECONDS = 1500;
-const ENDINGS = { ru: /[аеёиоуыэюяйьм]+$/, en: /(?:ing|ed|es|s|e)$/ };
+const ENDINGS = { ru: /(?:ть(?:ся)?|н{0,2}[аеёиоуыэюяйьмх]+)$/, en: /(?:ing|ed|es|s|e)$/ };
 const language = document.documentElement.lang;
 const form = document.getElementById("help-search");
 
@@ -28,16 +28,20 @@ function beginning(stem) {
   return new RegExp(`(?<![\\p{L}\\p{N}])${stem}[\\p{L}\\p{N}_]*`, "giu");
 }
 
-// Return how well a section fits: 0 where one of the words is nowhere in it.
+// Return how well a section fits, as [words that it has, how often and how prominently].
 function fit(section, patterns) {
-  let whole = 0;
-  for (const pattern of patterns) {
-    const times = (text, most) => Math.min(most, text.match(pattern)?.length ?? 0);
-    const found = 20 * times(section.heading, 1) + 6 * times(section.title, 1) + times(section.text, 5);
-    if (!found) return 0;
-    whole += found;
-  }
-  return whole;
+  const times = (text, pattern, most) => Math.min(most, text.match(pattern)?.length ?? 0);
+  const found = patterns.map((pattern) =>
+    20 * times(section.heading, pattern, 1) + 6 * times(section.title, pattern, 1) + times(section.text, pattern, 5));
+  return [found.filter(Boolean).length, found.reduce((sum, each) => sum + each, 0)];
+}
+
+// Return the sections that have all of the words, else those that have most of them, the best first.
+function fitting(all, patterns) {
+  const weighed = all.map((section) => ({ section, worth: fit(section, patterns) }));
+  const most = Math.max(0, ...weighed.map(({ worth }) => worth[0]));
+  const best = weighed.filter(({ worth }) => most && worth[0] === most);
+  return best.sort((one, other) => other.worth[1] - one.worth[1]).map(({ section }) => section);
 }
 
 let index = null;
@@ -99,10 +103,9 @@ async function show(query) {
     return;
   }
   if (query !== input.value) return; // typed on meanwhile
-  const fitting = all.map((section) => ({ section, worth: fit(section, patterns) })).filter(({ worth }) => worth);
-  fitting.sort((one, other) => other.worth - one.worth);
-  said.textContent = fitting.length ? count("js.help_found", fitting.length) : t("js.help_nothing", { query });
-  list.replaceChildren(...fitting.slice(0, MOST_HITS).map(({ section }) => hit(section, patterns)));
+  const found = fitting(all, patterns);
+  said.textContent = found.length ? count("js.help_found", found.length) : t("js.help_nothing", { query });
+  list.replaceChildren(...found.slice(0, MOST_HITS).map((section) => hit(section, patterns)));
 }
 
 const input = document.getElementById("help-query");

@@ -408,6 +408,23 @@ def test_api_page_is_dark_in_the_dark_theme(visit: Any) -> None:
     assert brightness(text) > 150, text
 
 
+def test_search_in_help_finds_another_form_of_a_word_and_leads_there(visit: Any) -> None:
+    page = opened(visit, "/help", locale="ru-RU")
+    page.keyboard.press("/")
+    page.keyboard.type("обученная кодировками")
+    hit = page.locator("#help-hits a", has_text="Книги").first
+    expect(hit).to_be_visible()
+    expect(page.locator("#help-count")).to_have_text(re.compile(r"^Найден"))
+    expect(page.locator("#help-document")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(page.locator("#help-document")).to_be_visible()
+    page.keyboard.type("ollama")
+    page.keyboard.press("Enter")  # to the first section found
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/help/[\w-]+#"))
+    expect(page.locator("article")).to_contain_text("Ollama")
+
+
 def brightness(colour: str) -> float:
     """The mean of a computed colour's channels; a transparent one is as dark as what it lies on."""
     red, green, blue, *alpha = (float(part) for part in re.findall(r"[\d.]+", colour))
