@@ -118,9 +118,9 @@ def reached(folder: Path, model: str) -> str:
 def lay_out(folder: Path, novel: Path | None, share: float = 1.0) -> None:
     """Write the inputs of all examples; `share` below 1 shortens each of them."""
     (folder / "books").mkdir(parents=True, exist_ok=True)
-    for book in (STORY, SPEECHES):
-        shutil.copy(book, folder / "books")
     story, speeches = (shortened(path.read_text(encoding="utf-8"), share) for path in (STORY, SPEECHES))
+    for path, text in ((STORY, story), (SPEECHES, speeches)):
+        (folder / "books" / path.name).write_text(text, encoding="utf-8")
     written: dict[str, Callable[[], str]] = {
         "diary.txt": lambda: diary(story),
         "poems.txt": lambda: poems(speeches),

@@ -19,6 +19,7 @@ import typer
 import cli
 import config
 import start
+from benchmarks import examples
 from i18n import LANGUAGES, translator
 from tests.server_process import ROOT, serving
 
@@ -191,6 +192,52 @@ def test_every_command_is_one_that_the_command_line_knows(document, command):
     while hasattr(at, "commands"):
         at = at.commands[words.pop(0)]
     at.make_context("cli", words, resilient_parsing=False)
+
+
+TINY = [
+    "--vocab-size",
+    "300",
+    "--d-model",
+    "16",
+    "--num-layers",
+    "1",
+    "--num-heads",
+    "2",
+    "--d-ff",
+    "32",
+    "--max-seq-len",
+    "16",
+]
+SHORT = [
+    "--iterations",
+    "2",
+    "--eval-every",
+    "2",
+    "--batch-size",
+    "2",
+    "--num-threads",
+    "1",
+    "--val-fraction",
+    "0.3",
+]
+EXAMPLES = examples.examples(text_of(help_page("en", "examples")))
+
+
+@pytest.mark.slow
+def test_every_command_of_the_examples_runs(tmp_path, monkeypatch, capsys):
+    """In the order of the document, in one folder, on shortened texts and with tiny models."""
+    examples.lay_out(tmp_path, None, share=0.02)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AZR_WORKSPACE", str(tmp_path))
+    for command in [command for commands in EXAMPLES.values() for command in commands]:
+        words = shlex.split(command.replace("--endless", "").replace("--preset small", ""))
+        if words[1:3] != ["start.py", "cli"]:
+            subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, check=True)
+            continue
+        words += {"create": TINY, "train": SHORT}.get(words[3], [])
+        monkeypatch.setattr(sys, "argv", ["cli.py", *words[3:]])
+        assert cli.main() == 0, f"{command}\n{capsys.readouterr().err}"
+    assert len(EXAMPLES) > 2
 
 
 # ---- English and Russian ---------------------------------------------------------------------------------------------
