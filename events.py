@@ -128,6 +128,7 @@ class Rollout:
     )
     looped: float | None = None  # share of its tokens with which it repeats itself more often than the book
     loops: tuple[tuple[int, int], ...] = ()  # the characters of `completion` that these tokens cover
+    copies: tuple[tuple[int, int], ...] = ()  # those of phrases that stand in the books; older logs have none
 
 
 @dataclass(frozen=True)

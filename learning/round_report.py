@@ -30,6 +30,7 @@ def _reported(
         reward=score.reward,
         reward_breakdown=dict(score.breakdown),
         copied=score.copied,
+        copies=score.copies,
         greedy=greedy,
         looped=len(score.faults) / max(1, len(completion)),
         loops=spans([fault for fault in score.faults if fault < len(tokens)], _borders(tokens, tokenizer)),

@@ -153,6 +153,18 @@ class BookGrams:
         keys = list(_keys(_WordCodes().of(words(text))))
         return sum(map(self._holds, keys)) / len(keys) if keys else 0.0
 
+    def copies(self, text: str) -> tuple[tuple[int, int], ...]:
+        """Return where phrases of 8 words and more stand in the book, as [start, end) in characters of the text."""
+        found = list(WORD.finditer(text))
+        spans: list[tuple[int, int]] = []
+        for i, key in enumerate(_keys(_WordCodes().of(match[0] for match in found))):
+            if not self._holds(key):
+                continue
+            start, end = found[i].start(), found[i + GRAM_WORDS - 1].end()
+            start = spans.pop()[0] if spans and start <= spans[-1][1] else start
+            spans.append((start, end))
+        return tuple(spans)
+
     def _holds(self, key: int) -> bool:
         pattern = self._patterns[key >> 40 & 4095]
         return self._bits[key & self._mask] & pattern == pattern

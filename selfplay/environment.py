@@ -35,6 +35,7 @@ class Score:
     breakdown: Mapping[str, float]
     faults: tuple[int, ...] = ()  # the tokens of the completion, by number, that the model should find less likely
     copied: float = 0.0  # share of the rollout's word 8-grams that are in the book
+    copies: tuple[tuple[int, int], ...] = ()  # the characters of the completion that these cover
 
 
 class Environment(Protocol):

@@ -85,6 +85,7 @@ class TextEnvironment:
             breakdown={"diversity": diversity, "length": length},
             faults=tuple(place - start for place in places),
             copied=self._grams.copied(text),
+            copies=self._grams.copies(text),
         )
 
     def _measured(self, texts: Sequence[Characters], rng: random.Random) -> dict[str, Band]:

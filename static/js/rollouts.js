@@ -92,7 +92,7 @@ function rolloutElement(rollout) {
   const element = document.getElementById("rollout-template").content.firstElementChild.cloneNode(true);
   const figure = (name) => element.querySelector(`[data-figure="${name}"]`);
   element.querySelector(".prompt").textContent = rollout.prompt;
-  element.querySelector(".completion").replaceChildren(...marked(rollout.completion, rollout.loops ?? []));
+  element.querySelector(".completion").replaceChildren(...marked(rollout.completion, rollout.loops ?? [], rollout.copies));
   const meter = element.querySelector(".meter-figure");
   const parts = Object.entries(rollout.reward_breakdown).map(([name, value]) => {
     const part = meter.cloneNode(true);

@@ -25,6 +25,11 @@ PURE = """async () => {
   const { ofHeldOut, ofLoss, besideBooks } = await import("/static/js/judgement.js");
   const { minutesAt, positionOf } = await import("/static/js/time_scale.js");
   const { smoothed } = await import("/static/js/smoothing.js");
+  const { marked } = await import("/static/js/loops.js");
+  const box = document.createElement("p");
+  box.append(...marked("one two three", [[0, 3], [6, 11]], [[4, 9]]));
+  box.querySelectorAll(".visually-hidden").forEach((spoken) => spoken.remove());
+  const texts = (kind) => [...box.querySelectorAll(kind)].map(({ textContent }) => textContent);
   const line = (from, to) => Array.from({ length: 50 }, (_, i) => from + ((to - from) * i) / 49);
   const steps = line(1, 50);
   return {
@@ -46,6 +51,7 @@ PURE = """async () => {
     minutes: [0, 25, 50, 75, 100].map(minutesAt).map(String),
     positions: [0.2, 1, 5, 15, 60, 100000, Infinity].map(positionOf),
     smoothed: smoothed([1, 2, 3], [4, null, 2], 0.5, 1).map((value) => value && Number(value.toFixed(4))),
+    nested: [box.textContent, texts(".copied"), texts(".loop")],
     thinned: smoothed([10, 20], [4, 2], 0.5, 10),
   };
 }"""
@@ -74,6 +80,7 @@ def test_words_scale_and_smoothing_follow_their_rules(visit: Any) -> None:
         "minutes": ["1", "5", "15", "60", "Infinity"],
         "positions": [0, 0, 25, 50, 75, 99, 100],
         "smoothed": [4, None, 2.2857],
+        "nested": ["one two three", ["two t"], ["one", "o t", "hr"]],
         "thinned": [4, 8 / 3],
     }
 

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.timeout(300)
 OTHER, OLD = "счётчик", "старый"
 PARTS = {MODEL: {"diversity": 0.7, "length": 0.5}, OTHER: {"solved": 0.25, "proposed": 0.5, "format": 1.0}}
 BOOKS = {"reward": (0.9, 0.96, 1.0), "looped": (0.0, 0.004, 0.01)}
-GREEDY = Rollout("Однажды", "🙂 шёл да шёл да шёл да", 0.3, PARTS[MODEL], 0.1, True, 0.62, ((13, 19), (20, 22)))
+GREEDY = Rollout(
+    "Однажды", "🙂 шёл да шёл да шёл да", 0.3, PARTS[MODEL], 0.1, True, 0.62, ((13, 19), (20, 22)), ((2, 8),)
+)
 SAMPLED = Rollout("Однажды", "весной", 0.9, PARTS[MODEL], 0.0, False, 0.0)
 OLD_ROUND = {"event": "SelfPlayDone", "iteration": 10, "round": 1, "reward": 0.6, "reward_breakdown": PARTS[MODEL]}
 OLD_ROUND |= {"kl": 0.01, "kl_coef": 0.05, "entropy": 3.0, "copied": 0.0, "skipped_share": 0.0}
@@ -176,17 +178,21 @@ def test_log_of_an_earlier_version_shows_its_rewards_and_no_loops(visit: Any) ->
 def test_loops_are_marked_inside_the_text(visit: Any) -> None:
     page = visit().open(f"/training?model={MODEL}")
     open_all_texts(page)
-    marks = page.locator("#round .rollout").first.locator("mark")
+    marks = page.locator("#round .rollout").first.locator("mark.loop")
     expect(marks).to_have_count(2)
     whole = [mark.text_content() or "" for mark in marks.all()]
     assert [text.replace("[повтор] ", "").replace("[конец повтора] ", "") for text in whole] == ["да шёл", "да"]
+    copied = page.locator("#round .rollout").first.locator("mark.copied")
+    expect(copied).to_have_text("[списано из книг] шёл да[конец списанного] ")
+    expect(page.locator("#extremes .rollout-text .prompt")).to_have_count(2)
+    expect(page.locator("[data-extreme=worst] .rollout-text")).to_contain_text("🙂")
 
 
 @pytest.mark.usefixtures("played")
 def test_marks_are_told_by_words_and_lines_and_not_by_colour_alone(visit: Any) -> None:
     page = visit(locale="en-US").open(f"/training?model={MODEL}")
     open_all_texts(page)
-    mark = page.locator("#round mark").first
+    mark = page.locator("#round mark.loop").first
     expect(mark.locator(".visually-hidden").first).to_have_text("[repetition]")
     assert mark.evaluate("element => getComputedStyle(element).textDecorationLine") == "underline"
     expect(page.locator("#rollouts .loops-legend")).to_contain_text("repeats")

@@ -77,6 +77,14 @@ def test_copied_is_the_share_of_8_grams_that_the_book_holds() -> None:
     assert grams.copied(numbered(200, 260)) == 0.0
 
 
+def test_copied_phrases_are_found_where_they_stand() -> None:
+    grams = BookGrams([numbered(0, 100)], random.Random(0))
+    own, copied = numbered(200, 203), numbered(40, 50)
+    text = f"{own} {copied}, {own} {numbered(7, 15)}"
+    assert [text[start:end] for start, end in grams.copies(text)] == [copied, numbered(7, 15)]
+    assert grams.copies(numbered(0, 7)) == ()
+
+
 def test_copied_does_not_see_case_and_punctuation() -> None:
     grams = BookGrams(["Раз, два, три, четыре, пять, вышел зайчик погулять"], random.Random(0))
     assert grams.copied("раз два ТРИ четыре — пять вышел: зайчик. ПОГУЛЯТЬ!") == 1.0
