@@ -1,6 +1,6 @@
 """The first page's samples: what a small model writes before, during and after its training on a public-domain book.
 
-    python -m benchmarks.before_after --language ru --book anna_karenina.txt --title "Анна Каренина" --author "Лев Толстой"
+    python -m benchmarks.before_after --language ru --book anna_karenina.txt --title "Анна Каренина" --author "Лев Толстой" --prompt "Она посмотрела на него"
 
 Trains through `workflows` with the defaults, as the pages do, and writes the samples that the training page showed at the iterations
 of STEPS into static/samples.json, beside the book they come from. Nothing is chosen or edited: one training, one seed.
@@ -33,6 +33,7 @@ def main() -> None:
     options.add_argument("--book", type=Path, required=True)
     options.add_argument("--title", required=True)
     options.add_argument("--author", required=True)
+    options.add_argument("--prompt", help="the beginning of each text; by default the one that the pages use")
     options.add_argument("--num-threads", type=int)
     chosen = options.parse_args()
     use_one_heap()
@@ -49,7 +50,7 @@ def measure(workspace: Workspace, chosen: argparse.Namespace) -> dict[str, Any]:
     with chosen.book.open("rb") as stream:
         book = library.add_book(workspace, chosen.book.name, stream)
     workflows.create_model(workspace, "first", PRESETS[PRESET])
-    prompt = workflows.sample_prompt([book]) or TrainConfig().sample_prompt
+    prompt = chosen.prompt or workflows.sample_prompt([book]) or TrainConfig().sample_prompt
     config = TrainConfig(iterations=STEPS[-1], sample_prompt=prompt, num_threads=chosen.num_threads)
     plan = workflows.prepare_training(workspace, "first", (book.name,), config)
     losses: dict[int, float] = {}

@@ -56,7 +56,7 @@ function own() {
 }
 
 function showOutlook() {
-  estimate.showTime(outlooks.of(chosen()), outlooks.problem());
+  estimate.showTime(outlooks.of(chosen()), outlooks.problem(), outlooks.waits());
 }
 
 for (const card of cards) {

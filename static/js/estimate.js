@@ -46,9 +46,9 @@ export function estimateFor(panel, form, sizes) {
   }
 
   // Show the time of the chosen size, or why there is none.
-  function showTime(outlook, problem) {
+  function showTime(outlook, problem, waits) {
     part("time").toggleAttribute("data-known", outlook !== null);
-    part("time").textContent = outlook ? t("js.outlook_time", { time: timeOf(outlook) }) : "—";
+    part("time").textContent = outlook ? t("js.outlook_time", { time: timeOf(outlook) }) : waits ? "…" : "—";
     part("time_note").textContent = outlook ? t("js.outlook_iterations", { iterations: count("js.iterations", outlook.iterations), reads: readsOf(outlook).toLowerCase() }) : problem;
   }
 

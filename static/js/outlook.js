@@ -12,6 +12,7 @@ const take = document.getElementById("limits-take");
 export function outlooksOf(cards, shown) {
   let found = null; // what the server said: {outlooks, best, sample_prompt}
   let problem = "";
+  let waits = false;
   let timer;
   let newest = 0;
 
@@ -20,11 +21,13 @@ export function outlooksOf(cards, shown) {
     clearTimeout(timer);
     const turn = ++newest;
     found = null;
+    waits = wishes !== null;
     problem = t(wishes ? "js.outlook_measuring" : "js.outlook_no_books");
     show(wishes);
     if (wishes) timer = setTimeout(async () => {
       const got = await post("/suggest_model", wishes).catch((error) => error);
       if (turn !== newest) return;
+      waits = false;
       if (got instanceof Error) problem = got.message;
       else found = got;
       show(wishes);
@@ -32,7 +35,7 @@ export function outlooksOf(cards, shown) {
   }
 
   function show(wishes) {
-    for (const card of cards) showCard(card.closest(".preset"), found?.outlooks[card.value] ?? null, found?.best === card.value && isLimited(wishes));
+    for (const card of cards) showCard(card.closest(".preset"), found?.outlooks[card.value] ?? null, found?.best === card.value && isLimited(wishes), waits);
     showAnswer(wishes);
     shown();
   }
@@ -56,17 +59,18 @@ export function outlooksOf(cards, shown) {
     of: (name) => found?.outlooks[name] ?? null,
     prompt: () => found?.sample_prompt ?? null,
     problem: () => (found ? "" : problem),
+    waits: () => waits,
   };
 }
 
 const isLimited = (wishes) => Boolean(wishes?.minutes || wishes?.memory_bytes);
 const described = (name, outlook) => ({ name, time: timeOf(outlook), reads: readsOf(outlook).toLowerCase() });
 
-function showCard(card, outlook, best) {
+function showCard(card, outlook, best, waits) {
   card.classList.toggle("is-best", best);
   card.classList.toggle("is-out", Boolean(outlook && !outlook.fits));
   const part = (name) => card.querySelector(`[data-preset-part="${name}"]`);
-  part("time").textContent = outlook ? t("js.outlook_time", { time: timeOf(outlook) }) : "—";
+  part("time").textContent = outlook ? t("js.outlook_time", { time: timeOf(outlook) }) : waits ? "…" : "—";
   part("reads").textContent = !outlook ? "" : outlook.fits ? readsOf(outlook) : t("js.outlook_no_memory", { needed: bytes(outlook.training_bytes) });
 }
 

@@ -19,6 +19,7 @@ from corpus.readers.formats import READERS
 from i18n import LANGUAGES, translator
 from tests.web.page_tree import Node, parse
 from tests.web.web_client import assert_error, train, wait_until_over
+from web.templating import STATIC
 from workspace import Workspace
 
 PAGES = {"create": "/", "training": "/training", "generation": "/generation", "library": "/library", "help": "/help"}
@@ -224,6 +225,16 @@ def test_first_page_shows_the_promise_and_two_buttons(client: TestClient, langua
     assert page.one("#take-own").text == translator(language).gettext("page.first.own")
     assert page.one("#upload-file")["type"] == "file"
     assert "/create" in [link["href"] for link in page.all(".first-links a")]
+
+
+@in_each_language
+def test_first_page_shows_what_one_training_wrote_at_three_iterations(client: TestClient, language: str) -> None:
+    texts = [sample.text for sample in load(client, "/", language).all(".first-sample blockquote")]
+    found = json.loads((STATIC / "samples.json").read_text(encoding="utf-8"))[language]
+    assert [step["iteration"] for step in found["steps"]] == [0, 100, 1000]
+    assert all(text.startswith(found["prompt"]) and len(text) > 100 for text in texts)
+    losses = [step["val_loss"] for step in found["steps"]]
+    assert losses == sorted(losses, reverse=True)
 
 
 def test_first_page_makes_way_for_the_form_once_there_is_a_model(
