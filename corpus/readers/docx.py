@@ -107,6 +107,7 @@ class _Document:
         self._texts: list[list[str]] = []  # of the open paragraphs: a text box stands inside a paragraph
         self._contents: list[bool] = []  # whether each open paragraph is one of the table of contents
         self._rows: list[list[list[str]]] = []  # of the open table rows, the texts of their cells
+        self._runs: list[bool] = []  # whether each open run is hidden text, which Word shows on request only
 
     def take(self, event: str, element: Element) -> Iterator[str]:
         tag = _name(element)
@@ -130,6 +131,8 @@ class _Document:
         elif tag == "p":
             self._texts.append([])
             self._contents.append(False)
+        elif tag == "r":
+            self._runs.append(False)
         elif tag == "tr":
             self._rows.append([])
         elif tag == "tc" and self._rows:
@@ -137,7 +140,11 @@ class _Document:
 
     def _end(self, tag: str, element: Element) -> Iterator[str]:
         if tag == "t" and self._texts:
-            self._texts[-1].append(element.text or "")
+            self._texts[-1].append("" if any(self._runs) else element.text or "")
+        elif tag == "r" and self._runs:
+            self._runs.pop()
+        elif tag == "vanish" and self._runs:
+            self._runs[-1] = _attribute(element, "val") not in ("0", "false", "off")
         elif tag in _SIGNS and self._texts:
             self._texts[-1].append(_SIGNS[tag])
         elif tag == "pStyle" and self._contents:

@@ -106,7 +106,7 @@ class _FictionBook(HTMLParser):
             self._mark = False
         elif tag in ("td", "th"):
             self._text.append("\t")
-        if self._is_text() and tag in _GAPS | _PARAGRAPHS:
+        if self._is_text() and tag in _GAPS | _PARAGRAPHS | {"body"}:  # a body ends a paragraph that was never closed
             self._end_paragraph(gap=tag in _GAPS)
         elif "title-info" in self._open:
             self._describe(tag, " ".join("".join(self._text).split()))

@@ -53,10 +53,19 @@ def _text_of(line: str) -> tuple[str, set[str]]:
         return "", set()
     names = _names(value)
     if names == ("messages",):
-        texts = [message.get("content") for message in value["messages"] if isinstance(message, dict)]
+        texts = [_said(message) for message in value["messages"] if isinstance(message, dict)]
     else:
         texts = [value[name] for name in names]
     return "\n".join(text.strip() for text in texts if isinstance(text, str) and text.strip()), set(value) - set(names)
+
+
+def _said(message: dict[str, Any]) -> object:
+    """Return the content of a message, which may be a list of parts with texts."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return content
+    texts = (part.get("text") for part in content if isinstance(part, dict))
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _names(value: dict[str, Any]) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ _NAMES = (
     "стихотворение",
     "цитата",
 )
+_TOLD = re.compile(r"sep=([,;\t|])\s*", re.IGNORECASE)  # a first line for Excel
 _LOOKED_AT = 200  # rows in which the column is found
 _FEW_LETTERS = 30  # a first row with cells beyond that has no names of columns
 
@@ -42,8 +43,10 @@ def pieces(source: Path, encoding: str | None, found: Found, *, field: str) -> I
     with source.open("rb") as file:
         text = lines(decoded_text(file, encoding, found, field=field))
         first = next(text, "").lstrip("\ufeff")
+        if told := _TOLD.fullmatch(first):
+            first = next(text, "")
         csv.field_size_limit(_LONGEST_CELL)
-        rows = csv.reader(itertools.chain([first], text), delimiter=_delimiter(first))
+        rows = csv.reader(itertools.chain([first], text), delimiter=told[1] if told else _delimiter(first))
         try:
             yield from _cells(rows, found)
         except csv.Error:

@@ -136,6 +136,11 @@ def test_a_fiction_book_that_was_cut_off_is_read_and_told(read: Read) -> None:
     assert text.startswith("Сад\n\nРанним утром")
 
 
+def test_a_paragraph_that_was_never_closed_ends_with_its_body(read: Read) -> None:
+    text, _ = read("a.fb2", fb2("<body><p>Начало.</p><p>Ранним утром</body>"))
+    assert text == "Начало.\nРанним утром\n"
+
+
 # ---- e-books ---------------------------------------------------------------------------------------------------------
 
 
@@ -198,6 +203,15 @@ def test_a_word_document_reads_as_it_reads_in_the_end(read: Read) -> None:
     assert left_out(reading) == {"contents": 1, "headers": 1, "notes": 1, "comments": 2, "deleted": 2}
 
 
+def test_hidden_text_of_a_word_document_is_left_out(read: Read) -> None:
+    def run(properties: str, text: str) -> str:
+        return f"<w:r><w:rPr>{properties}</w:rPr><w:t>{text}</w:t></w:r>"
+
+    hidden = run("<w:vanish/>", " тайное") + run('<w:vanish w:val="0"/>', " явное")
+    mark = "<w:pPr><w:rPr><w:vanish/></w:rPr></w:pPr>"  # hides the end of the paragraph only
+    assert read("a.docx", docx(f"<w:p>{mark}{run('<w:b/>', 'Сад')}{hidden}</w:p>"))[0] == "Сад явное\n"
+
+
 def test_rich_text_is_read_with_its_title(read: Read) -> None:
     source = (
         rb"{\rtf1\ansi\ansicpg1251{\fonttbl{\f0\fcharset204 Arial;}}{\info{\title \'d1\'e0\'e4}{\author Ann Lee}}"
@@ -208,6 +222,15 @@ def test_rich_text_is_read_with_its_title(read: Read) -> None:
     assert "a\tb" in text and "Running" not in text and "нет" not in text
     assert (reading.title, reading.author) == ("Сад", "Ann Lee")
     assert left_out(reading) == {"headers": 1, "notes": 1, "pictures": 1}
+
+
+@pytest.mark.parametrize("named", [b"", b"\\ansicpg1252", b"\\ansicpg1252{\\fonttbl{\\f0\\fcharset0 Arial;}}"])
+def test_russian_letters_of_rich_text_are_found_whatever_it_names(read: Read, named: bytes) -> None:
+    line = "Ранним утром старик вышел в сад и долго смотрел на море. "
+    escaped = b"".join(b"\\'%02x" % byte if byte > 127 else bytes([byte]) for byte in (3 * line).encode("cp1251"))
+    assert read("a.rtf", b"{\\rtf1\\ansi" + named + b"\\f0 " + escaped + b"}")[0].startswith(line)
+    french = b"\\'e9t\\'e9 \\'e0 la for\\'eat, l'\\'e2me du gar\\'e7on. " * 9
+    assert "été à la forêt, l'âme du garçon." in read("b.rtf", b"{\\rtf1\\ansi" + named + b" " + french + b"}")[0]
 
 
 # ---- PDF -------------------------------------------------------------------------------------------------------------
@@ -277,7 +300,8 @@ def test_subtitles_are_what_is_said(read: Read) -> None:
 
 def test_json_lines_are_their_texts_and_a_bad_line_is_told(read: Read) -> None:
     rows: list[Any] = [{"text": "раз\nдва", "id": 7, "url": "x"}, "три", {"prompt": "Кто?", "completion": "Я."}]
-    rows.append({"messages": [{"role": "user", "content": "Где?"}, {"role": "assistant", "content": "Там."}]})
+    asked = {"role": "user", "content": [{"type": "text", "text": "Где?"}, {"type": "image_url"}]}
+    rows.append({"messages": [asked, {"role": "assistant", "content": "Там."}]})
     source = "\n".join([*(json.dumps(row, ensure_ascii=False) for row in rows), "{oops", '{"n": 1}'])
     text, reading = read("a.jsonl", source)
     assert text == "раз\nдва\n\nтри\n\nКто?\nЯ.\n\nГде?\nТам.\n"
@@ -293,6 +317,10 @@ def test_a_table_is_the_column_of_its_texts(read: Read, source: str) -> None:
     text, reading = read("a.csv", source)
     assert text in ("Шёл дождь;\nсильный\nСтих\n", "Шёл дождь;\nСтих\n")
     assert left_out(reading) == {"columns": source.count(";", 0, 15) or 1}
+
+
+def test_the_line_that_tells_excel_the_delimiter_is_no_row(read: Read) -> None:
+    assert read("a.csv", "sep=;\nid;текст\n1;Шёл, шёл, шёл дождь\n")[0] == "Шёл, шёл, шёл дождь\n"
 
 
 def test_a_telegram_chat_is_who_said_what(read: Read) -> None:
