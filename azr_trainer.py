@@ -32,7 +32,7 @@ from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWr
 from learning.average import Average
 from learning.learner import Learner
 from learning.loss_guard import LossGuard, Verdict
-from learning.schedules import dropout_at, known_after, learning_rate_at, weight_decay_at
+from learning.schedules import dropout_at, known_after, learning_rate_at, pull_at, weight_decay_at
 from learning.self_play import Round, SelfPlay, SelfPlayState
 from machine.devices import choose_num_threads, describe
 from machine.memory import is_out_of_memory, lack_named
@@ -47,6 +47,7 @@ SAMPLE_SECONDS = 1.0  # least time between samples: a card evaluates several tim
 MEMORISING_EVALUATIONS = 5
 FORMER_REFERENCE_PREFIX = "reference/"  # weights that checkpoints of earlier versions kept for self-play
 WEIGHTS_PREFIX = "weights/"  # marks the weights being trained among a checkpoint's tensors
+ANCHOR_PREFIX = "anchor/"  # and the best ones, once the books are known
 
 
 @dataclass
@@ -216,9 +217,13 @@ class AZRTrainer:
         if verdict == "good":
             self._bad_in_a_row = 0
             state.guard = state.guard.after(loss)
-            readings = self._readings
+            readings, known = self._readings, self._known_after
             self.learner.take_step(
-                learning_rate, readings, weight_decay_at(config, readings, self._known_after), steps + 1
+                learning_rate,
+                readings,
+                weight_decay_at(config, readings, known),
+                steps + 1,
+                pull_at(config, readings, known),
             )
         else:
             notices.append(self._skip_step(verdict))
@@ -330,6 +335,8 @@ class AZRTrainer:
         elif is_best:
             state.best_val_loss, state.best_iteration = val_loss, state.iteration
             state.evaluations_since_best, state.memorising_noticed = 0, False
+            if self._knows_the_books():
+                self.learner.anchor.set(self.average.model)
         else:
             state.evaluations_since_best += 1
             notices += self._memorising()
@@ -411,19 +418,22 @@ class AZRTrainer:
 
     def _books_known(self) -> list[Event]:
         """Return a notice, once in a run, when weight decay by itself begins to rise because the books have been read so often."""
-        rises = self.config.weight_decay is None and self._readings >= self._known_after
-        if self.state.known_noticed or not rises:
+        if self.state.known_noticed or not self._knows_the_books():
             return []
         self.state.known_noticed = True
         return [Notice(self.state.iteration, "books_known", {"readings": round(self._readings, 1)})]
+
+    def _knows_the_books(self) -> bool:
+        """Return whether the trainer acts against memorising by itself."""
+        return self.config.weight_decay is None and self._readings >= self._known_after
 
     # ---- state and progress --------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
         """Return copies of everything a resume needs. Call it at a yield, never after an error."""
-        tensors = self.learner.optimizers.state() | {
-            WEIGHTS_PREFIX + name: tensor for name, tensor in self.model.state_dict().items()
-        }
+        tensors = self.learner.optimizers.state()
+        tensors |= {WEIGHTS_PREFIX + name: tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {ANCHOR_PREFIX + name: tensor for name, tensor in self.learner.anchor.state().items()}
         return Snapshot(
             self.state.iteration, _copies(self.average.model.state_dict()), _copies(tensors), self.state.to_json()
         )
@@ -431,9 +441,11 @@ class AZRTrainer:
     def _load_tensors(self, tensors: dict[str, Tensor]) -> None:
         placed = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         placed = {name: tensor for name, tensor in placed.items() if not name.startswith(FORMER_REFERENCE_PREFIX)}
-        own = {name: placed.pop(name) for name in list(placed) if name.startswith(WEIGHTS_PREFIX)}
+        own, anchor = _taken(placed, WEIGHTS_PREFIX), _taken(placed, ANCHOR_PREFIX)
         if own:  # older checkpoints hold the trained weights as their weights
-            self.model.load_state_dict({name.removeprefix(WEIGHTS_PREFIX): tensor for name, tensor in own.items()})
+            self.model.load_state_dict(own)
+        if self.state.best_val_loss is not None:  # on these books
+            self.learner.anchor.load_state(anchor)
         self.learner.optimizers.load_state(placed)
 
     def _started(self) -> RunStarted:
@@ -471,6 +483,11 @@ class AZRTrainer:
 
     def _patience_spent(self) -> dict[str, str | int | float]:
         return {"best_iteration": self.state.best_iteration, "evaluations": self.state.evaluations_since_best}
+
+
+def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Take the tensors with this prefix out; return them without it."""
+    return {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
 
 
 def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

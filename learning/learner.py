@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from config import ModelConfig, TrainConfig
+from learning.anchor import Anchor
 from learning.average import Average
 from learning.parameter_groups import Optimizers
 from learning.schedules import WeightDecay
@@ -37,7 +38,7 @@ class Learner:
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
         self.model = model.to(self.device)
-        self.average = Average(self.model)
+        self.average, self.anchor = Average(self.model), Anchor()
         self.optimizers = Optimizers(self.model, config)
         self._max_grad_norm, self._ranks = config.max_grad_norm, ranks
         self.compiles = pays_to_compile(model.config, config, self.device)
@@ -82,8 +83,14 @@ class Learner:
         """Scale the gradient down to `max_grad_norm` where it is longer; return the norm it had, ()."""
         return self._run_clip()
 
-    def take_step(self, learning_rate: float, readings: float, weight_decay: WeightDecay, steps: int) -> None:
-        """Move the weights along the gradient as step number `steps`, update the average, and clear the gradient."""
+    def take_step(
+        self, learning_rate: float, readings: float, weight_decay: WeightDecay, steps: int, pull: float = 0.0
+    ) -> None:
+        """Move the weights along the gradient as step number `steps`, update the average, and clear the gradient.
+
+        Before that, pull them towards the anchor by this share of their distance.
+        """
+        self.anchor.pull(self.model, pull)
         self.optimizers.set_rates(learning_rate, readings, weight_decay)
         self.average.set_steps(steps)
         self._run_step()

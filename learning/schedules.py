@@ -16,6 +16,8 @@ KNOWN_FACTOR = 84.0  # readings for each token per parameter until a book counts
 DECAY_RISE = 0.25  # for each reading after that
 MOST_DECAY = 1.8  # beyond it, rare words are forgotten
 EMBEDDING_SHARE = 0.5  # of the rise, for embeddings
+PULL_RISE = 0.002  # of the distance to the anchor, a step; for each reading after twice as many as `known_after`
+MOST_PULL = 0.01
 
 
 def learning_rate_at(config: TrainConfig, iteration: int) -> float:
@@ -64,3 +66,11 @@ def weight_decay_at(config: TrainConfig, readings: float, known: float) -> Weigh
         return WeightDecay(config.weight_decay)
     rise = min(MOST_DECAY - NEW_DECAY, DECAY_RISE * max(0.0, readings - known))
     return WeightDecay(NEW_DECAY + rise, EMBEDDING_SHARE * rise)
+
+
+def pull_at(config: TrainConfig, readings: float, known: float) -> float:
+    """Return the share of the distance to the best weights (anchor.py) by which each step goes back: 0 up to twice `known` readings.
+
+    It belongs to the weight decay that rises by itself; with a configured one there is none.
+    """
+    return 0.0 if config.weight_decay is not None else min(MOST_PULL, PULL_RISE * max(0.0, readings - 2 * known))

@@ -105,10 +105,12 @@ def checkpoint_bytes(config: ModelConfig, train: TrainConfig) -> int:
 
 
 def _kept_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> int:
-    """Return the bytes kept between iterations: weights, their average, the optimizer's moments."""
+    """Return the bytes kept between iterations: weights, their average, the optimizer's moments, and the best weights where a training
+    without an end comes to know its books."""
     matrices = parameters - 2 * config.vocab_size * config.d_model
     moments = 8 * parameters - (4 * matrices if train.optimizer == "muon" else 0)
-    return 8 * parameters + moments
+    anchor = 4 * parameters if train.iterations is None and train.weight_decay is None else 0
+    return 8 * parameters + moments + anchor
 
 
 def _bytes_per_token(config: ModelConfig, train: TrainConfig) -> int:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import azr_trainer
-from azr_trainer import WEIGHTS_PREFIX, AZRTrainer, Snapshot, TrainerState
+from azr_trainer import ANCHOR_PREFIX, WEIGHTS_PREFIX, AZRTrainer, Snapshot, TrainerState
 from errors import Diverged, OutOfMemory
 from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, SelfPlayDone, StageBegun
 from learning import self_play
@@ -165,6 +165,45 @@ def test_trainer_that_loses_a_part_of_the_snapshot_does_not_go_on_alike(make_tra
     second = _resumed(make_trainer, Snapshot(kept.iteration, weights, optimizer, kept.state), **options)
     list(second.run())
     assert not same(second.snapshot().weights, straight.snapshot().weights)
+
+
+@pytest.fixture
+def known_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Books are known from the first reading on, and the best weights pull at once."""
+    for name, value in {"KNOWN_FACTOR": 0.0, "LEAST_KNOWN": 0.0, "PULL_RISE": 1.0, "MOST_PULL": 0.5}.items():
+        monkeypatch.setattr(f"learning.schedules.{name}", value)
+
+
+@pytest.mark.usefixtures("known_at_once")
+@pytest.mark.parametrize("lost", [False, True], ids=["whole snapshot", "without the best weights"])
+def test_training_held_near_its_best_goes_on_bit_for_bit(make_trainer: Make, lost: bool) -> None:
+    options = {"iterations": 6, "eval_every": 2, "batch_size": 2, "weight_decay": None}
+    straight, first = make_trainer(**options), make_trainer(**options)
+    list(straight.run())
+    run = first.run()
+    while next(run) and first.state.iteration < 5:
+        pass
+    run.close()
+    kept = first.snapshot()
+    optimizer = {name: each for name, each in kept.optimizer.items() if not (lost and name.startswith(ANCHOR_PREFIX))}
+    second = _resumed(make_trainer, dataclasses.replace(kept, optimizer=optimizer), **options)
+    list(second.run())
+    assert same(second.snapshot().weights, straight.snapshot().weights) is not lost
+
+
+@pytest.mark.usefixtures("known_at_once")
+def test_best_weights_hold_a_training_only_on_the_books_they_are_best_on(make_trainer: Make) -> None:
+    trainer = make_trainer(iterations=2, eval_every=2, weight_decay=None)
+    list(trainer.run())
+    kept = trainer.snapshot()
+    anchored = [name for name in kept.optimizer if name.startswith(ANCHOR_PREFIX)]
+    assert [kept.optimizer[name].tolist() for name in anchored] == [
+        kept.weights[name.removeprefix(ANCHOR_PREFIX)].tolist() for name in anchored
+    ]
+    assert len(anchored) == len(dict(trainer.model.named_parameters()))
+    following = TrainerState.from_json(kept.state).next_run()
+    other = make_trainer(state=following, optimizer_state=kept.optimizer, weight_decay=None)
+    assert other.learner.anchor.state() == {}
 
 
 def test_snapshot_is_a_copy(make_trainer: Make) -> None:

@@ -16,12 +16,15 @@ from learning.schedules import (
     KNOWN_DROPOUT,
     LEAST_KNOWN,
     MOST_DECAY,
+    MOST_PULL,
     NEW_DECAY,
+    PULL_RISE,
     WeightDecay,
     dropout_at,
     how_known,
     known_after,
     learning_rate_at,
+    pull_at,
     weight_decay_at,
 )
 from model import Transformer
@@ -67,6 +70,12 @@ def test_weight_decay_by_itself_grows_with_the_readings_and_a_chosen_one_stays()
     assert found == [WeightDecay(NEW_DECAY + matrices, embeddings) for matrices, embeddings in rises]
     chosen = changed(TRAINING, weight_decay=0.3)
     assert [weight_decay_at(chosen, readings, 3.0) for readings in (0, 9)] == [WeightDecay(0.3)] * 2
+
+
+def test_best_weights_pull_from_twice_the_readings_on_and_never_beside_a_chosen_weight_decay() -> None:
+    found = [pull_at(TRAINING, readings, known=3.0) for readings in (0, 6, 7, 1000)]
+    assert found == [0.0, 0.0, PULL_RISE, MOST_PULL]
+    assert pull_at(changed(TRAINING, weight_decay=0.3), 1000, 3.0) == 0.0
 
 
 def test_books_are_known_the_sooner_the_fewer_tokens_there_are_for_a_parameter() -> None:
