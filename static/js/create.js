@@ -19,6 +19,7 @@ const submit = document.getElementById("create");
 const only = document.getElementById("create-only");
 const estimate = estimateFor(document.getElementById("estimate"), form, form.querySelector(".field-grid"));
 const outlooks = outlooksOf(cards, showOutlook);
+let running = false; // another training: this one will wait its turn
 
 const chosenBooks = () => [...picks.querySelectorAll("[name=books]:checked")].map((box) => box.value);
 const chosen = () => cards.find((card) => card.checked)?.value ?? "own";
@@ -36,9 +37,19 @@ function refresh() {
   const books = chosenBooks();
   estimate.ask(shape, books);
   outlooks.ask(books.length ? { books, ...limits(), ...own() } : null);
-  submit.textContent = t(books.length ? "js.create_and_train" : "js.create_model");
-  only.hidden = !books.length;
+  nameButtons();
 }
+
+function nameButtons() {
+  const trains = chosenBooks().length > 0;
+  submit.textContent = t(!trains ? "js.create_model" : running ? "js.create_and_queue" : "js.create_and_train");
+  only.hidden = !trains;
+}
+
+document.addEventListener("trainingstatus", ({ detail }) => {
+  running = ["queued", "running", "stopping"].includes(detail.state);
+  nameButtons();
+});
 
 // Return what there is of time and memory; a field that is empty or no number limits nothing.
 function limits() {
@@ -104,12 +115,21 @@ function create(button, trains) {
     try {
       const { name } = await post("/create_model", read(form));
       forgetDraft(form);
-      if (trains) await post("/train", training(name)).catch(() => {});
+      if (trains) await start(training(name));
       location.assign(path`/training?model=${name}`);
     } catch (error) {
       showError(form, error);
     }
   });
+}
+
+// Start the training, or let it wait where another one runs. Any other problem is told by the page that follows.
+async function start(wishes) {
+  try {
+    await post("/train", wishes);
+  } catch (error) {
+    if (error.code === "training_runs") await post("/train", { ...wishes, queue: true }).catch(() => {});
+  }
 }
 
 // Return the body of a /train request: as long as the estimate says, else as the defaults are.

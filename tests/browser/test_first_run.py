@@ -95,11 +95,35 @@ def test_cards_tell_their_time_and_creating_starts_the_training(visit: Any) -> N
     expect(page.locator("#limits-answer")).to_contain_text("Малая: прочитает книги 4 раза за 2 мин")
     assert (asked["suggest_model"]["minutes"], asked["suggest_model"]["memory_bytes"]) == (30, 8_000_000_000)
     page.fill("#f-name", "Лев")
+    expect(page.locator("#create")).to_have_text("Создать и обучить")
     page.click("#create")
     expect(page).to_have_url(re.compile("/training"))
     assert asked["create_model"]["name"] == "Лев"
     wishes = {name: asked["train"][name] for name in ("model", "books", "iterations", "eval_every", "sample_prompt")}
     assert list(wishes.values()) == ["Лев", ["example_book"], 600, 7, "Жил"]
+
+
+def test_model_that_is_created_during_a_training_waits_its_turn(visit: Any, server: ServerProcess) -> None:
+    status = server.get("/training_status") | {"state": "running", "model": "другая"}
+    visitor = visit()
+    asked: list[Any] = []
+
+    def train(route: Any) -> None:
+        asked.append(route.request.post_data_json)
+        refused = {"error": {"code": "training_runs", "message": "Занято."}}
+        route.fulfill(json={}) if asked[-1].get("queue") else route.fulfill(status=409, json=refused)
+
+    visitor.context.route("**/training_status", lambda route: route.fulfill(json=status))
+    visitor.context.route("**/suggest_model", lambda route: route.fulfill(json={"outlooks": {}, "best": None}))
+    visitor.context.route("**/create_model", lambda route: route.fulfill(json={"name": "Лев"}))
+    visitor.context.route("**/train", train)
+    page = visitor.open("/create")
+    expect(page.locator("#create")).to_have_text("Создать и поставить в очередь")
+    page.fill("#f-name", "Лев")
+    page.click("#create")
+    expect(page).to_have_url(re.compile("/training"))
+    assert [wishes.get("queue", False) for wishes in asked] == [False, True]
+    assert all("409" in complaint for complaint in visitor.take_complaints())
 
 
 def test_help_opens_beside_its_button_and_the_button_to_create_stays_in_view(visit: Any) -> None:
