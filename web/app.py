@@ -46,7 +46,7 @@ from web.errors import UnexpectedErrors, handlers
 from web.guards import BodyLimit, KnownHost, SameOrigin, SecurityHeaders, Token
 from web.network import Network
 from web.services import Services
-from web.training_queue import after_a_training, begin_next
+from web.training_queue import after_a_training, after_the_start
 from workspace import Workspace
 
 TITLE = "AZR Model Trainer"
@@ -162,8 +162,7 @@ def _prepare(services: Services) -> None:
         workflows.ensure_example(services.workspace, services.example_book)
     services.runner.restore(workflows.last_run(services.workspace))
     services.runner.after_each(lambda: after_a_training(services))
-    with services.changes:
-        begin_next(services)
+    after_the_start(services)
     for language in i18n.LANGUAGES:
         i18n.translator(language)  # compiled once here, not in the first request
 

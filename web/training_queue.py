@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import secrets
+from collections.abc import Iterator
 
 import workflows
 from errors import AZRError, QueueEntryNotFound, TrainingRuns
@@ -69,14 +71,26 @@ def begin_next(services: Services) -> None:
 
 def after_a_training(services: Services) -> None:
     """Take the training that has ended out of the queue and begin the next one; the worker thread calls this."""
-    with services.changes:
-        try:
-            queue = workflows.read_queue(services.workspace)
-            if any(each.begun for each in queue):
-                workflows.write_queue(services.workspace, [each for each in queue if not each.begun])
-            begin_next(services)
-        except AZRError:
-            _log.exception("the queue cannot go on")
+    with services.changes, _only_logged():
+        queue = workflows.read_queue(services.workspace)
+        if any(each.begun for each in queue):
+            workflows.write_queue(services.workspace, [each for each in queue if not each.begun])
+        begin_next(services)
+
+
+def after_the_start(services: Services) -> None:
+    """Go on with the queue of the server before."""
+    with services.changes, _only_logged():
+        begin_next(services)
+
+
+@contextlib.contextmanager
+def _only_logged() -> Iterator[None]:
+    """Log any error instead of raising it: a queue that cannot go on stops neither the server nor its worker thread."""
+    try:
+        yield
+    except Exception:
+        _log.exception("the queue cannot go on")
 
 
 def _replace(services: Services, entry: Waiting) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from config import TrainConfig
 from runs.queue import Waiting, read_queue, write_queue
 from runs.run_record import read_run
 from tests.web.web_client import (
@@ -22,6 +23,7 @@ from tests.web.web_client import (
     train,
     upload,
 )
+from web import training_queue
 from workspace import Workspace
 
 OTHER, LOST = "прозаик", "призрак"
@@ -109,6 +111,24 @@ def test_training_that_cannot_begin_says_why_and_lets_the_next_one_pass(workspac
         (refused,) = expect(client.get("/queue"), 200)["waiting"]
         assert (refused["model"], refused["error"]["code"]) == (LOST, "model_not_found")
         assert LOST in refused["error"]["message"]
+
+
+def test_fault_in_the_queue_stops_neither_the_server_nor_its_worker(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    config = TrainConfig.model_validate(TINY_TRAINING | {"iterations": 5})
+    workspace.root.mkdir(parents=True)
+    write_queue(workspace, [Waiting("1", LOST, (BOOK_NAME,), config)])
+    monkeypatch.setattr(training_queue, "begin_next", fail)
+    with running(workspace) as client:
+        create(client, MODEL)
+        upload(client, BOOK_NAME)
+        for iteration in (5, 10):
+            train(client, iterations=5)
+            assert status_when(client, done(MODEL))["iteration"] == iteration
 
 
 def test_unreadable_queue_counts_as_empty(workspace: Workspace) -> None:
