@@ -12,14 +12,14 @@ const said = card.querySelector("[role=status]");
 const copy = document.getElementById("copy-run");
 let shown = null;
 
-// Show the card of a model: {name, notes, shape}.
-export function showAboutRun(known) {
+// Show the card of a model: {name, notes, shape}; `hasRun` tells whether there is a training to repeat.
+export function showAboutRun(known, hasRun) {
+  copy.disabled = !hasRun;
   if (known.name === shown?.name) return;
   shown = known;
   title.value = known.name;
   notes.value = known.notes ?? "";
   said.textContent = "";
-  copy.disabled = !known.settings;
   for (const link of card.querySelectorAll("a[data-file]")) link.href = path`/${link.dataset.file}?model=${known.name}`;
 }
 

@@ -81,7 +81,7 @@ function showAll() {
   const own = ownStatus();
   showRun(viewed, own ?? status, form.known(viewed), books);
   showEnding(viewed, own && !isActive(own) ? own : null);
-  showAboutRun(form.known(viewed));
+  showAboutRun(form.known(viewed), Boolean(own?.config ?? form.known(viewed).settings));
   offerSample(viewed, savedIteration(), own?.config?.sample_prompt || form.known(viewed).settings?.sample_prompt || "");
   showMarks();
   drawing.books(ofViewed() && Object.keys(status.book).length ? status.book : books);

@@ -94,6 +94,7 @@ def test_finished_training_can_be_looked_at_and_gone_on_with(visit: Any, server:
     lay_beside(page)
     ask(page)
     go_on(page, server)
+    repeat(page)
 
 
 def draw_otherwise(page: Page) -> None:
@@ -137,3 +138,10 @@ def go_on(page: Page, server: ServerProcess) -> None:
     page.click("#stop")
     expect(page.locator("#stop")).to_be_hidden()
     assert server.get("/training_status")["iterations"] == 1014
+
+
+def repeat(page: Page) -> None:
+    page.click("#copy-run")
+    expect(page.locator("#f-model")).to_have_value(f"{MODEL} 2")
+    expect(page.locator("#f-batch_size")).to_have_value("2")
+    expect(page.locator("[name=books]:checked")).to_have_attribute("value", BOOK)
