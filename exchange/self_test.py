@@ -41,6 +41,7 @@ from workspace import Workspace, disk_errors, scratch_folder
 
 BOOK_CHARACTERS, PIECE_CHARACTERS = 200_000, 2_000
 PROMPT_TOKENS, WRITTEN_TOKENS = 8, 32
+TRIES = 3
 TOLERANCE = {NumberType.F32: 0.02, NumberType.F16: 0.05, NumberType.BF16: 0.25, NumberType.Q8_0: 0.5}  # nats
 SMALLEST_Q8_0 = 127 * 2**-25  # a block's scale is a 16-bit number, and these end at 2**-24
 WITHOUT_A_BOOK = "Старый маяк стоял у моря. «Кто там?» — спросил он.\n\nIt was 1905; the sea didn't answer...\n"
@@ -70,9 +71,28 @@ def verdict_on(
     with _testing:
         if (known := verdicts.known(ws, name, format, kind)) is not None:
             return known
-        found = yield from _test(ws, name, format, kind)
+        found = yield from _test_one_version(ws, name, format, kind)
         verdicts.remember(ws, name, found)
         return found
+
+
+def _test_one_version(
+    ws: Workspace, name: str, format: Format, kind: NumberType | None
+) -> Generator[ExportStage, None, Verdict]:
+    """Test again where a training published other weights meanwhile: a file compared with them would not pass."""
+    for tries_left in reversed(range(TRIES)):
+        before = verdicts.version(ws, name, format)
+        try:
+            found = yield from _test(ws, name, format, kind)
+        except FileNotFoundError:
+            if (
+                verdicts.version(ws, name, format) == before or not tries_left
+            ):  # which raises where the model was deleted
+                raise
+            continue
+        if found.passed or not tries_left or verdicts.version(ws, name, format) == before:
+            return found
+    raise AssertionError("the last try returns or raises")
 
 
 def _test(ws: Workspace, name: str, format: Format, kind: NumberType | None) -> Generator[ExportStage, None, Verdict]:

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from config import Architecture
+from errors import ModelNotFound
 from exchange import self_test, verdicts
+from exchange.self_test import ExportStage
 from exchange.verdicts import Verdict
 from formats import exports, gguf, llama_cpp
 from formats.exports import Format
@@ -140,6 +142,32 @@ def test_a_verdict_costs_once_for_each_version_of_the_model(
     model_store.publish(workspace, NAME, model.config, weights, model_store.load(workspace, NAME).lineage[0])
     again = verdict_of(workspace, Format.GGUF, NumberType.F16)
     assert (made, again.of != first.of) == ([1], True)
+
+
+def test_weights_that_are_published_during_a_test_are_tested_again(
+    workspace: Workspace, make_trained: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, export = make_trained(), exports.export
+    weights = {name: tensor * 2 for name, tensor in model.state_dict().items()}
+
+    def published_meanwhile(*arguments: Any) -> exports.Export:
+        monkeypatch.setattr(exports, "export", export)
+        chunks = list((made := export(*arguments)).chunks)
+        model_store.publish(workspace, NAME, model.config, weights, model_store.load(workspace, NAME).lineage[0])
+        return dataclasses.replace(made, chunks=iter(chunks))
+
+    monkeypatch.setattr(exports, "export", published_meanwhile)
+    found = verdict_of(workspace, Format.HF)
+    assert found.passed and found.of == verdicts.version(workspace, NAME, Format.HF)
+
+
+def test_a_model_that_is_deleted_during_a_test_is_named(workspace: Workspace, make_trained: Make) -> None:
+    make_trained()
+    stages = self_test.verdict_on(workspace, NAME, Format.HF, None)
+    assert [next(stages) for _ in range(3)][-1] is ExportStage.TOKENS
+    model_store.delete(workspace, NAME)
+    with pytest.raises(ModelNotFound):
+        finish(stages)
 
 
 def test_a_damaged_list_of_verdicts_only_costs_the_test_again(workspace: Workspace, make_trained: Make) -> None:
