@@ -208,6 +208,14 @@ class SamplingConfig(Config):
     )
 
 
+MOODS = {  # by name, settings that a person chooses with one click; MOOD_SETS are the fields that they differ in
+    "careful": SamplingConfig(temperature=0.4, top_k=20, top_p=0.8),
+    "usual": SamplingConfig(),
+    "bold": SamplingConfig(temperature=1.0, top_k=0, top_p=0.95),
+}
+MOOD_SETS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+
+
 # ---- a description of the fields, for whoever shows them ---------------------------------------------------------------
 
 

@@ -16,6 +16,8 @@ import torch
 
 from config import PRESET_ON_A_CARD, PRESET_WITHOUT_ONE, PRESETS, ModelConfig, SamplingConfig, TrainConfig
 from corpus import library
+from corpus.copied import Copied, copied_from
+from corpus.dataset import split
 from corpus.library import (
     DEFAULT_LIMIT_BYTES,
     BookInfo,
@@ -47,13 +49,17 @@ from corpus.readers.encoding import ENCODINGS
 from corpus.readers.formats import endings as book_endings
 from engine.details import TokenDetails
 from engine.generations import RETRY_AFTER_SECONDS, Generations
+from engine.llama_cpp import LlamaCpp
+from engine.llama_cpp import is_available as has_llama_cpp
 from engine.score import Head, Score, score
 from engine.stream import PLAIN, Extras, NonFiniteLogits
 from engine.text import Engine, FinishReason, Origin, Piece, prompt_ids, text_pieces, write
 from errors import (
+    AZRError,
     DiskBudgetTooSmall,
     DoesNotFit,
     ExportFailed,
+    InvalidInput,
     ModelDamaged,
     NoBooks,
     OutOfMemory,
@@ -62,12 +68,15 @@ from errors import (
 )
 from events import TrainingStatus
 from exchange import copies, importing, verdicts
+from exchange import precision as precisions
 from exchange.offers import Offer, offers
+from exchange.precision import Precision
 from exchange.self_test import ExportStage, verdict_on
 from exchange.verdicts import Verdict
 from formats import exports
 from formats.exports import DEFAULT_TYPE, Export, Format
-from formats.lineage import TrainingSummary
+from formats.gguf import NumberType
+from formats.lineage import TrainingSummary, books_of
 from machine.devices import choose_device, count_devices, has_graphics_card
 from machine.memory import lack_named, use_one_heap
 from machine.meter import MachineLoad, machine_load
@@ -95,6 +104,7 @@ from store.model_store import LoadedModel
 from tokenizer import Tokenizer
 from workspace import Workspace, safe_name, suggest_name
 
+_KINDS = {"f16": None, "q8_0": NumberType.Q8_0}  # None: the engine's own
 MODEL_LIMIT_BYTES = 8 << 30  # of an imported file
 
 P = TypeVar("P")
@@ -108,6 +118,7 @@ __all__ = [
     "RETRY_AFTER_SECONDS",
     "BookInfo",
     "BookNotice",
+    "Copied",
     "Engine",
     "Engines",
     "Estimate",
@@ -129,6 +140,7 @@ __all__ = [
     "Outlook",
     "Pace",
     "Piece",
+    "Precision",
     "Score",
     "Statistics",
     "TokenDetails",
@@ -145,6 +157,7 @@ __all__ = [
     "book_endings",
     "book_notices",
     "comparison",
+    "copied",
     "csv_lines",
     "decode_name",
     "delete_book",
@@ -159,6 +172,7 @@ __all__ = [
     "forecast",
     "get_book",
     "get_model",
+    "has_llama_cpp",
     "history",
     "is_unfinished",
     "joined",
@@ -378,21 +392,67 @@ def generate(
     extras: Extras = PLAIN,
     texts: int = 1,
     beside_training: bool = False,
+    weights: Literal["f16", "q8_0"] = "f16",
 ) -> Generator[Piece, None, None]:
     """Generate the continuation of a prompt, a text or token ids, piece by piece.
 
     With `engines`, llama.cpp writes a few texts where it can, and many texts are computed together (`texts` are asked for at once);
-    without, the text is written alone by our own loop. Raises ModelNotFound, NoTokenizer, ModelDamaged, InvalidInput, OutOfMemory.
+    without, the text is written alone by our own loop. `weights` is the number type of llama.cpp's weights. Raises ModelNotFound, NoTokenizer, ModelDamaged, InvalidInput, OutOfMemory.
     """
+    _require_runtime(weights)
     loaded, tokenizer = _loaded(workspace, model, cache, version)
     ids = prompt_ids(tokenizer, prompt)
     if engines is None:
         return _damage_named(model, version, write(loaded.model, tokenizer, ids, sampling, extras))
     with _lack_named():
-        writers = engines.get(workspace, model, version, cache, beside_training)
+        writers = engines.get(workspace, model, version, cache, beside_training, _KINDS[weights])
     engine, tokens = writers.stream(ids, sampling, tokenizer.end_of_text, extras, texts)
-    origin = Origin(engine, len(ids), min(len(ids), loaded.config.max_seq_len))
+    numbers = str(writers.kind) if engine is Engine.LLAMA_CPP else "f32"
+    origin = Origin(engine, len(ids), min(len(ids), loaded.config.max_seq_len), numbers)
     return _damage_named(model, version, text_pieces(tokens, tokenizer, sampling, origin))
+
+
+def known_precision(workspace: Workspace, model: str) -> Precision | None:
+    """Return what fewer bits of a weight cost a model, if that has been measured. Raises ModelNotFound."""
+    return precisions.known(workspace, model) if has_llama_cpp() else None
+
+
+def measured_precision(
+    workspace: Workspace, model: str, *, cache: ModelCache, engines: Engines
+) -> Generator[Precision | None, None, None]:
+    """Yield once what fewer bits of a weight cost a model on the text held out of its last training; None where its books are gone.
+
+    Raises ModelNotFound, NoTokenizer, ModelDamaged, InvalidInput.
+    """
+    _require_runtime("q8_0")
+    found = precisions.known(workspace, model)
+    if found is None:
+        loaded, tokenizer = _loaded(workspace, model, cache, "best")
+        text = _held_out(workspace, model)
+
+        def engine_of(kind: NumberType) -> LlamaCpp:
+            engine = engines.get(workspace, model, "best", cache, kind=kind).llama_cpp
+            if engine is None:
+                raise InvalidInput(field="weights", reason="no_llama_cpp")
+            return engine
+
+        found = precisions.measure(workspace, model, text, tokenizer, loaded.config.max_seq_len, engine_of)
+    yield found
+
+
+def _held_out(workspace: Workspace, model: str) -> str:
+    """Return the beginning of what the model's last training held out of its books; empty where none of them is there."""
+    config = last_config(workspace, model) or TrainConfig()
+    for name in reversed(books_of(get_model(workspace, model).lineage)):
+        with contextlib.suppress(AZRError, OSError):
+            return split(library.open_text(workspace, name), config.val_fraction).val[: precisions.CHARACTERS]
+    return ""
+
+
+def _require_runtime(wished: str) -> None:
+    """Raise InvalidInput where a number type is asked for that nothing here computes with."""
+    if wished != "f16" and not has_llama_cpp():
+        raise InvalidInput(field="weights", reason="no_llama_cpp")
 
 
 def score_text(
@@ -413,6 +473,11 @@ def score_text(
     ids = prompt_ids(tokenizer, text)
     found = (score(loaded.model, tokenizer, ids, alternatives, look) for _ in range(1))
     return _damage_named(model, version, found)
+
+
+def copied(workspace: Workspace, model: str, text: str) -> Generator[tuple[Copied, ...], None, None]:
+    """Yield once the phrases of a text that stand in the books of a model; deleted books are not searched. Raises ModelNotFound."""
+    yield copied_from(workspace, books_of(get_model(workspace, model).lineage), text)
 
 
 def echo(

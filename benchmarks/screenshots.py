@@ -97,7 +97,7 @@ def take_all(browser: Browser, server: ServerProcess, language: str) -> dict[str
     page.fill("#f-prompt", PROMPT)
     page.click("#generate")
     expect(page.locator("#stats")).to_contain_text("·", timeout=300_000)
-    page.locator("#output").evaluate("element => { element.scrollTop = 0 }")
+    page.evaluate("scrollTo(0, 0)")
     taken["generation"] = take(page)
 
     page.goto(f"{server.address}/library")

@@ -19,6 +19,7 @@ from model import Block, Place, Transformer
 from tokenizer import Tokenizer
 
 MOST_TOKENS = 4096  # in one request
+ROUNDED = 5  # digits of an attention weight
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,14 @@ class Head:
 
 @dataclass(frozen=True)
 class Score:
-    """`attention` (T, T) says how much each token (row) looked at each (column), both as they are read: with the first id."""
+    """`attention` (T, T) says how much each token (row) looked at each (column), both as they are read: with the first id.
+
+    It covers the end of the text that fits into the context, without `unseen` ids before it.
+    """
 
     tokens: tuple[TokenDetails, ...]
     attention: tuple[tuple[float, ...], ...] | None = None
+    unseen: int = 0
 
 
 def score(
@@ -51,7 +56,10 @@ def score(
         told = told[1:]
     places = offsets((token.id for token in told), tokenizer)
     details = tuple(describe(token, place, tokenizer) for token, place in zip(told, places, strict=True))
-    return Score(details, None if look is None else _attention(model, ids, look))
+    if look is None:
+        return Score(details)
+    unseen = max(0, len(ids) - model.config.max_seq_len)
+    return Score(details, _attention(model, ids[unseen:], look), unseen)
 
 
 @torch.inference_mode()
@@ -80,8 +88,6 @@ def _attention(model: Transformer, ids: list[int], look: Head) -> tuple[tuple[fl
     for field, given, number in (("layer", look.layer, config.num_layers), ("head", look.head, config.num_heads)):
         if not 0 <= given < number:
             raise InvalidInput(field=field, reason="not_there", value=given, largest=number - 1)
-    if len(ids) > config.max_seq_len:
-        raise InvalidInput(field="text", reason="attention_window", tokens=len(ids), most=config.max_seq_len)
     found: list[Tensor] = []
 
     def run(block: nn.Module, x: Tensor, place: Place) -> Tensor:
@@ -91,7 +97,7 @@ def _attention(model: Transformer, ids: list[int], look: Head) -> tuple[tuple[fl
         return block(x, place)
 
     model.hidden(torch.tensor([ids]), run=run)
-    return tuple(tuple(row) for row in found[0].tolist())
+    return tuple(tuple(round(weight, ROUNDED) for weight in row) for row in found[0].tolist())
 
 
 def _weights(block: Block, x: Tensor, place: Place, head: int) -> Tensor:

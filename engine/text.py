@@ -40,6 +40,7 @@ class Origin:
     engine: Engine
     prompt_tokens: int
     prompt_tokens_read: int
+    weights: str = "f32"  # their number type
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class Writers:
 
     batch: Batch
     llama_cpp: LlamaCpp | None  # None where only our own loop can write
+    kind: NumberType = NumberType.F16  # of llama.cpp's weights; our own loop's are float32
 
     def stream(
         self, prompt: list[int], sampling: SamplingConfig, end_of_text: int, extras: Extras, texts: int
@@ -67,56 +68,67 @@ class Engines:
     def __init__(self, capacity: int = 2) -> None:
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], tuple[tuple[str, bool], Writers]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, str], tuple[tuple[str, bool], Writers]] = OrderedDict()
 
     def get(
-        self, ws: Workspace, name: str, version: Version, cache: ModelCache, beside_training: bool = False
+        self,
+        ws: Workspace,
+        name: str,
+        version: Version,
+        cache: ModelCache,
+        beside_training: bool = False,
+        kind: NumberType | None = None,
     ) -> Writers:
         """Return what writes with this version of a model; beside a training each computes with one thread.
+
+        llama.cpp's weights are of the number type `kind`, KIND unless it is given.
 
         Raises ModelNotFound, ModelDamaged, NoTokenizer.
         """
         stamp, loaded = cache.get_stamped(ws, name, version)
-        key, now = (str(folder_of(ws, name)), version), (stamp, beside_training)
+        kind = kind or KIND
+        key, now = (str(folder_of(ws, name)), version, str(kind)), (stamp, beside_training)
         with self._lock:
             kept = self._kept.pop(key, None)
             if kept is None or kept[0] != now:
                 kept = None  # so that the old ones are freed before the new ones are loaded
                 while len(self._kept) >= self._capacity:
                     self._kept.popitem(last=False)
-                kept = (now, _writers(ws, f"{key} {stamp}", loaded, beside_training))
+                kept = (now, _writers(ws, f"{key[:2]} {stamp}", loaded, beside_training, kind))
             self._kept[key] = kept
         return kept[1]
 
 
-def _writers(ws: Workspace, identity: str, loaded: LoadedModel, beside_training: bool) -> Writers:
+def _writers(ws: Workspace, identity: str, loaded: LoadedModel, beside_training: bool, kind: NumberType) -> Writers:
     tokenizer = loaded.tokenizer
     assert tokenizer is not None
     many = min(os.cpu_count() or 1, 8) if loaded.config.d_model >= WIDE else 1
     many, few = (1, 1) if beside_training else (many, best_threads(loaded.config))
     batch = Batch(loaded.model, tokenizer.size, tokenizer.end_of_text, many)
-    return Writers(batch, _loaded_or_none(ws, identity, loaded, few) if is_available() else None)
+    return Writers(batch, _loaded_or_none(ws, identity, loaded, few, kind) if is_available() else None, kind)
 
 
-def _loaded_or_none(ws: Workspace, identity: str, loaded: LoadedModel, threads: int) -> LlamaCpp | None:
+def _loaded_or_none(
+    ws: Workspace, identity: str, loaded: LoadedModel, threads: int, kind: NumberType
+) -> LlamaCpp | None:
     try:
-        return _load(ws, identity, loaded, threads)
+        return _load(ws, identity, loaded, threads, kind)
     except Exception as error:  # a runtime that others build may fail in any way
         _log.warning("llama.cpp does not write, our own loop does: %r", error)
         return None
 
 
-def _load(ws: Workspace, identity: str, loaded: LoadedModel, threads: int) -> LlamaCpp | None:
+def _load(ws: Workspace, identity: str, loaded: LoadedModel, threads: int, kind: NumberType) -> LlamaCpp | None:
     if not _computes(loaded):
         return None  # our own loop says what is damaged
     config = loaded.config
     bytes_of_context = 2 * 4 * config.num_layers * config.d_model * config.max_seq_len
-    digest = hashlib.sha256(f"{_FORM} {KIND} {identity}".encode()).hexdigest()[:32]
+    digest = hashlib.sha256(f"{_FORM} {kind} {identity}".encode()).hexdigest()[:32]
     path = ws.cache / f"{digest}{SUFFIX}"
     if not path.is_file():
         with disk_errors(path):
             ws.cache.mkdir(parents=True, exist_ok=True)
-        replace_atomic(path, lambda temporary: _write(temporary, loaded))
+        replace_atomic(path, lambda temporary: _write(temporary, loaded, kind))
     _use(ws.cache, path)
     return LlamaCpp(
         path,
@@ -135,11 +147,11 @@ def _computes(loaded: LoadedModel) -> bool:
     return bool(torch.isfinite(logits).all())
 
 
-def _write(path: Path, loaded: LoadedModel) -> None:
+def _write(path: Path, loaded: LoadedModel, kind: NumberType) -> None:
     assert loaded.tokenizer is not None
     file: BinaryIO
     with path.open("wb") as file:
-        for chunk in engine_file(loaded.config, loaded.model.state_dict(), loaded.tokenizer, KIND).chunks:
+        for chunk in engine_file(loaded.config, loaded.model.state_dict(), loaded.tokenizer, kind).chunks:
             file.write(chunk)
 
 

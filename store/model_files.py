@@ -29,6 +29,7 @@ GONE = "-"  # the stamp of a missing file
 RECORD, WEIGHTS, TOKENIZER, CARD = "azr.json", "model.safetensors", "tokenizer.json", "README.md"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 NOTES = "notes.txt"  # of the person, on this model
+PRECISION = "precision.json"  # what fewer bits of a weight cost it
 EXPORT_TESTS = "exports.json"  # what the tests of its exports found
 
 Read = TypeVar("Read")

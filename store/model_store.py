@@ -37,6 +37,7 @@ from store.model_files import (
     EXPORT_TESTS,
     FORMAT_VERSION,
     NOTES,
+    PRECISION,
     RECORD,
     TOKENIZER,
     TOKENIZER_CONFIG,
@@ -184,7 +185,11 @@ def duplicate(ws: Workspace, name: str, new_name: str) -> None:
             raise NameTaken(field="name", name=target.name)
         with new_folder(target) as folder:
             for file in source.iterdir():
-                if file.is_file() and not file.name.startswith(TEMPORARY_PREFIX) and file.name != EXPORT_TESTS:
+                if (
+                    file.is_file()
+                    and not file.name.startswith(TEMPORARY_PREFIX)
+                    and file.name not in (EXPORT_TESTS, PRECISION)
+                ):
                     shutil.copyfile(file, folder / file.name)
             _put(folder, RECORD, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
     _renew_texts(target, config, _lineage_so_far(target))
@@ -320,4 +325,4 @@ def exportable(ws: Workspace, name: str, *, with_checkpoint: bool = False) -> Ex
 
 
 def _is_ours_alone(file: Path) -> bool:
-    return file.name.startswith(TEMPORARY_PREFIX) or file.name in (EXPORT_TESTS, NOTES)
+    return file.name.startswith(TEMPORARY_PREFIX) or file.name in (EXPORT_TESTS, PRECISION, NOTES)

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse
 
 from errors import AZRError
 from i18n import Translator
+from workflows import Precision
 
 LONGEST_SHOWN = 80  # characters of a value from outside
 
@@ -67,6 +68,14 @@ def error_json(translator: Translator, error: AZRError, *others: AZRError) -> di
     if others:
         body["details"] = [{"field": each.field, "message": translator.error(each)} for each in (error, *others)]
     return {"error": body}
+
+
+def precision_json(found: Precision | None) -> dict[str, Any]:
+    return {
+        "bits_per_byte": found and found.bits_per_byte,
+        "cost": found and found.cost,
+        "places": found and found.places,
+    }
 
 
 class JSONAnswer(JSONResponse):

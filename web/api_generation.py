@@ -7,6 +7,7 @@ that goes away ends its generation, and so does one that stops reading.
 from __future__ import annotations
 
 import dataclasses
+import secrets
 from collections.abc import AsyncGenerator, Generator, Iterable
 from typing import Any
 
@@ -14,14 +15,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.sse import format_sse_event
 
 import workflows
-from config import SamplingConfig
+from config import SEED_LIMIT, SamplingConfig
 from errors import AZRError
 from i18n import Translator
-from web.answers import JSONAnswer, error_json, to_json
+from web.answers import JSONAnswer, error_json, precision_json, to_json
 from web.bodies import ERROR_ANSWERS, EVENT_STREAM, JSON_BODY
 from web.errors import unexpected
 from web.pieces import CLIENT_GONE, Pieces, PieceStream, all_of, following, unless_gone
-from web.schemas import Generate, ScoreText, narrowed
+from web.schemas import FindCopied, Generate, ScoreText, narrowed
 from web.services import Services, ServicesDep, TranslatorDep, is_training
 from workflows import Extras, Head, Piece, Score, TokenDetails
 
@@ -36,8 +37,10 @@ async def generate(body: Generate, request: Request, services: ServicesDep, tran
 
     With `logprobs`, each token's id, text, logprob and five likeliest alternatives. `prompt_tokens_read` is smaller than
     `prompt_tokens` when the prompt was longer than the model's context: then only its end was read. `engine` names
-    what wrote: a seed repeats a text with the same engine.
+    what wrote, and `seed` what was drawn from, chosen here unless it was given: a seed repeats a text with the same engine.
     """
+    if body.seed is None:
+        body = body.model_copy(update={"seed": secrets.randbits(SEED_LIMIT.bit_length())})
     pieces = services.generations.run(lambda: _pieces(services, body))
     if not body.stream:
         found = await unless_gone(request, all_of(pieces))
@@ -53,13 +56,38 @@ async def score(body: ScoreText, request: Request, services: ServicesDep) -> Res
     """For each token of `text`: id, text, logprob and the five likeliest tokens at its place.
 
     With `layer` and `head`, counted from 0, also how much each token looked at each earlier one: `attention`, a square that begins
-    with the end-of-text before every text.
+    with the end-of-text before every text. Of a text longer than the context it covers the end, without `attention_skips` tokens.
     """
     scores = services.generations.run(lambda: _scores(services, body))
     found = await unless_gone(request, following(scores))
     if found is None:
         return Response(status_code=CLIENT_GONE)
-    return JSONAnswer({"tokens": tokens_json(found.tokens), "attention": found.attention})
+    answer = {"tokens": tokens_json(found.tokens), "attention": found.attention, "attention_skips": found.unseen}
+    return JSONAnswer(answer)
+
+
+@router.post("/copied", dependencies=[JSON_BODY], summary="Which phrases of a text the model's books have, and where")
+async def copied(body: FindCopied, request: Request, services: ServicesDep) -> Response:
+    """At least eight words in a row, whatever their case and punctuation, in any book that the model was trained on.
+
+    `start` and `end` count characters of the text, `place` those of the book, which has `characters`.
+    """
+    found = services.generations.run(lambda: workflows.copied(services.workspace, body.model, body.text))
+    phrases = await unless_gone(request, following(found))
+    return Response(status_code=CLIENT_GONE) if phrases is None else JSONAnswer({"phrases": phrases})
+
+
+@router.get("/models/{name}/precision", summary="What weights of fewer bits cost a model")
+async def precision(name: str, request: Request, services: ServicesDep) -> Response:
+    """Bits per byte of text held out of the model's last training, with F16 and Q8_0 weights in llama.cpp, and their difference.
+
+    Measured once for each version of the model, which takes seconds. All is null where the model's books are gone.
+    """
+    found = services.generations.run(
+        lambda: workflows.measured_precision(services.workspace, name, cache=services.cache, engines=services.engines)
+    )
+    measured = await unless_gone(request, following(found))
+    return JSONAnswer(precision_json(measured))
 
 
 def _pieces(services: Services, body: Generate) -> Generator[Piece, None, None]:
@@ -76,6 +104,7 @@ def _pieces(services: Services, body: Generate) -> Generator[Piece, None, None]:
         version=body.version,
         extras=extras,
         beside_training=is_training(services),
+        weights=body.weights,
     )
 
 
@@ -119,6 +148,7 @@ def _answer(body: Generate, pieces: list[Piece]) -> dict[str, Any]:
         "tokens": last.tokens,
         "finish_reason": last.finish_reason,
         "tokens_per_second": last.tokens_per_second,
+        "seed": body.seed,
         **(dataclasses.asdict(last.origin) if last.origin else {}),
     }
     details = (each for piece in pieces for each in piece.details)

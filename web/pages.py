@@ -19,6 +19,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 import i18n
 import workflows
 from config import (
+    MOOD_SETS,
+    MOODS,
     PRESETS,
     ModelConfig,
     Parameter,
@@ -28,6 +30,7 @@ from config import (
     parameters,
 )
 from events import ACTIVE_STATES, TrainingStatus
+from web.answers import precision_json
 from web.first_page import FirstPage, samples_in
 from web.services import LANGUAGE_COOKIE, Services, ServicesDep, translator_of
 from web.templating import render
@@ -56,6 +59,14 @@ DRAWER = {  # groups of a training's parameters; what is in none of them is abou
     "checks": ("eval_every", "sample_prompt", "val_fraction", "early_stopping_patience"),
     "saving": ("checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes"),
     "machine": ("precision", "device", "devices", "num_threads"),
+}
+SLIDERS = {  # by setting of a text: least, most and step of its slider; what lies outside can be typed
+    "max_new_tokens": (10, 1000, 10),
+    "temperature": (0, 2, 0.05),
+    "top_k": (0, 200, 1),
+    "top_p": (0.05, 1, 0.01),
+    "min_p": (0, 0.5, 0.01),
+    "repetition_penalty": (1, 2, 0.01),
 }
 YEAR_SECONDS = 365 * 24 * 3600
 router = APIRouter(include_in_schema=False)
@@ -169,16 +180,35 @@ class TrainingPage:
 
 @dataclass(frozen=True)
 class GenerationPage:
-    """The form for generating text. `chosen` is the model in the form."""
+    """The playground. `chosen` is the model in the form, `asked` and `begun` are the model and the text that the address names."""
 
     models: tuple[workflows.ModelInfo, ...]
     chosen: str | None
+    asked: str | None
     unknown: str | None
+    begun: str | None
     prompts: dict[str, str]  # by model, the beginning that its sample texts had: in the language of its books
     sampling: tuple[Parameter, ...]
+    precisions: (
+        dict[str, workflows.Precision] | None
+    )  # by model, what was measured; None where weights have one precision
+    moods: tuple[str, ...] = tuple(MOODS)
+
+    @property
+    def text(self) -> str:
+        return self.begun if self.begun is not None else self.prompts.get(self.chosen or "", "")
 
     def script_data(self) -> dict[str, Any]:
-        return {"trained": {model.name: model.trained for model in self.models}, "prompts": self.prompts}
+        return {
+            "trained": {model.name: model.trained for model in self.models},
+            "prompts": self.prompts,
+            "asked": self.asked,
+            "begun": self.begun,
+            "moods": {name: {key: getattr(mood, key) for key in MOOD_SETS} for name, mood in MOODS.items()},
+            "sliders": SLIDERS,
+            "precisions": {name: precision_json(found) for name, found in (self.precisions or {}).items()},
+            "shapes": {m.name: (m.config.num_layers, m.config.num_heads) for m in self.models if m.config},
+        }
 
 
 @dataclass(frozen=True)
@@ -291,7 +321,9 @@ def training(
 
 
 @router.get("/generation")
-def generation(request: Request, services: ServicesDep, model: str | None = None) -> HTMLResponse:
+def generation(
+    request: Request, services: ServicesDep, model: str | None = None, prompt: str | None = None
+) -> HTMLResponse:
     models = tuple(workflows.list_models(services.workspace))
     chosen = _chosen(models, model, services.runner.status())
     if chosen and not chosen.trained and model is None:
@@ -299,9 +331,12 @@ def generation(request: Request, services: ServicesDep, model: str | None = None
     page = GenerationPage(
         models=models,
         chosen=chosen.name if chosen else None,
+        asked=model if _unknown(models, model) is None else None,
         unknown=_unknown(models, model),
+        begun=prompt,
         prompts={m.name: _prompt(workflows.last_config(services.workspace, m.name)) for m in models},
         sampling=tuple(parameters(SamplingConfig)),
+        precisions=_precisions(services, models) if workflows.has_llama_cpp() else None,
     )
     return render(request, "generation", page)
 
@@ -400,6 +435,11 @@ def _checked(
 def _running_model(services: Services) -> str | None:
     status = services.runner.status()
     return status.model if status.state in ACTIVE_STATES else None
+
+
+def _precisions(services: Services, models: tuple[workflows.ModelInfo, ...]) -> dict[str, workflows.Precision]:
+    known = ((m.name, workflows.known_precision(services.workspace, m.name)) for m in models if m.trained)
+    return {name: found for name, found in known if found}
 
 
 def _encodings(request: Request) -> dict[str, str]:

@@ -13,6 +13,7 @@ from errors import InvalidInput
 C = TypeVar("C", bound=Config)
 Preset = Literal["small", "medium", "large"]
 Version = Literal["best", "last"]
+Weights = Literal["f16", "q8_0"]
 Name = Annotated[str, StringConstraints(max_length=200)]  # what a name may be is said by workspace.safe_name
 Names = Annotated[tuple[Name, ...], Field(strict=False, max_length=1000)]
 
@@ -84,6 +85,7 @@ class Generate(SamplingConfig):
     prompt: str
     stream: bool = False
     version: Version = "best"
+    weights: Weights = "f16"
     logprobs: bool = False
 
 
@@ -101,6 +103,11 @@ class ScoreText(Config):
         if (self.layer is None) != (self.head is None):
             raise InvalidInput(field="layer" if self.layer is None else "head", reason="layer_and_head")
         return self
+
+
+class FindCopied(Config):
+    model: Name
+    text: Annotated[str, StringConstraints(max_length=100_000)]
 
 
 class PastedBook(Config):

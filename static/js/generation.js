@@ -1,128 +1,231 @@
-// The generation page: the text streams in as it is written, and can be stopped and copied.
+// The generation page: the person types in the manuscript, and the model goes on in it. Whatever breaks, the text stays.
 
-import { ApiError, path, send } from "./api.js";
-import { eventsOf } from "./events.js";
+import { path } from "./api.js";
+import { compareBeside } from "./side_by_side.js";
+import { openCard } from "./card.js";
+import { keepManuscript, keepText, keptManuscript } from "./earlier.js";
+import { showEarlier } from "./earlier_list.js";
 import { busy, clearErrors, read, setValue, showError } from "./form.js";
+import { openManuscript } from "./manuscript.js";
+import { addSliders, linkMoods } from "./moods.js";
+import { showPrecision } from "./precision.js";
 import { rememberSampling, rememberedSampling } from "./sampling.js";
-import { count, t } from "./text.js";
+import { t } from "./text.js";
+import { showTold } from "./told.js";
+import { showViews } from "./views.js";
+import { write } from "./writing.js";
 
+const KEEP_MILLISECONDS = 400;
 const form = document.getElementById("generate-form");
-const { trained, prompts } = JSON.parse(document.getElementById("page-data").textContent);
-const button = document.getElementById("generate");
-const cancel = document.getElementById("cancel");
-const output = document.getElementById("output");
+const { trained, prompts, asked, begun, moods, sliders, shapes, precisions } = JSON.parse(document.getElementById("page-data").textContent);
+const [button, cancel, again, undo, redo, copy, newText] = ["generate", "cancel", "again", "undo", "redo", "copy", "new-text"].map((id) => document.getElementById(id));
+const area = form.elements.prompt;
+const picture = document.getElementById("picture");
 const stats = document.getElementById("stats");
-const copy = document.getElementById("copy");
-const [promptText, completion] = output.children;
-let promptIsOwn = form.elements.prompt.value !== form.elements.prompt.defaultValue; // written by the person, perhaps before this ran
 let running = null; // an AbortController while a text is being written
+let last = null; // {from, text}: what the model wrote last, as long as nothing has been changed since
+let keeping = 0;
+let views = null;
+
+const manuscript = openManuscript(area, picture, () => {
+  showTools();
+  keepSoon();
+  views?.changed();
+});
+
+// ---- what is kept in this browser ---------------------------------------------------------------------------------
+
+const settings = () => [...form.querySelectorAll("[name][data-kind]")].filter((control) => !["prompt", "model"].includes(control.name));
+
+function keepSoon() {
+  keeping ||= setTimeout(keepNow, KEEP_MILLISECONDS);
+}
+
+function keepNow() {
+  clearTimeout(keeping);
+  keeping = 0;
+  const inputs = Object.fromEntries(settings().map((control) => [control.name, control.value]));
+  keepManuscript({ ...manuscript.kept(), model: form.elements.model.value, inputs, last });
+}
+
+// Start where the person stopped; a model and a beginning that the address names go before what is kept.
+function takeKept() {
+  const kept = keptManuscript();
+  const inputs = kept?.inputs ?? rememberedSampling();
+  for (const control of settings()) {
+    if (!(control.name in inputs) || control.value !== control.defaultValue) continue;
+    if (kept) putRaw(control, inputs[control.name]);
+    else setValue(control, inputs[control.name]);
+  }
+  if (!kept) return;
+  if (!asked && kept.model in trained) form.elements.model.value = kept.model;
+  const typed = area.value === area.defaultValue ? null : area.value; // typed before this ran
+  manuscript.take(kept);
+  last = kept.last?.text === kept.text ? kept.last : null;
+  if ((typed ?? begun) !== null) manuscript.put(typed ?? begun);
+  else if (isPrompt(kept.text)) manuscript.put(prompts[form.elements.model.value]);
+}
+
+function putRaw(control, value) {
+  control.value = value;
+  control.dispatchEvent(new Event("valueset", { bubbles: true }));
+}
+
+// The address's beginning is taken once: a reload shows what has become of it.
+function forgetAddress() {
+  if (begun === null) return;
+  const place = `${location.pathname}${asked ? path`?model=${asked}` : ""}`;
+  history.replaceState(null, "", place);
+  for (const link of document.querySelectorAll(".languages a")) link.href = link.getAttribute("href").replace(/next=.*/, path`next=${place}`);
+}
+
+// ---- the model ------------------------------------------------------------------------------------------------------
+
+const isPrompt = (text) => !text || Object.values(prompts).includes(text);
 
 function showModel() {
   const name = form.elements.model.value;
   document.getElementById("untrained").hidden = trained[name];
   document.getElementById("untrained-link").href = path`/training?model=${name}`;
   button.disabled = !trained[name];
-  if (!promptIsOwn) form.elements.prompt.value = prompts[name];
+  if (begun === null && isPrompt(manuscript.text)) manuscript.put(prompts[name]);
+  showTools();
 }
 
-// Start with the settings of the last text; those that were typed before this ran stay.
-function takeSampling() {
-  for (const [name, value] of Object.entries(rememberedSampling())) {
-    const control = form.elements[name];
-    if (control.value === control.defaultValue) setValue(control, value);
-  }
+function showTools() {
+  if (last && last.text !== manuscript?.text && !running) last = null;
+  again.disabled = !last || Boolean(running) || button.disabled;
+  undo.disabled = Boolean(running) || !manuscript.canUndo;
+  redo.disabled = Boolean(running) || !manuscript.canRedo;
+  copy.disabled = newText.disabled = !manuscript.text;
 }
 
-function begin(prompt) {
-  promptText.textContent = prompt;
-  completion.textContent = "";
-  stats.textContent = t("js.writing");
-  output.classList.add("is-writing");
-  document.getElementById("output-empty").hidden = true;
-  cancel.hidden = false;
-  copy.hidden = true;
-  output.scrollTop = output.scrollHeight; // a long beginning would hide what is written below it
-  showOutput();
-}
+// ---- writing --------------------------------------------------------------------------------------------------------
 
-function end() {
-  output.classList.remove("is-writing");
-  cancel.hidden = true;
-  copy.hidden = !completion.textContent;
-  running = null;
-}
-
-const endsInView = () => output.getBoundingClientRect().bottom <= innerHeight + 1;
-const showOutput = () => output.scrollIntoView({ block: "nearest" });
-
-// Follow the text at the bottom, of its box and of the window, unless the person has scrolled up to read.
-function append(text) {
-  const atBottom = output.scrollHeight - output.scrollTop - output.clientHeight < 40;
-  const inView = endsInView();
-  completion.append(text);
-  if (atBottom) output.scrollTop = output.scrollHeight;
-  if (inView && !endsInView()) showOutput();
-}
-
-function showStats({ tokens, tokens_per_second: speed, finish_reason: reason, engine, prompt_tokens: all, prompt_tokens_read: read }) {
-  const parts = [count("js.tokens", tokens)];
-  if (speed) parts.push(count("js.speed", speed < 10 ? Math.round(speed * 10) / 10 : Math.round(speed)));
-  if (reason) parts.push(t(`js.finish_${reason}`));
-  if (engine) parts.push(engine);
-  if (read < all) parts.push(t("js.prompt_cut", { read, all }));
-  stats.textContent = parts.join(" · ");
-}
-
-async function generate() {
+// Go on after `text`: the whole manuscript, or what is left of it, with another word from `from` on.
+async function goOn(text = manuscript.text, from = text.length) {
   clearErrors(form);
-  running = new AbortController();
   let tokens = 0;
   try {
-    const wishes = read(form);
-    begin(wishes.prompt);
-    const response = await send("POST", "/generate", { ...wishes, stream: true }, { signal: running.signal });
-    rememberSampling(wishes); // the server has accepted them
-    for await (const { event, data } of eventsOf(response)) {
-      if (event === "error") throw new ApiError(data.error ?? data);
-      tokens = data.tokens;
-      if (event === "token") append(data.text);
-      if (event === "done") showStats(data);
-    }
+    const wishes = { ...read(form), prompt: text };
+    begin(text, from);
+    const done = await write(wishes, running.signal, {
+      accepted: () => rememberSampling(wishes),
+      text(piece, count) {
+        tokens = count;
+        append(piece);
+      },
+    });
+    finish(text, wishes, done);
+    showTold(stats, done, keepSeed);
   } catch (error) {
+    if (running) finish(text, { model: form.elements.model.value }, { tokens });
     fail(error, tokens);
   }
-  end();
+}
+
+function begin(text, from) {
+  running = new AbortController();
+  manuscript.begin(text, from);
+  stats.textContent = t("js.writing");
+  form.classList.add("is-writing");
+  area.readOnly = true;
+  cancel.hidden = false;
+  showTools();
+  showEnd();
+}
+
+function finish(before, wishes, done) {
+  running = null;
+  form.classList.remove("is-writing");
+  area.readOnly = false;
+  cancel.hidden = true;
+  const text = manuscript.text;
+  last = text.length > before.length ? { from: before.length, text } : null;
+  if (!last) manuscript.drop();
+  if (last) keepText({ at: Date.now(), model: wishes.model, version: wishes.version, text, from: before.length, seed: done.seed, tokens: done.tokens });
+  drawEarlier();
+  views.settled();
+  showTools();
+  keepNow();
 }
 
 function fail(error, tokens) {
-  if (error.name === "AbortError") return showStats({ tokens, finish_reason: "cancelled" });
-  const problem = error.field === undefined ? new ApiError({ message: t("js.unreachable") }) : error;
-  stats.textContent = "";
-  document.getElementById("output-empty").hidden = Boolean(completion.textContent);
-  showError(form, problem);
+  if (error.name === "AbortError") return showTold(stats, { tokens, finish_reason: "cancelled" });
+  stats.textContent = tokens && error.code !== "cut_off" ? t("js.stays") : "";
+  showError(form, error);
 }
+
+function keepSeed(seed) {
+  setValue(form.elements.seed, seed);
+  keepSoon();
+  area.focus();
+}
+
+// Follow the text unless the person has scrolled up to read.
+function append(piece) {
+  const follows = endIsInView();
+  manuscript.append(piece);
+  if (follows) requestAnimationFrame(showEnd);
+}
+
+const room = () => document.querySelector(".composer").offsetHeight + 40; // pixels below the text
+const endIsInView = () => manuscript.bottom() <= innerHeight;
+
+function showEnd() {
+  const beyond = manuscript.bottom() - (innerHeight - room());
+  if (beyond > 0) scrollBy({ top: beyond, behavior: "instant" });
+}
+
+// ---- what the person presses ------------------------------------------------------------------------------------------
+
+const start = (text, from) => !button.disabled && busy(button, () => goOn(text, from));
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (!button.disabled) busy(button, generate);
+  start();
 });
-form.elements.prompt.addEventListener("keydown", (event) => {
+form.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit(button);
+  if (event.key === "Escape") running?.abort();
 });
-form.elements.prompt.addEventListener("input", () => (promptIsOwn = true));
+again.addEventListener("click", () => start(manuscript.text.slice(0, last.from)));
 cancel.addEventListener("click", () => running?.abort());
-addEventListener("pagehide", () => running?.abort());
-form.elements.model.addEventListener("change", showModel);
+undo.addEventListener("click", manuscript.undo);
+redo.addEventListener("click", manuscript.redo);
+newText.addEventListener("click", () => {
+  manuscript.put("");
+  area.focus();
+});
+form.elements.model.addEventListener("change", () => {
+  showModel();
+  keepSoon();
+});
+form.addEventListener("input", keepSoon);
+form.addEventListener("change", keepSoon);
+addEventListener("pagehide", () => {
+  running?.abort();
+  keepNow();
+});
 
 copy.addEventListener("click", async () => {
-  await navigator.clipboard.writeText(output.textContent).catch(() => selectOutput());
-  copy.textContent = t("js.copied");
-  setTimeout(() => (copy.textContent = t("js.copy")), 2000);
+  await navigator.clipboard.writeText(manuscript.text).catch(() => area.select());
+  stats.textContent = t("js.copied");
 });
 
-function selectOutput() {
-  getSelection().selectAllChildren(output);
-}
+const drawEarlier = showEarlier((text) => {
+  if (running) return;
+  if (text.model in trained) form.elements.model.value = text.model;
+  manuscript.put(text.text, text.from);
+  showModel();
+  area.focus();
+});
 
-takeSampling();
+views = showViews({ form, area, manuscript, shapes, card: openCard(area), goOn: start, isWriting: () => Boolean(running) });
+compareBeside({ form, manuscript, trained, isWriting: () => Boolean(running) });
+addSliders(form, sliders);
+linkMoods(form, moods);
+takeKept();
+showPrecision(form, precisions);
+forgetAddress();
 showModel();

@@ -227,18 +227,19 @@ def generate(page: Page) -> None:
     page.click("[data-role=generate-link]")
     page.wait_for_load_state()  # the page's script listens to the keys
     expect(page.locator("#f-model")).to_have_value(MODEL)
-    page.fill("#f-prompt", "Старый маяк")
+    page.click("#settings summary")
     page.fill("#f-max_new_tokens", "300")
+    page.fill("#f-prompt", "Старый маяк")
     page.evaluate(
         """() => {
           window.lengths = [];
-          const completion = document.querySelector("#output .completion");
-          new MutationObserver(() => lengths.push(completion.textContent.length)).observe(completion, { childList: true });
+          const look = () => { lengths.push(document.getElementById("f-prompt").value.length); requestAnimationFrame(look); };
+          look();
         }"""
     )
     page.press("#f-prompt", "Control+Enter")
     expect(page.locator("#stats")).to_contain_text("достигнута полная длина")
-    written = page.locator("#output").inner_text()
+    written = page.locator("#f-prompt").input_value()
     assert written.startswith("Старый маяк")
     assert len(written) > 100 and "\ufffd" not in written
     assert len(set(page.evaluate("lengths"))) > 20, "the text did not stream"
@@ -251,9 +252,9 @@ def generate(page: Page) -> None:
     with page.expect_response("**/generate"):
         page.click("#generate")
     expect(page.locator("#cancel")).to_be_hidden()
-    expect(page.locator("#output")).not_to_have_class(re.compile("is-writing"))
+    expect(page.locator("#generate-form")).not_to_have_class(re.compile("is-writing"))
     expect(page.locator("#stats")).to_contain_text("·")
-    assert "\ufffd" not in page.locator("#output").inner_text()
+    assert "\ufffd" not in page.locator("#f-prompt").input_value()
 
 
 def download_and_open(server: Any, page: Page, folder: Path, parameters: int) -> None:

@@ -66,12 +66,18 @@ def test_attention_is_what_the_head_multiplies_its_values_by(tokenizer: Tokenize
     assert not torch.allclose(torch.tensor(found), seen[0], atol=1e-2), "the other layer looks elsewhere"
 
 
+def test_attention_over_more_than_the_context_is_that_of_the_end(tokenizer: Tokenizer) -> None:
+    model, ids, look = make_model(), list(range(5, 45)), Head(layer=1, head=1)
+    long, end = score(model, tokenizer, ids, 0, look), score(model, tokenizer, ids[8:], 0, look)
+    assert (long.unseen, end.unseen) == (8, 0)
+    assert long.attention == end.attention != score(model, tokenizer, ids[:32], 0, look).attention
+
+
 @pytest.mark.parametrize(
     ("tokens", "look", "field", "reason"),
     [
         (4, Head(2, 0), "layer", "not_there"),
         (4, Head(0, -1), "head", "not_there"),
-        (33, Head(0, 0), "text", "attention_window"),
         (MOST_TOKENS + 1, None, "text", "too_many_tokens"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -14,12 +15,19 @@ import pytest
 from starlette.testclient import TestClient
 
 import workflows
+from config import TrainConfig
+from corpus import library
+from corpus.dataset import split
 from engine import generations
 from engine.batch import Batch
 from engine.generations import ROOM, Generations
+from engine.score import score
 from engine.text import FinishReason, Piece
 from errors import AZRError, DiskFull, Overloaded, ReaderStalled
+from store import model_store
 from tests.web.web_client import (
+    BOOK,
+    BOOK_NAME,
     HERE,
     MODEL,
     assert_error,
@@ -41,7 +49,7 @@ SHORT = {"model": MODEL, "prompt": PROMPT, "max_new_tokens": 12, "seed": 7}
 def test_text_is_the_prompt_and_what_follows(client: TestClient) -> None:
     body = expect(client.post("/generate", json=SHORT), 200)
     assert set(body) == {
-        "text", "completion", "tokens", "finish_reason", "tokens_per_second", "engine", "prompt_tokens", "prompt_tokens_read",
+        "text", "completion", "tokens", "finish_reason", "tokens_per_second", "seed", "engine", "weights", "prompt_tokens", "prompt_tokens_read",
     }  # fmt: skip
     assert body["text"] == PROMPT + body["completion"]
     assert body["completion"]
@@ -55,6 +63,13 @@ def test_seed_makes_the_text_repeat(client: TestClient) -> None:
     other = expect(client.post("/generate", json={**SHORT, "seed": 8}), 200)["text"]
     assert first == again
     assert first != other
+
+
+@pytest.mark.usefixtures("trained")
+def test_seed_that_was_drawn_is_told_and_repeats_the_text(client: TestClient) -> None:
+    first, other = (expect(client.post("/generate", json={**SHORT, "seed": None}), 200) for _ in range(2))
+    assert first["seed"] != other["seed"]
+    assert expect(client.post("/generate", json={**SHORT, "seed": first["seed"]}), 200)["text"] == first["text"]
 
 
 @pytest.mark.usefixtures("trained")
@@ -180,7 +195,8 @@ def test_score_shows_where_one_head_looks(client: TestClient) -> None:
     body = expect(client.post("/score", json={"model": MODEL, "text": "мама", "layer": 1, "head": 0}), 200)
     square = body["attention"]
     assert [len(row) for row in square] == [len(body["tokens"]) + 1] * (len(body["tokens"]) + 1)
-    assert [sum(row) for row in square] == pytest.approx([1.0] * len(square))
+    assert [sum(row) for row in square] == pytest.approx([1.0] * len(square), abs=1e-3)
+    assert body["attention_skips"] == 0
     assert all(row[number + 1 :] == [0.0] * (len(square) - number - 1) for number, row in enumerate(square))
 
 
@@ -190,13 +206,75 @@ def test_score_shows_where_one_head_looks(client: TestClient) -> None:
     [
         ({"layer": 2, "head": 0}, 422, "layer"),
         ({"layer": 0}, 422, "head"),
-        ({"text": "а" * 100, "layer": 0, "head": 0}, 422, "text"),
         ({"text": "а" * 20_000}, 422, "text"),
         ({"model": "nobody"}, 404, "model"),
     ],
 )
 def test_score_refuses_what_cannot_be_read(client: TestClient, change: dict[str, Any], status: int, field: str) -> None:
     assert_error(client.post("/score", json={"model": MODEL, "text": "мама", **change}), status, field=field)
+
+
+@pytest.mark.usefixtures("trained")
+def test_attention_over_a_long_text_is_that_of_its_end(client: TestClient) -> None:
+    wish = {"model": MODEL, "text": "мама мыла раму " * 20, "layer": 0, "head": 0}
+    body = expect(client.post("/score", json=wish), 200)
+    assert len(body["attention"]) == 32
+    assert body["attention_skips"] == len(body["tokens"]) + 1 - 32 > 0
+
+
+@pytest.mark.usefixtures("trained")
+def test_copied_phrases_name_their_place_in_the_book(client: TestClient) -> None:
+    told = BOOK.split()
+    phrase = " ".join(told[20:32])
+    text = f"Сначала своё. {phrase.upper()}! И снова своё"
+    (found,) = expect(client.post("/copied", json={"model": MODEL, "text": text}), 200)["phrases"]
+    assert text[found["start"] : found["end"]].lower() in phrase.lower()
+    assert found["words"].split()[:8] == told[20:28]
+    assert (found["book"], found["characters"] > found["place"] > 0) == (BOOK_NAME, True)
+    assert expect(client.post("/copied", json={"model": MODEL, "text": "семь слов мало " * 2}), 200) == {"phrases": []}
+    assert_error(client.post("/copied", json={"model": "nobody", "text": text}), 404, "model_not_found", "model")
+
+
+@pytest.mark.usefixtures("trained")
+def test_cost_of_q8_0_is_measured_once_on_held_out_text(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xllamacpp", reason="the optional runtime is not installed")
+    monkeypatch.setenv("AZR_LLAMA_CPP", "1")
+    address = f"/models/{MODEL}/precision"
+    found = expect(client.get(address), 200)
+    f16, q8_0 = (found["bits_per_byte"][kind] for kind in ("f16", "q8_0"))
+    assert found["places"] == 256
+    assert found["cost"] == pytest.approx(q8_0 - f16)
+    assert 0 < abs(found["cost"]) < 0.01
+    assert f16 == pytest.approx(_bits_per_byte(client.app.state.services.workspace), abs=2e-3)  # type: ignore[attr-defined]
+    monkeypatch.setattr("exchange.precision.measure", None)
+    assert expect(client.get(address), 200) == found
+    page = client.get("/generation").text
+    assert 'id="f-weights"' in page and str(found["cost"]) in page
+    text = expect(client.post("/generate", json={**SHORT, "weights": "q8_0"}), 200)
+    assert (text["engine"], text["weights"]) == ("llama.cpp", "q8_0")
+    assert expect(client.post("/generate", json=SHORT), 200)["weights"] == "f16"
+
+
+def _bits_per_byte(workspace: Workspace) -> float:
+    """What our own loop reaches in float32 on the same tokens."""
+    loaded = model_store.load(workspace, MODEL)
+    assert loaded.tokenizer is not None
+    text = split(library.open_text(workspace, BOOK_NAME), TrainConfig().val_fraction).val[:20_000]
+    ids = [loaded.tokenizer.end_of_text, *loaded.tokenizer.encode(text)][:257]
+    tokens = score(loaded.model, loaded.tokenizer, ids, 0).tokens
+    return -sum(token.logprob or 0 for token in tokens) / math.log(2) / sum(len(token.bytes) for token in tokens)
+
+
+@pytest.mark.usefixtures("trained")
+def test_q8_0_is_refused_where_nothing_writes_with_it(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZR_LLAMA_CPP", "0")
+    for answer in (
+        client.post("/generate", json={**SHORT, "weights": "q8_0"}),
+        client.get(f"/models/{MODEL}/precision"),
+    ):
+        assert "xllamacpp" in assert_error(answer, 422, "invalid_input", "weights")["message"]
+    assert expect(client.post("/generate", json=SHORT), 200)["weights"] == "f32"
+    assert 'id="f-weights"' not in client.get("/generation").text
 
 
 # ---- too many, and gone ----------------------------------------------------------------------------------------------

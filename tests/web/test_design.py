@@ -13,6 +13,7 @@ TEXT_PAIRS = [  # (text, what it stands on): at least 4.5 to 1
     *[(ink, ground) for ink in ("ink", "ink-soft") for ground in ("paper", "surface", "sunken", "accent-wash")],
     *[("ink", ground) for ground in ("danger-wash", "warning-wash")],
     *[("accent", ground) for ground in ("paper", "surface", "accent-wash")],
+    *[("ink", f"tint-{step}") for step in (1, 2, 3, 4)],
     ("on-accent", "accent"),
     ("on-accent", "accent-strong"),
     ("accent-strong", "accent-wash"),

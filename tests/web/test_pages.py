@@ -430,6 +430,30 @@ def test_generation_begins_like_the_samples_of_the_model(client: TestClient, tra
     assert page.one("#f-prompt").text == begun
 
 
+@pytest.mark.usefixtures("furnished")
+def test_address_of_generation_names_the_model_and_the_beginning(client: TestClient, trained: str) -> None:
+    page = load(client, f"/generation?model={trained}&prompt={quote('<b>Однажды & всегда')}")
+    data = json.loads(str(page.one("#page-data").children[0]))
+    assert page.one("#f-model option[selected]")["value"] == data["asked"] == trained
+    assert page.one("#f-prompt").text == data["begun"] == "<b>Однажды & всегда"
+    assert json.loads(str(load(client, "/generation").one("#page-data").children[0]))["begun"] is None
+
+
+@pytest.mark.usefixtures("furnished")
+def test_sliders_and_moods_hold_values_that_the_server_accepts(client: TestClient) -> None:
+    data = json.loads(str(load(client, "/generation").one("#page-data").children[0]))
+    numbers = {p.name: p for p in config.parameters(config.SamplingConfig) if p.kind in ("int", "float")}
+    assert set(data["sliders"]) == set(numbers) - {"seed"}
+    for name, (least, most, step) in data["sliders"].items():
+        assert step > 0
+        for value in (least, most):
+            config.SamplingConfig.model_validate({name: value})
+        assert least <= numbers[name].default <= most
+    for mood in data["moods"].values():
+        config.SamplingConfig.model_validate(mood)
+    assert data["moods"]["usual"] == {name: numbers[name].default for name in data["moods"]["usual"]}
+
+
 def test_generation_without_a_model_leads_to_creating_one(client: TestClient) -> None:
     assert load(client, "/generation").one(".empty a")["href"] == "/"
 
