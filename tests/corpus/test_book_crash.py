@@ -126,6 +126,7 @@ def state(ws: Workspace) -> list[BookInfo]:
     return books
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["full", "death"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_fault_at_any_operation_leaves_the_old_state_or_the_new(change: str, kind: str, tmp_path: Path) -> None:

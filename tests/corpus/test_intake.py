@@ -31,6 +31,7 @@ def refused(ws: Workspace, filename: str, data: bytes, **more: object) -> AZRErr
     return error.value
 
 
+@pytest.mark.slow
 def test_a_zipped_fiction_book_is_one_book_named_after_its_file(ws: Workspace) -> None:
     (book,) = add_books(ws, "x.fb2.zip", io.BytesIO(zip_of({"Сад.fb2": fb2(STORY)}))).books
     assert (book.name, book.format) == ("Сад", "fb2")

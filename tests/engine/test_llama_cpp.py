@@ -197,6 +197,7 @@ def test_what_means_something_else_in_llama_cpp_is_left_to_our_own_loop(extras: 
     assert llama_cpp.serves(extras) is served
 
 
+@pytest.mark.slow
 def test_engine_that_is_freed_unused_ends(make_engine: MakeEngine, model: Transformer, tmp_path: Path) -> None:
     """In a process of its own, because one that waits for ever cannot be ended from inside."""
     make_engine(model, path=(path := tmp_path / "model.gguf"))

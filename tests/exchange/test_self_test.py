@@ -31,6 +31,7 @@ def verdict_of(workspace: Workspace, format: Format, kind: NumberType | None = N
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 @pytest.mark.parametrize("kind", list(NumberType))
 def test_a_gguf_file_passes_with_everything_compared(

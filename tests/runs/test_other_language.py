@@ -94,6 +94,7 @@ def test_rate_that_is_far_too_high_is_caught_in_another_language_too(tmp_path: P
     assert {"spike_skipped", "went_back"} <= _codes(told)
 
 
+@pytest.mark.slow
 def test_vocabulary_that_hardly_fits_the_next_book_is_said_once_before_its_first_iteration(tmp_path: Path) -> None:
     workspace = _workspace(tmp_path, "llama")
     _train(workspace, RUSSIAN, iterations=10, eval_every=5)
@@ -111,6 +112,7 @@ def test_vocabulary_that_hardly_fits_the_next_book_is_said_once_before_its_first
     assert "vocab_hardly_fits" not in _codes(early)  # it goes on with the same book
 
 
+@pytest.mark.slow
 def test_forecast_says_before_the_start_that_the_vocabulary_hardly_fits(tmp_path: Path) -> None:
     workspace = _workspace(tmp_path, "llama")
     _train(workspace, RUSSIAN, iterations=10, eval_every=5)

@@ -46,6 +46,7 @@ def is_damaged(ws: Workspace) -> bool:
 # ---- flipped bits ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_flipped_bits_all_over_the_head_and_60_of_the_tensors_are_found(trained: Workspace) -> None:
     path = weights_of(trained)
     good = path.read_bytes()
@@ -62,6 +63,7 @@ def test_flipped_bits_all_over_the_head_and_60_of_the_tensors_are_found(trained:
     assert not is_damaged(trained)
 
 
+@pytest.mark.slow
 def test_flipped_bits_of_the_checksum_and_all_of_its_name_are_found(trained: Workspace) -> None:
     """The name and the value of the metadata entry: without the name the file must not pass as one of before."""
     path = weights_of(trained)

@@ -84,6 +84,7 @@ def test_a_pasted_text_becomes_a_book(client: TestClient) -> None:
     assert_error(client.post("/books", json={"text": "а" * 10_000_001}), 413, "book_too_large", "text")
 
 
+@pytest.mark.slow
 def test_a_book_of_another_format_says_what_was_left_out(client: TestClient) -> None:
     client.headers["Accept-Language"] = "ru"
     answer = expect(client.post("/upload_book", files={"file": ("a.md", "Сад[^1]\n\n[^1]: сноска\n".encode())}), 201)
