@@ -154,6 +154,7 @@ async function reload({ polling = false } = {}) {
   const loaded = await get(path`/training_history?model=${asked}`).catch(() => null);
   if (asked !== viewed) return;
   if (loaded) showLoaded(loaded);
+  delete page.dataset.waiting; // shown in one piece, so that nothing moves under the eyes
   if (polling) return;
   if (loaded) stream.from(loaded.last_event_id);
   else setTimeout(() => asked === viewed && reload(), RETRY_MILLISECONDS);
