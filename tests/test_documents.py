@@ -237,7 +237,13 @@ def test_every_command_of_the_examples_runs(tmp_path, monkeypatch, capsys):
         words += {"create": TINY, "train": SHORT}.get(words[3], [])
         monkeypatch.setattr(sys, "argv", ["cli.py", *words[3:]])
         assert cli.main() == 0, f"{command}\n{capsys.readouterr().err}"
-    assert len(EXAMPLES) > 2
+    assert len(EXAMPLES) == 10
+
+
+def test_examples_are_twelve_in_each_language():
+    for language in LANGUAGES:
+        numbers = re.findall(r"^## (\d+)\. ", text_of(help_page(language, "examples")), re.MULTILINE)
+        assert numbers == [str(number) for number in range(1, 13)]
 
 
 # ---- English and Russian ---------------------------------------------------------------------------------------------
