@@ -80,12 +80,17 @@ class Batch:
             if not (self._rows or joining):
                 self._cache, self._runs = None, False
                 return False
-        torch.set_num_threads(1)
-        self._grow(len(self._rows) + len(joining))
-        for _, alike in groupby(sorted(joining, key=_length), _length):
-            first = len(self._rows)
-            self._rows += alike
-            self._read(first, len(self._rows))
+        try:
+            torch.set_num_threads(1)
+            self._grow(len(self._rows) + len(joining))
+            for _, alike in groupby(sorted(joining, key=_length), _length):
+                first = len(self._rows)
+                self._rows += alike
+                self._read(first, len(self._rows))
+        except BaseException:
+            with self._lock:  # `_run` tells all that wait, those that came too
+                self._waiting += [row for row in joining if row not in self._rows]
+            raise
         return True
 
     def _grow(self, rows: int) -> None:
