@@ -136,8 +136,12 @@ class Direct:
         start: dict[str, Any] = {}
         body = bytearray()
 
+        waiting = [{"type": "http.request", "body": content, "more_body": False}]
+
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": content, "more_body": False}
+            if not waiting:
+                await asyncio.sleep(3600)  # a client that stays
+            return waiting.pop()
 
         async def send(message: Any) -> None:
             start.update(message if message["type"] == "http.response.start" else {})
