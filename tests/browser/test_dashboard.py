@@ -124,6 +124,7 @@ def go_on(page: Page, server: ServerProcess) -> None:
     page.locator("#drawer > summary").click()
     page.fill("#f-iterations", "6")
     page.click("#start")
+    expect(page.locator("[data-live=iteration]")).to_have_text("Iteration 14 of 14")
     expect(page.locator("[data-live=state]")).to_have_attribute("data-state", "done")
     expect(page.locator("#ending h3")).to_have_text(re.compile(r"^In \d+ s$"))
     expect(page.locator("#ending figcaption").first).to_have_text("from this · iteration 0")
