@@ -72,6 +72,7 @@ from exchange import precision as precisions
 from exchange.offers import Offer, offers
 from exchange.precision import Precision
 from exchange.self_test import ExportStage, verdict_on
+from exchange.trash import DeletedModel, Trash
 from exchange.verdicts import Verdict
 from formats import exports
 from formats.exports import DEFAULT_TYPE, Export, Format
@@ -119,6 +120,7 @@ __all__ = [
     "BookInfo",
     "BookNotice",
     "Copied",
+    "DeletedModel",
     "Engine",
     "Engines",
     "Estimate",
@@ -146,6 +148,7 @@ __all__ = [
     "TokenDetails",
     "TrainingPlan",
     "TrainingSummary",
+    "Trash",
     "Verdict",
     "Waiting",
     "add_book",
@@ -256,7 +259,7 @@ def models_of_book(workspace: Workspace, name: str) -> list[tuple[ModelInfo, Tra
 
 
 def delete_model(workspace: Workspace, name: str) -> None:
-    """Delete a model and its checkpoints. Raises ModelNotFound, DiskFull."""
+    """Delete a model and its checkpoints for good; `Trash.put` deletes one that can be brought back. Raises ModelNotFound, DiskFull."""
     checkpoint_store.delete_all(workspace, name)  # first: a new model of this name must never meet them
     model_store.delete(workspace, name)
 

@@ -25,7 +25,7 @@ from typing import Any
 from torch import Tensor
 
 from store import tensor_file
-from workspace import TEMPORARY_PREFIX, Workspace, disk_errors, move, new_folder, remove, sync
+from workspace import TEMPORARY_PREFIX, Workspace, disk_errors, move, new_folder, remove, sync, temporary_beside
 
 FORMAT_VERSION = 1
 WEIGHTS, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
@@ -88,6 +88,22 @@ def delete_all(ws: Workspace, name: str) -> None:
     if home.exists():
         with disk_errors(home):
             remove(home)
+
+
+def set_aside(ws: Workspace, name: str) -> Path | None:
+    """Hide a model's checkpoints and logs under a temporary name; return where they lie. Raises DiskFull, AccessDenied."""
+    home = ws.checkpoint_folder(name)
+    if not home.exists():
+        return None
+    place = temporary_beside(home)
+    move(home, place)
+    return place
+
+
+def bring_back(ws: Workspace, place: Path, name: str) -> None:
+    """Give hidden checkpoints and logs to a model. Raises DiskFull, AccessDenied."""
+    _make_room(ws, name, place)
+    move(place, ws.checkpoints / name)
 
 
 def rename(ws: Workspace, name: str, new_name: str) -> None:

@@ -66,6 +66,7 @@ from workspace import (
     remove,
     replace_atomic,
     safe_name,
+    temporary_beside,
     write_atomic,
 )
 
@@ -198,6 +199,27 @@ def duplicate(ws: Workspace, name: str, new_name: str) -> None:
 def write_notes(ws: Workspace, name: str, notes: str) -> None:
     """Store a person's notes on a model; they stay here when it is exported. Raises ModelNotFound, DiskFull."""
     write_atomic(folder_of(ws, name) / NOTES, notes)
+
+
+def set_aside(ws: Workspace, name: str) -> tuple[str, Path]:
+    """Hide a model, damaged or not, under a temporary name; return its name and where it lies. Raises ModelNotFound, DiskFull."""
+    folder = ws.model_folder(name)
+    if not folder.exists():
+        raise ModelNotFound(name=name, field="model")
+    place = temporary_beside(folder)
+    move(folder, place)
+    return folder.name, place
+
+
+def bring_back(ws: Workspace, place: Path, name: str) -> None:
+    """Give a hidden model a name that is free; its card follows. Raises NameTaken, DiskFull."""
+    with _creating:
+        target = ws.model_folder(name)
+        if target.exists():
+            raise NameTaken(field="name", name=target.name)
+        move(place, target)
+    with contextlib.suppress(AZRError):
+        _renew_texts(target, read_record(target)[1], _lineage_so_far(target))
 
 
 def delete(ws: Workspace, name: str) -> None:

@@ -138,6 +138,7 @@ def _lifespan() -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
         finally:
             begin_closing(app)
             await run_in_threadpool(services.runner.close, _patience_seconds(services.runner.status()))
+            await run_in_threadpool(services.trash.empty_all)
 
     return lifespan
 

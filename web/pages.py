@@ -218,6 +218,7 @@ class LibraryPage:
     models: tuple[workflows.ModelInfo, ...]
     reached: dict[str, int]  # by model, the newest saved iteration; the published best one may be older
     offers: dict[str, tuple[workflows.Offer, ...]]  # by model, what it can be downloaded as
+    deleted: tuple[workflows.DeletedModel, ...]  # that can be brought back
     books: tuple[workflows.BookInfo, ...]
     encodings: dict[str, str]
     training: str | None
@@ -349,6 +350,7 @@ def library(request: Request, services: ServicesDep) -> HTMLResponse:
         models=models,
         reached={model.name: max(model.iteration, newest[model.name]) for model in models},
         offers={model.name: workflows.offers(services.workspace, model) for model in models},
+        deleted=tuple(services.trash.models()),
         books=tuple(workflows.list_books(services.workspace)),
         encodings=_encodings(request),
         training=_running_model(services),

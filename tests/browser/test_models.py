@@ -32,3 +32,22 @@ def test_a_download_is_tested_on_the_page_and_comes_back_as_a_model(server, visi
     with page.expect_download() as download:
         tested.locator("a").click()
     assert download.value.suggested_filename == f"{MODEL}-q8_0.gguf"
+
+    page.locator(f'[data-model="{MODEL}"] [data-role=notes]').fill("до ужина")
+    expect(page.locator("[data-role=notes-state]")).to_have_text("Saved.")
+    page.locator("[data-model-action=duplicate]").click()
+    page.get_by_role("button", name="Copy", exact=True).last.click()
+    copy = page.locator(f'[data-model="{MODEL} (2)"]')
+    expect(copy.locator("[data-role=notes]")).to_have_value("до ужина")
+    copy.locator("[data-model-action=rename]").click()
+    page.fill("#new-name", MODEL)
+    page.keyboard.press("Enter")
+    expect(page.locator("#name-error")).to_contain_text("already taken")
+    page.fill("#new-name", "Прозаик")
+    page.keyboard.press("Enter")
+    renamed = page.locator('[data-model="Прозаик"]')
+    renamed.locator("[data-model-action=delete]").click()
+    expect(renamed).to_have_count(0)
+    page.get_by_role("button", name="Bring back").click()
+    expect(renamed).to_have_count(1)
+    assert len(visitor.take_complaints()) == 1  # about the name that was taken

@@ -392,8 +392,8 @@ def test_language_links_are_named_as_they_are_labelled(visit: Any) -> None:
 @pytest.mark.parametrize("width", [1280, 1440])
 def test_buttons_of_a_model_stand_in_one_row(visit: Any, width: int) -> None:
     page = opened(visit, "/library", width=width)
-    buttons = page.locator(f'[data-model="{MODEL}"] .model-actions .button').all()
-    assert len(buttons) == 3
+    buttons = page.locator(f'[data-model="{MODEL}"] .model-ways .button').all()
+    assert len(buttons) == 2
     assert len({round((button.bounding_box() or {})["y"]) for button in buttons}) == 1
 
 

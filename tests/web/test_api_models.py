@@ -115,6 +115,26 @@ def test_models_are_listed_and_deleted(client: TestClient, make_model: Callable[
     assert_error(client.delete("/models/a"), 404, "model_not_found")
 
 
+def test_deleted_model_is_brought_back_within_the_hour(client: TestClient, trained: str) -> None:
+    page = lambda: client.get("/library", headers={"Accept-Language": "en"}).text  # noqa: E731
+    assert client.delete(f"/models/{quote(trained)}").status_code == 204
+    (deleted,) = expect(client.get("/deleted_models"), 200)["models"]
+    assert (deleted["name"], deleted["bytes"] > 0) == (trained, True)
+    assert f"The model “{trained}” was deleted." in page()
+    answer = client.post(f"/deleted_models/{quote(trained)}/restore")
+    assert (expect(answer, 200)["iteration"], answer.headers["location"]) == (10, f"/models/{quote(trained)}")
+    assert f"The model “{trained}” was deleted." not in page()
+    assert_error(client.post(f"/deleted_models/{quote(trained)}/restore"), 404, "model_not_found")
+
+
+def test_model_is_deleted_for_good_where_that_is_wished(client: TestClient, make_model: Callable[[str], Any]) -> None:
+    make_model("a")
+    make_model("b")
+    assert client.delete("/models/a").status_code == client.delete("/deleted_models/a").status_code == 204
+    assert client.delete("/models/b?forever=true").status_code == 204
+    assert expect(client.get("/deleted_models"), 200)["models"] == []
+
+
 def test_model_in_training_is_not_deleted(client: TestClient, trained: str) -> None:
     train(client, iterations=None)
     assert_error(client.delete(f"/models/{quote(trained.upper())}"), 409, "in_use")

@@ -1,0 +1,128 @@
+// What a person does with a model in the library: rename, copy, note, delete and bring back.
+
+import { patch, path, post, remove } from "./api.js";
+import { busy } from "./form.js";
+import { t } from "./text.js";
+
+const TYPING_MILLISECONDS = 1000; // of quiet before a note is saved
+const models = document.getElementById("models");
+const deleted = document.getElementById("deleted");
+const dialog = document.getElementById("name-dialog");
+const form = dialog.querySelector("form");
+const input = document.getElementById("new-name");
+
+const nameOf = (element) => element.closest("[data-model]").dataset.model;
+
+// ---- names -----------------------------------------------------------------------------------------------------------
+
+// Ask for a name and call `action` with it. The dialog stays open with the message while the name is refused.
+function askName(kind, name, value, action) {
+  document.getElementById("name-title").textContent = t(`js.${kind}_model`, { name });
+  document.getElementById("name-yes").textContent = t(`js.${kind}_yes`);
+  input.value = value;
+  say(document.getElementById("name-error"), "");
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    busy(document.getElementById("name-yes"), () => attempt(document.getElementById("name-error"), async () => {
+      await action(input.value);
+      location.reload();
+    }));
+  };
+  dialog.showModal();
+  input.select();
+}
+
+document.getElementById("name-cancel").addEventListener("click", () => dialog.close());
+
+const actions = {
+  rename: (name) => askName("rename", name, name, (wanted) => patch(path`/models/${name}`, { name: wanted })),
+  duplicate: (name) => askName("duplicate", name, "", (wanted) => post(path`/models/${name}/duplicate`, wanted.trim() ? { name: wanted } : {})),
+  delete: (name, card) => attempt(card.querySelector("[data-role=model-error]"), async () => {
+    await remove(path`/models/${name}`);
+    card.remove();
+    offerUndo(name);
+    showEmpty();
+  }),
+};
+
+models.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-model-action]");
+  if (!button) return;
+  const card = button.closest("[data-model]");
+  actions[button.dataset.modelAction](card.dataset.model, card);
+});
+
+// ---- deleted models --------------------------------------------------------------------------------------------------
+
+function offerUndo(name) {
+  const line = document.getElementById("deleted-template").content.firstElementChild.cloneNode(true);
+  line.dataset.deleted = name;
+  line.querySelector("[data-role=deleted-name]").textContent = t("js.model_deleted", { name });
+  deleted.prepend(line);
+  line.querySelector("[data-deleted-action=restore]").focus(); // the button that was pressed is gone
+}
+
+deleted.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-deleted-action]");
+  if (!button) return;
+  const line = button.closest("[data-deleted]");
+  busy(button, () => attempt(line.querySelector("[data-role=deleted-error]"), async () => {
+    if (button.dataset.deletedAction === "restore") {
+      await post(path`/deleted_models/${line.dataset.deleted}/restore`, undefined);
+      location.reload();
+    } else {
+      await remove(path`/deleted_models/${line.dataset.deleted}`);
+      line.remove();
+      document.getElementById("main").focus();
+    }
+  }));
+});
+
+function showEmpty() {
+  document.getElementById("models-empty").hidden = models.children.length > 0;
+}
+
+// ---- notes -----------------------------------------------------------------------------------------------------------
+
+const waiting = new WeakMap();
+
+models.addEventListener("input", ({ target }) => {
+  if (!target.matches("[data-role=notes]")) return;
+  clearTimeout(waiting.get(target));
+  waiting.set(target, setTimeout(() => saveNotes(target), TYPING_MILLISECONDS));
+});
+
+models.addEventListener("change", ({ target }) => {
+  if (!target.matches("[data-role=notes]")) return;
+  clearTimeout(waiting.get(target));
+  saveNotes(target);
+});
+
+async function saveNotes(area) {
+  const state = area.parentElement.querySelector("[data-role=notes-state]");
+  if (area.value === area.defaultValue) return;
+  const notes = area.value;
+  try {
+    await patch(path`/models/${nameOf(area)}`, { notes });
+    area.defaultValue = notes;
+    state.textContent = t("js.book_saved");
+  } catch (error) {
+    state.textContent = error.message;
+  }
+}
+
+// ---- errors ----------------------------------------------------------------------------------------------------------
+
+async function attempt(place, action) {
+  say(place, "");
+  try {
+    await action();
+  } catch (error) {
+    say(place, error.message);
+  }
+}
+
+function say(place, message) {
+  place.textContent = message;
+  place.hidden = !message;
+}
