@@ -64,7 +64,6 @@ from errors import (
     NoBooks,
     OutOfMemory,
     TooManyDevices,
-    WeightsDoNotFit,
 )
 from events import TrainingStatus
 from exchange import copies, importing, verdicts
@@ -94,6 +93,7 @@ from runs.queue import Waiting, read_queue, write_queue
 from runs.rehearsal import Pace
 from runs.run_log import comparison, rollouts
 from runs.run_record import known_config, last_run_name, read_run, status_of, write_run
+from runs.suggestion import require_weights
 from runs.training_run import train, work
 from runs.worker import follow
 from store import checkpoint_store, model_store
@@ -243,7 +243,7 @@ def outlooks(
     """
     if not books:
         raise NoBooks(field="books")
-    characters = sum(library.get_book(workspace, book).characters for book in books)
+    characters = [library.get_book(workspace, book).characters for book in books]
     config, small = TrainConfig(), PRESETS[PRESET_WITHOUT_ONE]
     found: dict[str, Outlook] = {}
     for name, shape in shapes.items():
@@ -313,7 +313,7 @@ def prepare_training(workspace: Workspace, model: str, books: tuple[str, ...], c
     if not books:
         raise NoBooks(field="books")
     names = tuple(dict.fromkeys(library.get_book(workspace, book).name for book in books))
-    _require_weights(config, names)
+    require_weights(config.book_weights, len(names))
     _require_work_for_all(config)
     _require_fit(estimate(shape, config), field="batch_size")
     _require_budget(checkpoint_bytes(shape, config), config.disk_budget_bytes)
@@ -322,21 +322,19 @@ def prepare_training(workspace: Workspace, model: str, books: tuple[str, ...], c
     return plan
 
 
-def _require_weights(config: TrainConfig, books: tuple[str, ...]) -> None:
-    if config.book_weights and len(config.book_weights) != len(books):
-        raise WeightsDoNotFit(field="book_weights", weights=len(config.book_weights), books=len(books))
-
-
 def _require_budget(needed_bytes: int, budget_bytes: int) -> None:
     if needed_bytes > budget_bytes:
         raise DiskBudgetTooSmall(field="disk_budget_bytes", needed_bytes=needed_bytes, budget_bytes=budget_bytes)
 
 
 def suggest_iterations(workspace: Workspace, model: str, books: tuple[str, ...], config: TrainConfig) -> int:
-    """Suggest a number of iterations for these books, from their characters. Raises ModelNotFound, BookNotFound, NoBooks."""
+    """Suggest a number of iterations for these books, from their characters and weights.
+
+    Raises ModelNotFound, BookNotFound, NoBooks, WeightsDoNotFit.
+    """
     if not books:
         raise NoBooks(field="books")
-    characters = sum(library.get_book(workspace, book).characters for book in books)
+    characters = [library.get_book(workspace, book).characters for book in books]
     suggested = estimate(read_config(workspace, model), config, characters).suggested_iterations
     assert suggested is not None
     return suggested

@@ -126,7 +126,10 @@ def forecast_lines(found: workflows.Forecast) -> Iterator[str]:
     else:
         yield t.gettext("js.forecast_total", time=t.duration(found.total_seconds))
     yield t.gettext("js.forecast_speed", speed=t.decimal(found.tokens_per_second, 0), epoch=epoch)
-    if found.epochs is not None:
+    if found.epochs is not None and found.epochs_least is not None and found.epochs_least < found.epochs:
+        most, least = t.decimal(found.epochs, 1), t.decimal(found.epochs_least, 1)
+        yield t.gettext("js.forecast_epochs_weighed", most=most, least=least)
+    elif found.epochs is not None:
         yield t.gettext("js.forecast_epochs", epochs=t.decimal(found.epochs, 1))
     needed, ratio = t.bytes(found.training_bytes), t.decimal(found.tokens_per_parameter, 2)
     yield t.gettext("js.forecast_memory", needed=needed, ratio=ratio)

@@ -228,6 +228,16 @@ def open_text(ws: Workspace, name: str) -> Characters:
     return book_text(shelf.require_book(ws, name))
 
 
+def text_identity(ws: Workspace, name: str) -> str:
+    """Return a text that changes with every change of a book's text, one made by hand as well. It costs no reading.
+
+    Raises the same errors as get_book.
+    """
+    book = get_book(ws, name)
+    status = shelf.require_book(ws, book.name).stat()
+    return f"{book.sha256}/{status.st_size}.{status.st_mtime_ns}.{status.st_ino}"
+
+
 def beginning_of(ws: Workspace, name: str) -> str:
     """Return the first page of a book. Raises the same errors as get_book."""
     with shelf.require_book(ws, name).open(encoding="utf-8") as file:

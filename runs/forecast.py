@@ -28,7 +28,7 @@ from machine.memory import available_bytes, give_back_unused, held_bytes
 from model import Transformer, count_parameters
 from runs.plan import TrainingPlan, last_iteration
 from runs.rehearsal import Pace, Sample, rehearse
-from runs.suggestion import evaluations_apart, iterations_within, suggested_iterations, tokens_per_iteration
+from runs.suggestion import evaluations_apart, iterations_within, one_reading, suggested_iterations, tokens_per_iteration
 from runs.vocabulary_fit import misfit
 from store import checkpoint_store
 from store.model_list import read_config
@@ -61,12 +61,18 @@ class Estimate:
     suggested_iterations: int | None  # for the chosen books
 
 
-def estimate(config: ModelConfig, train: TrainConfig | None = None, books_characters: int | None = None) -> Estimate:
-    """Count parameters and memory on torch's meta device, which allocates nothing. Raises DeviceMissing."""
+def estimate(
+    config: ModelConfig, train: TrainConfig | None = None, books_characters: Sequence[int] | None = None
+) -> Estimate:
+    """Count parameters and memory on torch's meta device, which allocates nothing; `books_characters` are those of each book.
+
+    Raises DeviceMissing, WeightsDoNotFit.
+    """
     train = train or TrainConfig()
     parameters = count_parameters(config)
     needed, available = training_bytes(config, train, parameters), available_bytes(choose_device(train.device))
-    tokens = None if books_characters is None else round(books_characters / CHARACTERS_PER_TOKEN)
+    tokens = None if books_characters is None else round(sum(books_characters) / CHARACTERS_PER_TOKEN)
+    read = None if books_characters is None else one_reading(books_characters, train.book_weights)
     return Estimate(
         parameters=parameters,
         training_bytes=needed,
@@ -74,11 +80,13 @@ def estimate(config: ModelConfig, train: TrainConfig | None = None, books_charac
         fits=available is None or needed - RESTING_BYTES <= available,
         tokens=tokens,
         tokens_per_parameter=None if tokens is None else tokens / parameters,
-        suggested_iterations=None if tokens is None else _suggested(config, train, parameters, tokens),
+        suggested_iterations=None
+        if read is None
+        else _suggested(config, train, parameters, read / CHARACTERS_PER_TOKEN),
     )
 
 
-def _suggested(config: ModelConfig, train: TrainConfig, parameters: int, tokens: int) -> int:
+def _suggested(config: ModelConfig, train: TrainConfig, parameters: int, tokens: float) -> int:
     read = round(tokens * (1 - train.val_fraction))
     return suggested_iterations(read, parameters, tokens_per_iteration(train, config.max_seq_len))
 
@@ -133,10 +141,11 @@ class Forecast:
     """Time and memory of a training on this machine."""
 
     tokens_per_second: float  # on the book alone, as the page shows them
-    epoch_seconds: float  # reading all books once
+    epoch_seconds: float  # reading all books once; with weights, until the book that weighs most has been read once
     total_seconds: float | None  # until the training ends, with self-play and evaluations; None when endless
     iterations_left: int | None  # until then; fewer than the chosen ones where a stopped training goes on
-    epochs: float | None  # how often the books will be read
+    epochs: float | None  # how often the books will be read; with weights, the one that weighs most
+    epochs_least: float | None  # how often the book that weighs least will be read; without weights as often as all
     train_tokens: int
     tokens_per_parameter: float
     parameters: int
@@ -235,14 +244,17 @@ def forecast(workspace: Workspace, plan: TrainingPlan, found: Pace) -> Forecast:
     config, iterations = plan.config, plan.config.iterations
     counted = estimate(read_config(workspace, plan.model), config)
     first = max(checkpoint_store.iterations(workspace, plan.model), default=0)
-    suggested = suggested_iterations(found.train_tokens, counted.parameters, found.tokens_per_iteration)
+    suggested = suggested_iterations(found.reading_tokens, counted.parameters, found.tokens_per_iteration)
     last = last_iteration(workspace, plan, first)
+    epochs = None if iterations is None else iterations * found.tokens_per_iteration / found.reading_tokens
+    weights = config.book_weights or (1.0,)
     return Forecast(
         tokens_per_second=found.tokens_per_second,
         epoch_seconds=found.epoch_seconds(),
         total_seconds=None if last is None else found.seconds(config, first, last),
         iterations_left=None if last is None else last - first,
-        epochs=None if iterations is None else iterations * found.tokens_per_iteration / found.train_tokens,
+        epochs=epochs,
+        epochs_least=None if epochs is None else epochs * min(weights) / max(weights),
         train_tokens=found.train_tokens,
         tokens_per_parameter=found.train_tokens / counted.parameters,
         parameters=counted.parameters,

@@ -88,7 +88,8 @@ class ForecastCache:
                 found = forecast.pace_of_new(workspace, shape, books, TrainConfig(), lambda: _require_idle(runner))
                 self._of_new[shape] = found, characters
             found, measured = self._of_new[shape]
-        return dataclasses.replace(found, train_tokens=max(1, round(found.train_tokens * characters / measured)))
+        tokens = max(1, round(found.train_tokens * characters / measured))
+        return dataclasses.replace(found, train_tokens=tokens, reading_tokens=tokens)
 
     def known(self, workspace: Workspace, plan: TrainingPlan) -> Forecast | None:
         """Return the forecast for a plan if its pace is known, else None; never waits."""

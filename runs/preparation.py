@@ -113,8 +113,8 @@ class Preparation:
     def _tokens(
         self, books: list[SplitBook], tokenizer: Tokenizer, places: int
     ) -> Generator[Event, None, TokenDataset]:
-        infos = (library.get_book(self.workspace, book) for book in self.plan.books)
-        identities = [f"{info.sha256}/{self.config.val_fraction}/{places}" for info in infos]
+        texts = (library.text_identity(self.workspace, book) for book in self.plan.books)
+        identities = [f"{text}/{self.config.val_fraction}/{places}" for text in texts]
         dataset = yield from TokenFiles(self.workspace.cache, tokenizer).tokenize(books, identities)
         return dataset
 

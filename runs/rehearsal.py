@@ -18,12 +18,13 @@ import torch
 
 from azr_trainer import MOST_VAL_TOKENS, SAMPLE_SECONDS, AZRTrainer
 from config import TrainConfig
-from corpus.dataset import SplitBook, TokenDataset, tokens_of_reading
+from corpus.dataset import SplitBook, TokenDataset
 from learning.schedules import dropout_at
 from learning.self_play import SelfPlay
 from machine.devices import autocast, choose_device, choose_precision, describe
 from machine.memory import lack_named, memory_kept
 from model import Transformer
+from runs.suggestion import one_reading
 from selfplay.factory import make_environment, rollout_tokens
 from selfplay.gate import MIN_ITERATIONS
 from tokenizer import Tokenizer
@@ -52,6 +53,9 @@ class Pace:
     sample_seconds: float
     tokens_per_iteration: int
     train_tokens: int  # of all books, estimated from the sample
+    reading_tokens: (
+        int  # read until the book that weighs most has been read once; without weights as many as `train_tokens`
+    )
     unfit: Mapping[str, str | int | float] | None = None  # what `misfit` found about the model's vocabulary
 
     @property
@@ -73,8 +77,8 @@ class Pace:
         return seconds + samples * self.sample_seconds + compared * self.round_seconds
 
     def epoch_seconds(self) -> float:
-        """Return the time of reading all books once, without self-play."""
-        return self.train_tokens / self.tokens_per_second
+        """Return the time of reading all books once, or the one that weighs most, without self-play."""
+        return self.reading_tokens / self.tokens_per_second
 
 
 @memory_kept()
@@ -113,7 +117,8 @@ def rehearse(
         evaluation_seconds=evaluation_seconds,
         sample_seconds=sample_seconds,
         tokens_per_iteration=rows * model.config.max_seq_len,
-        train_tokens=round(tokens_of_reading(dataset, config.book_weights) / share),
+        train_tokens=round(len(dataset.train) / share),
+        reading_tokens=max(1, round(one_reading(dataset.lengths, config.book_weights) / share)),
     )
 
 

@@ -48,6 +48,7 @@ COMPARISON_SEARCH_BYTES = 16_000_000  # the newest of the log; there is a compar
 _BLOCK_BYTES = 1 << 20
 _log = logging.getLogger(__name__)
 _ITERATION = re.compile(rb'"iteration": (\d{1,15})\b')
+_STARTED = b'{"event": "RunStarted", '
 _COMPARED = b'{"event": "SelfPlayCompared", '
 _ROUND = re.compile(rb'"round": (\d{1,15})\b')
 
@@ -269,7 +270,10 @@ def rollouts(ws: Workspace, name: str, before: int | None = None, limit: int = 5
 
 
 def comparison(ws: Workspace, name: str) -> SelfPlayCompared | None:
-    """Return the newest SelfPlayCompared of a model's log; None if its newest COMPARISON_SEARCH_BYTES have none."""
+    """Return the newest SelfPlayCompared of a model's training on its present books, in the newest COMPARISON_SEARCH_BYTES of its log.
+
+    None if there is none: a training on other books begins a comparison of its own.
+    """
     path = ws.checkpoint_folder(name) / METRICS
     if not path.exists():
         return None
@@ -278,6 +282,8 @@ def comparison(ws: Workspace, name: str) -> SelfPlayCompared | None:
         for start, _, line in _lines_backwards(file):
             if line.startswith(_COMPARED) and (found := _compared(line)):
                 return found
+            if line.startswith(_STARTED) and (parse(line) or {}).get("resumed") is False:
+                break
             if size - start > COMPARISON_SEARCH_BYTES:
                 break
     return None

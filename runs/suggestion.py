@@ -8,9 +8,10 @@ Not here: ending a training that no longer improves (`TrainConfig.patience`), me
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from config import TrainConfig
+from errors import WeightsDoNotFit
 
 READINGS = 4.0  # of a novel: measured on three; Muennighoff et al. 2023 (arXiv 2305.16264) found the same limit in large models
 TOKENS_PER_PARAMETER = 20  # beyond it, further text brings little (Hoffmann et al. 2022, arXiv 2203.15556)
@@ -29,6 +30,26 @@ def suggested_iterations(train_tokens: int, parameters: int, tokens_per_iteratio
     readings = min(READINGS, max(1.0, TOKENS_PER_PARAMETER * parameters / max(1, train_tokens)))
     iterations = max(LEAST, round(readings * train_tokens / tokens_per_iteration))
     return round(iterations, 2 - len(str(iterations)))
+
+
+def one_reading(sizes: Sequence[int], weights: Sequence[float]) -> int:
+    """Return how much text is read until the book with the largest weight has been read once, and others in part.
+
+    >>> one_reading((100, 300), ()), one_reading((100, 300), (2, 1))
+    (400, 250)
+
+    Raises WeightsDoNotFit.
+    """
+    if len(set(weights)) < 2:
+        return sum(sizes)
+    require_weights(weights, len(sizes))
+    return round(sum(size * weight for size, weight in zip(sizes, weights, strict=True)) / max(weights))
+
+
+def require_weights(weights: Sequence[float], books: int) -> None:
+    """Raise WeightsDoNotFit unless there is a weight for each book, or none at all."""
+    if weights and len(weights) != books:
+        raise WeightsDoNotFit(field="book_weights", weights=len(weights), books=books)
 
 
 def tokens_per_iteration(config: TrainConfig, max_seq_len: int) -> int:

@@ -36,7 +36,7 @@ def estimate(body: EstimateShape, services: ServicesDep) -> Response:
     With `books` also tokens per parameter and a suggested number of iterations; with `model` for that model's sizes.
     """
     characters = (
-        sum(workflows.get_book(services.workspace, name).characters for name in body.books) if body.books else None
+        [workflows.get_book(services.workspace, name).characters for name in body.books] if body.books else None
     )
     shape = workflows.read_config(services.workspace, body.model) if body.model else narrowed(body, ModelConfig)
     return JSONAnswer(workflows.estimate(shape, body.train, characters))

@@ -52,7 +52,8 @@ function sentences(found) {
     ? t("js.forecast_endless", { epoch: duration(found.epoch_seconds) })
     : t("js.forecast_total", { time: duration(found.total_seconds) });
   const lines = [total, t("js.forecast_speed", { speed: number(found.tokens_per_second, 0), epoch: duration(found.epoch_seconds) })];
-  if (found.epochs !== null) lines.push(t("js.forecast_epochs", { epochs: short(found.epochs) }));
+  if (found.epochs !== null && found.epochs_least < found.epochs) lines.push(t("js.forecast_epochs_weighed", { most: short(found.epochs), least: short(found.epochs_least) }));
+  else if (found.epochs !== null) lines.push(t("js.forecast_epochs", { epochs: short(found.epochs) }));
   lines.push(t("js.forecast_memory", { needed: bytes(found.training_bytes), ratio: decimal(found.tokens_per_parameter, 2) }));
   if (found.vocab_hardly_fits) {
     const { bytes_per_token: now, first } = found.vocab_hardly_fits;

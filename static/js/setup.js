@@ -72,7 +72,7 @@ export function setup(models, on) {
   form.addEventListener("change", ({ target }) => {
     describe();
     showWeights();
-    if (["books", ...BATCH].includes(target.name)) suggestion.follow(chosen().shape, goesOn()).then(foretell);
+    if (["books", ...BATCH].includes(target.name) || target.dataset.bookPart === "weight") suggestion.follow(chosen().shape, goesOn()).then(foretell);
   });
   endless.addEventListener("change", () => {
     iterations.disabled = endless.checked;

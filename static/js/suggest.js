@@ -2,7 +2,7 @@
 // a beginning for the sample text in the language of the books.
 
 import { post } from "./api.js";
-import { chosenBooks, previews, promptsOfBooks } from "./books.js";
+import { bookWeights, chosenBooks, previews, promptsOfBooks } from "./books.js";
 import { setValue, valueOf } from "./form.js";
 import { number, t } from "./text.js";
 
@@ -56,7 +56,7 @@ export function suggesting(form) {
       const books = chosenBooks();
       const mine = ++turn;
       if (books.length && !going) offer("sample_prompt", promptsOfBooks()[0] ?? firstWords(previews()) ?? form.elements.sample_prompt.value);
-      const answer = books.length ? await post("/estimate", { ...shape, books, train: batchOf(form) }).catch(() => null) : null;
+      const answer = books.length ? await post("/estimate", { ...shape, books, train: { ...batchOf(form), ...weights() } }).catch(() => null) : null;
       if (mine !== turn) return;
       suggested = going ? null : (answer?.suggested_iterations ?? null); // meant for a first training on these books
       apply();
@@ -75,6 +75,14 @@ function batchOf(form) {
     }
   }
   return batch;
+}
+
+function weights() {
+  try {
+    return { book_weights: bookWeights() };
+  } catch {
+    return {}; // being typed
+  }
 }
 
 // Return the first words of a text, a beginning in a language that the product has no prompt in.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from corpus import token_files
+from corpus import library, token_files
 from corpus.dataset import SplitBook, TokenDataset, split, tokenized
 from corpus.token_files import TokenFiles
 from tests.training_kit import TEXT, finish
 from tokenizer import Tokenizer
+from workspace import Workspace
 
 BOOKS = [split(TEXT, 0.1), split(TEXT[::-1], 0.1)]
 
@@ -107,3 +109,23 @@ def test_ids_beyond_two_bytes_are_kept_whole(
 ) -> None:
     monkeypatch.setattr(token_files, "MOST_OF_TWO_BYTES", 100)
     assert _same(_tokenized(tmp_path, tokenizer), tokenized(BOOKS, tokenizer))
+
+
+def test_book_that_was_edited_by_hand_is_tokenized_anew(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.prepare()
+    library.add_book(workspace, "река.txt", io.BytesIO(TEXT.encode()))
+
+    def read() -> TokenDataset:
+        book, identity = split(library.open_text(workspace, "река"), 0.1), library.text_identity(workspace, "река")
+        found = finish(TokenFiles(workspace.cache, tokenizer).tokenize([book], [identity]))
+        assert isinstance(found, TokenDataset)
+        return found
+
+    before = read()
+    library.edit_book(workspace, "река", title="Река")
+    assert _same(read(), before)
+    assert len(list(workspace.cache.iterdir())) == 1
+    edited = TEXT.replace("рыбак", "кабыр")  # of the same size
+    workspace.book_text("река").write_text(edited, encoding="utf-8", newline="\n")
+    assert _same(read(), tokenized([split(edited, 0.1)], tokenizer))

@@ -14,7 +14,7 @@ from corpus import library
 from events import IterationDone, RunMeasured, advance
 from runs import forecast, rehearsal
 from runs.rehearsal import Pace, straight_line
-from tests.training_kit import BOOK, MODEL, SELF_PLAY, SHAPE, TEXT, changed, plan
+from tests.training_kit import BOOK, MODEL, OTHER_BOOK, SELF_PLAY, SHAPE, TEXT, changed, plan
 from workspace import Workspace
 
 PACE = Pace(
@@ -24,6 +24,7 @@ PACE = Pace(
     sample_seconds=1.0,
     tokens_per_iteration=100,
     train_tokens=1000,
+    reading_tokens=1000,
 )
 
 
@@ -126,6 +127,13 @@ def test_forecast_of_an_endless_training_has_no_end(workspace: Workspace) -> Non
     wanted = plan(workspace, iterations=None)
     told = workflows.forecast(workspace, wanted, PACE)
     assert (told.total_seconds, told.epochs) == (None, None)
+
+
+def test_forecast_tells_how_often_the_book_that_weighs_most_and_least_is_read(workspace: Workspace) -> None:
+    wanted = plan(workspace, (BOOK, OTHER_BOOK), iterations=40, book_weights=(4.0, 1.0))
+    told = workflows.forecast(workspace, wanted, dataclasses.replace(PACE, reading_tokens=800))
+    assert (told.epochs, told.epochs_least, told.train_tokens) == (5.0, 1.25, 1000)
+    assert told.epoch_seconds == 4.0
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from runs.rehearsal import Pace
 from runs.suggestion import iterations_within, suggested_iterations
 
 CONFIG = TrainConfig()
-SMALL = Pace(0.2, 0.5, 0.1, 0.1, tokens_per_iteration=2048, train_tokens=300_000)
+SMALL = Pace(0.2, 0.5, 0.1, 0.1, tokens_per_iteration=2048, train_tokens=300_000, reading_tokens=300_000)
 SIZE = Estimate(2_300_000, 600, 1000, True, 300_000, 0.13, None)
 
 
@@ -72,5 +72,5 @@ def test_iterations_within_is_the_most_that_the_time_allows(seconds: float, iter
 
 
 def test_estimate_and_outlook_agree_on_the_size() -> None:
-    counted = estimate(PRESETS["medium"], CONFIG, 1_000_000)
+    counted = estimate(PRESETS["medium"], CONFIG, (1_000_000,))
     assert outlook(counted, SMALL, CONFIG).parameters == counted.parameters == 10_390_784

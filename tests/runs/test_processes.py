@@ -155,6 +155,7 @@ def test_two_processes_compare_their_time_with_the_forecast_and_tell_no_memory(w
         sample_seconds=1.0,
         tokens_per_iteration=100,
         train_tokens=1000,
+        reading_tokens=1000,
     )
     wanted = workflows.attach_forecast(
         plan(workspace, devices=2), workflows.forecast(workspace, plan(workspace, devices=2), pace)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import workflows
-from errors import BookNotFound, NoBooks
+from errors import BookNotFound, NoBooks, WeightsDoNotFit
 from runs.suggestion import suggested_iterations
-from tests.training_kit import BOOK, MODEL, TRAINING
+from tests.training_kit import BOOK, MODEL, OTHER_BOOK, TRAINING
 from workspace import Workspace
 
 SMALL, PER_ITERATION = 2_300_000, 16 * 128  # parameters and tokens of the small preset
@@ -34,6 +34,18 @@ def test_workflow_suggests_iterations_for_books_of_a_model(workspace: Workspace)
     assert workflows.suggest_iterations(workspace, MODEL, (BOOK,), twice) == pytest.approx(
         2 * workflows.suggest_iterations(workspace, MODEL, (BOOK,), once), rel=0.1
     )
+
+
+def test_suggestion_counts_readings_of_the_book_that_weighs_most(workspace: Workspace) -> None:
+    books = (BOOK, OTHER_BOOK)  # of one size
+    weighed = TRAINING.model_copy(update={"batch_size": 1, "book_weights": (3.0, 1.0)})
+    alike = TRAINING.model_copy(update={"batch_size": 1, "book_weights": (2.0, 2.0)})
+    suggested = workflows.suggest_iterations(workspace, MODEL, books, weighed)
+    assert suggested == pytest.approx(
+        (1 + 1 / 3) / 2 * workflows.suggest_iterations(workspace, MODEL, books, alike), rel=0.05
+    )
+    with pytest.raises(WeightsDoNotFit):
+        workflows.suggest_iterations(workspace, MODEL, (BOOK,), weighed)
 
 
 def test_suggestion_needs_books_that_exist(workspace: Workspace) -> None:

@@ -169,6 +169,22 @@ def test_history_tells_the_newest_comparison_of_a_model_after_a_restart(
     assert found["now"]["greedy"]["loops"] == [[7, 13]]
 
 
+def test_history_forgets_the_comparison_when_a_training_on_other_books_begins(
+    client: TestClient, workspace: Workspace, trained: str, make_book: Callable[..., Any]
+) -> None:
+    writing = Writing(0.3, {"diversity": 0.4, "length": 0.2}, 0.7, "весной весной", ((7, 13),))
+    with RunLog(workspace, trained) as log:
+        log.append(SelfPlayCompared(10, 5, "Однажды", {"greedy": writing}, {"greedy": writing}, {}))
+    compared = lambda: expect(client.get(f"/training_history?model={trained}"), 200)["compared"]  # noqa: E731
+    train(client, iterations=2)  # goes on
+    assert wait_until_over(client)["state"] == "done"
+    assert compared()["iteration"] == 10
+    make_book("другая", "Мельник слушал, как шумит вода, и ждал первых подвод. " * 200)
+    train(client, books=["другая"], iterations=2)
+    assert wait_until_over(client)["state"] == "done"
+    assert compared() is None
+
+
 def test_rollouts_are_read_round_by_round_with_their_texts(
     client: TestClient, workspace: Workspace, trained: str
 ) -> None:

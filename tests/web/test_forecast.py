@@ -35,6 +35,7 @@ PACE = Pace(
     sample_seconds=1.0,
     tokens_per_iteration=100,
     train_tokens=1000,
+    reading_tokens=1000,
 )
 
 
