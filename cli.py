@@ -1,4 +1,6 @@
-"""`python start.py cli`: the same workflows at the command line: create, books, models, forecast, train, generate, export, serve.
+"""`python start.py cli`: the same workflows at the command line: create, books, forecast, train, generate, serve.
+
+The commands for models are in console/models.py.
 
 A command that changes something holds the workspace's lock, so it is refused while a server works there. Every option that
 sets a parameter is derived from config.py (console/options.py). Texts are keys here; they become sentences when a command
@@ -11,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
@@ -21,28 +22,25 @@ import i18n
 from config import PRESETS, SEED_LIMIT, ModelConfig, SamplingConfig, SelfPlayConfig, TrainConfig
 from console import output
 from console.help import UsageError, translated, usage_error
+from console.models import export, models
 from console.options import SELF_PLAY_PREFIX, parameters_table, train_config, with_options
 from console.output import Failed, errors_as_sentences, say, words
 from console.progress import forecast_lines, show
 from console.streams import READER_GONE, ReaderGone, guarded_output
-from errors import FileInTheWay, FileMissing, FileUnwritable, FolderUnusable, InvalidInput, OutputUnwritable
-from workspace import Workspace, explain, replace_atomic
+from console.workspaces import ROOT, WorkspaceOption, existing, opened_for_change, say_next
+from errors import FileMissing, InvalidInput, OutputUnwritable
+from workspace import Workspace
 
 if TYPE_CHECKING:
     import workflows
 
-ROOT = Path(__file__).resolve().parent
 REFUSED, INTERRUPTED = 2, 130
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="cli.help")
 books = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="cli.books")
-models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="cli.models")
 app.add_typer(models, name="models")
 app.add_typer(books, name="books")
 
-WorkspaceOption = Annotated[
-    Path, typer.Option("--workspace", envvar="AZR_WORKSPACE", show_default=False, help="cli.option.workspace")
-]
 BookOption = Annotated[list[str], typer.Option("--book", help="cli.option.book")]
 EndlessOption = Annotated[bool, typer.Option("--endless", help="cli.option.endless")]
 
@@ -52,26 +50,6 @@ def _every_command(
     language: Annotated[Optional[str], typer.Option(envvar="AZR_LANGUAGE", help="cli.option.language")] = None,  # noqa: UP045
 ) -> None:
     """Declare --language for the help; `main` reads it before anything is printed."""
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[Workspace]:
-    """Yield the workspace, locked for a change. Raises WorkspaceLocked."""
-    workspace = Workspace(path)
-    with workspace.lock(f"cli.py, PID {os.getpid()}"):
-        workspace.prepare()
-        yield workspace
-
-
-def _existing(path: Path) -> Workspace:
-    """Return the workspace for reading. Raises FolderUnusable if its folder is missing."""
-    if not os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
-        raise FolderUnusable(path=str(path), reason="file" if os.path.exists(path) else "missing")  # noqa: PTH110
-    return Workspace(path)
-
-
-def _next(key: str, *command: str, workspace: Path) -> None:
-    output.say_next(key, *command, workspace=workspace, default=ROOT)
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------
@@ -93,15 +71,15 @@ def create(
 
     _require_seed(seed)
     config = ModelConfig.model_validate(PRESETS[preset or workflows.default_preset()].model_dump() | sizes)
-    with _open(workspace) as opened:
+    with opened_for_change(workspace) as opened:
         info = workflows.create_model(opened, name, config, seed)
         known = workflows.list_books(opened)
     say(words().gettext("cli.created", name=info.name, parameters=info.parameters))
     if known:
         newest = max(known, key=lambda book: book.added_at)
-        _next("cli.next.train", "train", info.name, "--book", newest.name, workspace=workspace)
+        say_next("cli.next.train", "train", info.name, "--book", newest.name, workspace=workspace)
     else:
-        _next("cli.next.add_book", "books", "add", "book.txt", workspace=workspace)
+        say_next("cli.next.add_book", "books", "add", "book.txt", workspace=workspace)
 
 
 def _require_seed(seed: int) -> None:
@@ -109,75 +87,6 @@ def _require_seed(seed: int) -> None:
         raise InvalidInput(field="seed", reason="greater_than_equal", value=str(seed), ge=0)
     if seed > SEED_LIMIT:
         raise InvalidInput(field="seed", reason="less_than_equal", value=str(seed), le=SEED_LIMIT)
-
-
-@models.command("list", help="cli.models.list")
-def list_models(workspace: WorkspaceOption = ROOT) -> None:
-    import workflows
-
-    with errors_as_sentences(workspace):
-        found = workflows.list_models(_existing(workspace))
-    columns = [words().gettext(f"cli.column.{key}") for key in ("model", "parameters", "iterations", "books")]
-    output.show_table(columns, [_model_row(info) for info in found])
-
-
-def _model_row(info: workflows.ModelInfo) -> list[str]:
-    number = words().number
-    return [info.name, number(info.parameters), number(info.iteration), ", ".join(info.books)]
-
-
-@models.command("import", help="cli.models.import")
-def import_model(
-    file: Annotated[Path, typer.Argument(help="cli.option.model_file")],
-    workspace: WorkspaceOption = ROOT,
-    name: Annotated[Optional[str], typer.Option(help="cli.option.new_name")] = None,  # noqa: UP045
-) -> None:
-    import workflows
-
-    with errors_as_sentences(file):
-        if not os.path.exists(file):  # noqa: PTH110
-            raise FileMissing(path=str(file), reason="missing")
-        with _open(workspace) as opened:
-            info = workflows.import_model(opened, file.absolute(), file.absolute().name, name)
-    say(words().gettext("cli.model_imported", name=info.name, parameters=info.parameters))
-    _next("cli.next.generate", "generate", info.name, "…", workspace=workspace)
-
-
-@models.command("rename", help="cli.models.rename")
-def rename_model(
-    name: Annotated[str, typer.Argument(help="cli.option.model")],
-    new_name: Annotated[str, typer.Argument(help="cli.option.new_name")],
-    workspace: WorkspaceOption = ROOT,
-) -> None:
-    import workflows
-
-    with errors_as_sentences(workspace), _open(workspace) as opened:
-        info = workflows.edit_model(opened, name, new_name)
-    say(words().gettext("cli.model_renamed", name=info.name))
-
-
-@models.command("duplicate", help="cli.models.duplicate")
-def duplicate_model(
-    name: Annotated[str, typer.Argument(help="cli.option.model")],
-    new_name: Annotated[Optional[str], typer.Argument(help="cli.option.new_name")] = None,  # noqa: UP045
-    workspace: WorkspaceOption = ROOT,
-) -> None:
-    import workflows
-
-    with errors_as_sentences(workspace), _open(workspace) as opened:
-        info = workflows.duplicate_model(opened, name, new_name)
-    say(words().gettext("cli.model_duplicated", name=info.name))
-
-
-@models.command("delete", help="cli.models.delete")
-def delete_model(
-    name: Annotated[str, typer.Argument(help="cli.option.model")], workspace: WorkspaceOption = ROOT
-) -> None:
-    import workflows
-
-    with errors_as_sentences(workspace), _open(workspace) as opened:
-        workflows.delete_model(opened, name)
-    say(words().gettext("cli.deleted", name=name.strip()))
 
 
 # ---- books -----------------------------------------------------------------------------------------------------------
@@ -199,7 +108,7 @@ def add_books(
             raise InvalidInput(field="name", reason="several_books", count=len(wanted))
     added: list[workflows.BookInfo] = []
     is_complete = True
-    with _open(workspace) as opened:
+    with opened_for_change(workspace) as opened:
         for path in wanted:
             try:
                 with errors_as_sentences(path, about=path.name if len(wanted) > 1 else ""):
@@ -211,9 +120,9 @@ def add_books(
             is_complete = is_complete and not intake.refused
         found = workflows.list_models(opened)
     if added and found:
-        _next("cli.next.train", "train", found[-1].name, "--book", added[-1].name, workspace=workspace)
+        say_next("cli.next.train", "train", found[-1].name, "--book", added[-1].name, workspace=workspace)
     elif added:
-        _next("cli.next.create", "create", "poet", workspace=workspace)
+        say_next("cli.next.create", "create", "poet", workspace=workspace)
     if not is_complete:
         raise Failed
 
@@ -266,7 +175,7 @@ def list_books(workspace: WorkspaceOption = ROOT) -> None:
     import workflows
 
     with errors_as_sentences(workspace):
-        found = workflows.list_books(_existing(workspace))
+        found = workflows.list_books(existing(workspace))
     columns = [words().gettext(f"cli.column.{key}") for key in ("book", "title", "encoding", "characters")]
     output.show_table(
         columns, [[book.name, book.title, book.encoding, words().number(book.characters)] for book in found]
@@ -279,7 +188,7 @@ def delete_book(
 ) -> None:
     import workflows
 
-    with errors_as_sentences(workspace), _open(workspace) as opened:
+    with errors_as_sentences(workspace), opened_for_change(workspace) as opened:
         workflows.delete_book(opened, name)
     say(words().gettext("cli.deleted", name=name.strip()))
 
@@ -298,7 +207,7 @@ def forecast(
 ) -> None:
     import workflows
 
-    opened = _existing(workspace)
+    opened = existing(workspace)
     plan = workflows.prepare_training(opened, model, tuple(book), train_config(options, endless=endless))
     measuring = words().gettext("js.forecast_measuring")
     with output.console().status(measuring) if sys.stdout.isatty() else contextlib.nullcontext():
@@ -328,12 +237,12 @@ def train(
             plan = workflows.TrainingPlan(model, tuple(book), wanted)
             workflows.follow(workflows.work(Workspace(workspace), plan, ranks))
             return
-        with _open(workspace) as opened:
+        with opened_for_change(workspace) as opened:
             plan = workflows.prepare_training(opened, model, tuple(book), wanted)
             finished = show(workflows.train(opened, plan, ranks), anywhere=ranks.world_size == 1)
     if not finished:
         say(words().gettext("cli.stopped"))
-    _next("cli.next.generate", "generate", plan.model, wanted.sample_prompt, workspace=workspace)
+    say_next("cli.next.generate", "generate", plan.model, wanted.sample_prompt, workspace=workspace)
 
 
 # ---- using a model ---------------------------------------------------------------------------------------------------
@@ -355,7 +264,7 @@ def generate(
     sampling = SamplingConfig.model_validate(options)
     cache, engines = workflows.ModelCache(), workflows.Engines()
     pieces = workflows.generate(
-        _existing(workspace), model, prompt, sampling, cache=cache, engines=engines, version=version
+        existing(workspace), model, prompt, sampling, cache=cache, engines=engines, version=version
     )
     print(prompt, end="", flush=True)
     for piece in pieces:
@@ -363,52 +272,7 @@ def generate(
     print()
 
 
-@models.command("export", help="cli.export")
-@app.command(help="cli.export")
-def export(
-    model: Annotated[str, typer.Argument(help="cli.option.model")],
-    workspace: WorkspaceOption = ROOT,
-    format: Annotated[str, typer.Option(help="cli.option.format")] = "hf",
-    kind: Annotated[str, typer.Option("--type", help="cli.option.type")] = "f16",
-    wanted: Annotated[Optional[Path], typer.Option("--output", "-o", help="cli.option.output")] = None,  # noqa: UP045
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="cli.option.overwrite")] = False,
-) -> None:
-    import workflows
-
-    with errors_as_sentences(wanted):
-        testing = words().gettext("js.export_testing")
-        with output.console().status(testing) if sys.stdout.isatty() else contextlib.nullcontext():
-            exported = workflows.export_model(_existing(workspace), model, format, kind)
-        target = wanted or Path(exported.filename)
-        target = target / exported.filename if os.path.isdir(target) else target  # noqa: PTH112
-        if not target.resolve().parent.is_dir():
-            raise FolderUnusable(path=str(target.resolve().parent), reason="missing")
-        if os.path.isfile(target) and not overwrite:  # noqa: PTH113  (Path.is_file raises)
-            raise FileInTheWay(path=str(target), field="output")
-        _export_to(target.resolve(), exported.chunks)
-    say(str(target))
-
-
-def _export_to(target: Path, chunks: Iterator[bytes]) -> None:
-    """Write a file, or into a device or pipe that stands there.
-
-    Raises DiskFull, AccessDenied, FileUnwritable, and ReaderGone for a pipe that nobody reads any more.
-    """
-    try:
-        if os.path.exists(target) and not target.is_file():  # noqa: PTH110
-            _write(target, chunks)
-        else:
-            replace_atomic(target, lambda temporary: _write(temporary, chunks))
-    except BrokenPipeError:
-        raise ReaderGone from None
-    except OSError as error:
-        raise explain(error, target) or FileUnwritable(path=str(target), detail=error.strerror or "") from error
-
-
-def _write(path: Path, chunks: Iterator[bytes]) -> None:
-    with path.open("wb") as file:
-        for chunk in chunks:
-            file.write(chunk)
+app.command(help="cli.export")(export)
 
 
 @app.command(help="cli.serve", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

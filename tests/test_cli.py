@@ -18,6 +18,7 @@ import cli
 import workflows
 from config import ModelConfig, SamplingConfig, SelfPlayConfig, TrainConfig, parameters
 from console import progress
+from console.models import export_to
 from errors import FileUnwritable
 from events import SelfPlayCompared, Writing
 from tests.training_kit import MODEL, fill, plan
@@ -228,7 +229,7 @@ def test_interrupted_export_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cli._export_to(tmp_path / "poet.zip", chunks())
+        export_to(tmp_path / "poet.zip", chunks())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -351,12 +352,12 @@ def test_export_writes_into_a_device_and_names_a_file_that_cannot_be(tmp_path):
     os.mkfifo(pipe)
     with ThreadPoolExecutor() as pool:
         read = pool.submit(pipe.read_bytes)
-        cli._export_to(pipe, iter([b"model"]))
+        export_to(pipe, iter([b"model"]))
         assert read.result(timeout=10) == b"model"
     assert pipe.is_fifo(), "not replaced by a file"
     for impossible in (tmp_path / ("x" * 300), Path("/proc/x")):
         with pytest.raises(FileUnwritable):
-            cli._export_to(impossible, iter([b"model"]))
+            export_to(impossible, iter([b"model"]))
 
 
 def test_prompt_that_is_not_text_is_named(call, tmp_path):

@@ -1,0 +1,41 @@
+"""The workspace that a command works in: the option, reading it, changing it under its lock, and what to do next in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console import output
+from errors import FolderUnusable
+from workspace import Workspace
+
+ROOT = Path(__file__).resolve().parent.parent
+
+WorkspaceOption = Annotated[
+    Path, typer.Option("--workspace", envvar="AZR_WORKSPACE", show_default=False, help="cli.option.workspace")
+]
+
+
+@contextlib.contextmanager
+def opened_for_change(path: Path) -> Iterator[Workspace]:
+    """Yield the workspace, locked for a change. Raises WorkspaceLocked."""
+    workspace = Workspace(path)
+    with workspace.lock(f"cli.py, PID {os.getpid()}"):
+        workspace.prepare()
+        yield workspace
+
+
+def existing(path: Path) -> Workspace:
+    """Return the workspace for reading. Raises FolderUnusable if its folder is missing."""
+    if not os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
+        raise FolderUnusable(path=str(path), reason="file" if os.path.exists(path) else "missing")  # noqa: PTH110
+    return Workspace(path)
+
+
+def say_next(key: str, *command: str, workspace: Path) -> None:
+    output.say_next(key, *command, workspace=workspace, default=ROOT)
