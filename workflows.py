@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar, cast
 
@@ -51,7 +53,7 @@ from engine.details import TokenDetails
 from engine.generations import RETRY_AFTER_SECONDS, Generations
 from engine.llama_cpp import LlamaCpp
 from engine.llama_cpp import is_available as has_llama_cpp
-from engine.score import Head, Score, score
+from engine.score import Head, Score, score, surprise
 from engine.stream import PLAIN, Extras, NonFiniteLogits
 from engine.text import Engine, FinishReason, Origin, Piece, prompt_ids, text_pieces, write
 from errors import (
@@ -84,6 +86,7 @@ from machine.processes import ending_at_once, joined
 from model import Transformer
 from runs.forecast import Estimate, Forecast, checkpoint_bytes, estimate, forecast, pace, require_enough_text
 from runs.forecast_cache import ForecastCache
+from runs.glimpse import Glimpse, glimpse
 from runs.history import history
 from runs.jobs import JobRunner
 from runs.log_table import csv_lines
@@ -106,6 +109,7 @@ from tokenizer import Tokenizer
 from workspace import Workspace, safe_name, suggest_name
 
 _KINDS = {"f16": None, "q8_0": NumberType.Q8_0}  # None: the engine's own
+MEASURED_CHARACTERS = 12_000  # about 4,000 tokens
 MODEL_LIMIT_BYTES = 8 << 30  # of an imported file
 
 P = TypeVar("P")
@@ -131,10 +135,12 @@ __all__ = [
     "Forecast",
     "ForecastCache",
     "Generations",
+    "Glimpse",
     "Head",
     "Intake",
     "JobRunner",
     "MachineLoad",
+    "Measured",
     "ModelCache",
     "ModelInfo",
     "Offer",
@@ -175,6 +181,7 @@ __all__ = [
     "forecast",
     "get_book",
     "get_model",
+    "glimpse",
     "has_llama_cpp",
     "history",
     "is_unfinished",
@@ -479,6 +486,30 @@ def score_text(
 def copied(workspace: Workspace, model: str, text: str) -> Generator[tuple[Copied, ...], None, None]:
     """Yield once the phrases of a text that stand in the books of a model; deleted books are not searched. Raises ModelNotFound."""
     yield copied_from(workspace, books_of(get_model(workspace, model).lineage), text)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How well a model predicts a text: the fewer bits for a byte, the better, whatever its vocabulary."""
+
+    model: str
+    book: str
+    bits_per_byte: float
+    bytes: int
+
+
+def measure(workspace: Workspace, model: str, book: str, *, cache: ModelCache) -> Generator[Measured, None, None]:
+    """Yield once how well a model predicts a book: the beginning of what trainings hold out of it.
+
+    Raises ModelNotFound, NoTokenizer, ModelDamaged, BookNotFound, BookDamaged, OutOfMemory.
+    """
+    text = library.open_text(workspace, book)
+    held_out = split(text, TrainConfig().val_fraction).val
+    read = (held_out if len(held_out) >= MEASURED_CHARACTERS // 20 else text)[:MEASURED_CHARACTERS]
+    loaded, tokenizer = _loaded(workspace, model, cache, "best")
+    ids, size = prompt_ids(tokenizer, read), len(read.encode())
+    found = (Measured(model, book, surprise(loaded.model, ids) / math.log(2) / size, size) for _ in range(1))
+    return _damage_named(model, "best", found)
 
 
 def echo(

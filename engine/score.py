@@ -5,6 +5,7 @@ Shapes: T tokens, V ids, H heads, K head_dim, C d_model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -60,6 +61,18 @@ def score(
         return Score(details)
     unseen = max(0, len(ids) - model.config.max_seq_len)
     return Score(details, _attention(model, ids[unseen:], look), unseen)
+
+
+@torch.inference_mode()
+def surprise(model: Transformer, ids: list[int]) -> float:
+    """Return the loss over all `ids` but the first, in nats, read one context after the other. Raises NonFiniteLogits."""
+    window, total = model.config.max_seq_len, 0.0
+    for start in range(0, len(ids) - 1, window):
+        part = torch.tensor([ids[start : start + window + 1]])
+        total += model.loss(part[:, :-1], part[:, 1:]).item() * (part.shape[1] - 1)
+    if not math.isfinite(total):
+        raise NonFiniteLogits
+    return total
 
 
 @torch.inference_mode()

@@ -28,7 +28,13 @@ from machine.memory import available_bytes, give_back_unused, held_bytes
 from model import Transformer, count_parameters
 from runs.plan import TrainingPlan, last_iteration
 from runs.rehearsal import Pace, Sample, rehearse
-from runs.suggestion import evaluations_apart, iterations_within, one_reading, suggested_iterations, tokens_per_iteration
+from runs.suggestion import (
+    evaluations_apart,
+    iterations_within,
+    one_reading,
+    suggested_iterations,
+    tokens_per_iteration,
+)
 from runs.vocabulary_fit import misfit
 from store import checkpoint_store
 from store.model_list import read_config

@@ -51,6 +51,13 @@ def history(ws: Workspace, name: str, points: int = 1000) -> dict[str, Any]:
     }
 
 
+def losses(ws: Workspace, name: str, points: int) -> list[float]:
+    """Return the loss over all trainings of a model as at most about `points` means."""
+    folder = ws.checkpoint_folder(name)
+    columns = _of_digest(folder, points) or _of_log(folder / METRICS, points)
+    return [loss for loss in columns["loss"] if loss is not None]
+
+
 def smooth(values: list[float | None], factor: float = SMOOTHING) -> list[float | None]:
     """Compute the exponential moving mean, corrected for its start at zero; None stays None.
 

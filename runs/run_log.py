@@ -269,6 +269,20 @@ def rollouts(ws: Workspace, name: str, before: int | None = None, limit: int = 5
     return found
 
 
+def newest_sample(ws: Workspace, name: str) -> str:
+    """Return the newest sample text of a model's log, with its prompt; "" before the first."""
+    path = ws.checkpoint_folder(name) / SAMPLES
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        for _, _, line in _lines_backwards(file):
+            record = parse(line) or {}
+            prompt, text = record.get("prompt"), record.get("text")
+            if isinstance(prompt, str) and isinstance(text, str):
+                return prompt + text
+    return ""
+
+
 def comparison(ws: Workspace, name: str) -> SelfPlayCompared | None:
     """Return the newest SelfPlayCompared of a model's training on its present books, in the newest COMPARISON_SEARCH_BYTES of its log.
 

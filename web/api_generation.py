@@ -22,7 +22,7 @@ from web.answers import JSONAnswer, error_json, precision_json, to_json
 from web.bodies import ERROR_ANSWERS, EVENT_STREAM, JSON_BODY
 from web.errors import unexpected
 from web.pieces import CLIENT_GONE, Pieces, PieceStream, all_of, following, unless_gone
-from web.schemas import FindCopied, Generate, ScoreText, narrowed
+from web.schemas import FindCopied, Generate, Measure, ScoreText, narrowed
 from web.services import Services, ServicesDep, TranslatorDep, is_training
 from workflows import Extras, Head, Piece, Score, TokenDetails
 
@@ -88,6 +88,16 @@ async def precision(name: str, request: Request, services: ServicesDep) -> Respo
     )
     measured = await unless_gone(request, following(found))
     return JSONAnswer(precision_json(measured))
+
+
+@router.post("/measure", dependencies=[JSON_BODY], summary="How well a model predicts a book")
+async def measure(body: Measure, request: Request, services: ServicesDep) -> Response:
+    """Read the beginning of what trainings hold out of the book. Bits per byte compare models of any vocabulary: fewer are better."""
+    measured = services.generations.run(
+        lambda: workflows.measure(services.workspace, body.model, body.book, cache=services.cache)
+    )
+    found = await unless_gone(request, following(measured))
+    return JSONAnswer(found) if found else Response(status_code=CLIENT_GONE)
 
 
 def _pieces(services: Services, body: Generate) -> Generator[Piece, None, None]:

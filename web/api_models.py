@@ -16,6 +16,7 @@ from config import PRESETS, Config, ModelConfig, SamplingConfig, SelfPlayConfig,
 from i18n import Translator
 from web.answers import JSONAnswer
 from web.bodies import ERROR_ANSWERS, JSON_BODY
+from web.drawings import cover
 from web.schemas import CreateModel, DuplicateModel, EditModel, EstimateShape, SuggestModel, narrowed
 from web.services import ServicesDep, TranslatorDep, refuse_in_use
 
@@ -96,6 +97,12 @@ def duplicate_model(name: str, body: DuplicateModel, services: ServicesDep) -> R
         refuse_in_use(services, model=name)
         info = workflows.duplicate_model(services.workspace, name, body.name)
     return JSONAnswer(info, status_code=201, headers={"Location": f"/models/{quote(info.name)}"})
+
+
+@router.get("/models/{name}/cover.svg", summary="The cover of a model")
+def get_cover(name: str, services: ServicesDep) -> Response:
+    """A drawing that follows from the name alone."""
+    return Response(cover(workflows.get_model(services.workspace, name).name), media_type="image/svg+xml")
 
 
 @router.delete("/models/{name}", status_code=204, summary="Delete a model and its checkpoints")

@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -217,6 +217,7 @@ class LibraryPage:
 
     models: tuple[workflows.ModelInfo, ...]
     reached: dict[str, int]  # by model, the newest saved iteration; the published best one may be older
+    glimpses: dict[str, workflows.Glimpse]  # by model, a sentence that it wrote and the curve of its loss
     offers: dict[str, tuple[workflows.Offer, ...]]  # by model, what it can be downloaded as
     deleted: tuple[workflows.DeletedModel, ...]  # that can be brought back
     books: tuple[workflows.BookInfo, ...]
@@ -226,10 +227,35 @@ class LibraryPage:
     upload_limit_bytes: int
     model_limit_bytes: int = workflows.MODEL_LIMIT_BYTES
 
+    @property
+    def comparable(self) -> int:
+        """Return how many models can be compared."""
+        return sum(_is_usable(model) for model in self.models)
+
+    def books_of(self, model: workflows.ModelInfo) -> list[tuple[str, str | None]]:
+        """Return the books that a model read with their titles; None for one that was deleted."""
+        known = {book.name: book.title for book in self.books}
+        return [(name, known.get(name)) for name in model.books]
+
     def titles(self, books: Iterable[str]) -> list[str]:
         """Return the titles of books by name; a book that was deleted is known by its name alone."""
         known = {book.name: book.title for book in self.books}
         return [known.get(name, name) for name in books]
+
+
+@dataclass(frozen=True)
+class ComparePage:
+    """Two models side by side; `chosen` are their names, as far as there are two to compare."""
+
+    models: tuple[workflows.ModelInfo, ...]  # that can be compared
+    chosen: tuple[workflows.ModelInfo, ...]
+    titles: dict[str, str]  # of books, by name
+    books: tuple[workflows.BookInfo, ...]
+    book: str | None  # to measure both with
+    prompt: str
+
+    def script_data(self) -> dict[str, Any]:
+        return {"models": [model.name for model in self.chosen]}
 
 
 @dataclass(frozen=True)
@@ -349,6 +375,7 @@ def library(request: Request, services: ServicesDep) -> HTMLResponse:
     page = LibraryPage(
         models=models,
         reached={model.name: max(model.iteration, newest[model.name]) for model in models},
+        glimpses={model.name: workflows.glimpse(services.workspace, model.name) for model in models},
         offers={model.name: workflows.offers(services.workspace, model) for model in models},
         deleted=tuple(services.trash.models()),
         books=tuple(workflows.list_books(services.workspace)),
@@ -358,6 +385,28 @@ def library(request: Request, services: ServicesDep) -> HTMLResponse:
         upload_limit_bytes=services.upload_limit_bytes,
     )
     return render(request, "library", page)
+
+
+@router.get("/compare")
+def compare(
+    request: Request, services: ServicesDep, model: Annotated[tuple[str, ...], Query(max_length=100)] = ()
+) -> HTMLResponse:
+    """Show two models side by side: those asked for, and the newest where fewer than two were."""
+    models = tuple(filter(_is_usable, workflows.list_models(services.workspace)))
+    by_name = {each.name: each for each in models}
+    wished = (by_name[name] for name in model if name in by_name)
+    chosen = tuple({each.name: each for each in (*wished, *reversed(models))}.values())[:2]
+    books = tuple(book for book in workflows.list_books(services.workspace) if not book.is_damaged)
+    read = [name for each in chosen for name in each.last_books]
+    page = ComparePage(
+        models=models,
+        chosen=chosen,
+        titles={book.name: book.title for book in books},
+        books=books,
+        book=next((book.name for book in books if book.name in read), None),
+        prompt=_prompt(workflows.last_config(services.workspace, chosen[0].name)) if chosen else "",
+    )
+    return render(request, "compare", page)
 
 
 @router.get("/library/{name}")
@@ -416,6 +465,10 @@ def _chosen(
 def _unknown(models: tuple[workflows.ModelInfo, ...], wished: str | None) -> str | None:
     """Return the name asked for when no model has it."""
     return wished if wished and wished not in {model.name for model in models} else None
+
+
+def _is_usable(model: workflows.ModelInfo) -> bool:
+    return model.trained and not model.damaged and not model.denied
 
 
 def _prompt(last: TrainConfig | None) -> str:

@@ -110,6 +110,11 @@ class FindCopied(Config):
     text: Annotated[str, StringConstraints(max_length=100_000)]
 
 
+class Measure(Config):
+    model: Name
+    book: Name
+
+
 class PastedBook(Config):
     """A text that was pasted; without a title it is called after its first line."""
 

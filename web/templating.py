@@ -22,6 +22,7 @@ import workflows
 from config import Config, Parameter, parameters
 from events import ACTIVE_STATES
 from i18n import Translator
+from web.drawings import cover, sparkline
 from web.export_sentences import verdict_sentence
 from web.network import is_here
 from web.services import Services, translator_of
@@ -43,7 +44,7 @@ SCRIPT_MESSAGES = ("js.", "state.", "stage.", "unit.", "encoding.", "reward.")  
 class Frame:
     """The variables of the frame around every page."""
 
-    page: str  # first, create, training, generation, library, book, help, docs or error
+    page: str  # first, create, training, generation, library, compare, book, help, docs or error
     address: str  # path and query, to come back to after a change of language
     active: bool  # a training runs: the tab shows how far it is
     messages: dict[str, str | tuple[str, ...]]  # sentences for scripts, by key
@@ -53,7 +54,7 @@ class Frame:
 
     @property
     def tab(self) -> str:
-        return {"book": "library", "first": "create"}.get(self.page, self.page)
+        return {"book": "library", "compare": "library", "first": "create"}.get(self.page, self.page)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def environment() -> Environment:
     )
     environment.globals["static"] = static_address
     environment.filters.update(plain=plain, anchor=anchor, shown=shown, config_parameters=_parameters_of)
-    environment.filters.update(verdict_sentence=verdict_sentence)
+    environment.filters.update(verdict_sentence=verdict_sentence, cover=cover, sparkline=sparkline)
     environment.filters.update(book_notices=workflows.book_notices, book_prompt=_prompt_of)
     return environment
 

@@ -4,6 +4,7 @@ import { addBook } from "./books.js";
 import { testsWhenOpened } from "./downloads.js";
 import { imports } from "./importing.js";
 import "./models.js";
+import "./picking.js";
 import { uploads } from "./upload.js";
 
 testsWhenOpened(document.getElementById("models"));

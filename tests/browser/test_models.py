@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import expect
 
 import workflows
@@ -51,3 +53,16 @@ def test_a_download_is_tested_on_the_page_and_comes_back_as_a_model(server, visi
     page.get_by_role("button", name="Bring back").click()
     expect(renamed).to_have_count(1)
     assert len(visitor.take_complaints()) == 1  # about the name that was taken
+
+    page.locator(f'[data-model="{MODEL}"] .model-pick input').check()
+    expect(page.locator("#compare")).to_be_disabled()
+    renamed.locator(".model-pick input").check()
+    page.click("#compare")
+    expect(page.locator("#choose select").nth(1)).to_have_value("Прозаик")
+    page.click("#measure")
+    expect(page.locator("#measured-verdict")).to_have_text("Both models predict this text alike.")
+    page.fill("#f-prompt", "Старик")
+    page.click("#write button")
+    expect(page.locator(".written blockquote").nth(1)).to_have_text(re.compile("^Старик."))
+    texts = [page.locator(".written blockquote").nth(place).text_content() for place in (0, 1)]
+    assert texts[0] == texts[1]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from config import SamplingConfig
-from engine.score import MOST_TOKENS, Head, score
+from engine.score import MOST_TOKENS, Head, score, surprise
 from engine.stream import Extras, stream
 from engine.text import prompt_ids
 from errors import InvalidInput
@@ -87,3 +87,14 @@ def test_what_cannot_be_scored_is_refused(
     with pytest.raises(InvalidInput) as caught:
         score(make_model(), tokenizer, [5] * tokens, 5, look)
     assert (caught.value.field, caught.value.parameters["reason"]) == (field, reason)
+
+
+@torch.no_grad()
+def test_surprise_is_the_loss_of_every_token_in_one_context_after_the_other() -> None:
+    model, window = wild(make_model()), SHAPE.max_seq_len
+    ids = torch.randint(0, SHAPE.vocab_size, (2 * window + 5,), generator=torch.Generator().manual_seed(0))
+    expected = 0.0
+    for start in (0, window, 2 * window):
+        part = ids[start : start + window + 1]
+        expected += float(F.cross_entropy(model(part[None, :-1])[0], part[1:], reduction="sum"))
+    assert surprise(model, ids.tolist()) == pytest.approx(expected, rel=1e-4)

@@ -23,6 +23,7 @@ PACE = Pace(
     sample_seconds=0.0,
     tokens_per_iteration=512,
     train_tokens=5000,
+    reading_tokens=5000,
 )
 
 
