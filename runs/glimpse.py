@@ -12,7 +12,7 @@ from workspace import Workspace
 
 POINTS = 60  # of the curve
 SHORTEST, LONGEST = 20, 140  # characters of a sentence
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[»”\")]*\s+")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[.!?…][»”\")])\s+")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def sentence_of(text: str) -> str:
     """
     whole = " ".join(text.split())
     sentences = [found.strip() for found in _SENTENCE_END.split(whole)]
-    fitting = (each for each in sentences if SHORTEST <= len(each) <= LONGEST and each[-1] in ".!?…»”")
+    fitting = (each for each in sentences if SHORTEST <= len(each) <= LONGEST and each[-1] in '.!?…»”")')
     if (found := next(fitting, None)) is not None:
         return found
     return whole if len(whole) <= LONGEST else whole[:LONGEST].rpartition(" ")[0] + "…"

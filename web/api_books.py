@@ -8,6 +8,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Query, Response, UploadFile
 
 import workflows
+from errors import BookDamaged
 from i18n import Translator
 from web.answers import JSONAnswer, error_json, plain
 from web.bodies import ERROR_ANSWERS, FORM_BODY, JSON_BODY
@@ -70,6 +71,17 @@ def list_books(services: ServicesDep, translator: TranslatorDep) -> Response:
 @router.get("/books/{name}", summary="One book")
 def get_book(name: str, services: ServicesDep, translator: TranslatorDep) -> Response:
     return JSONAnswer(described(workflows.get_book(services.workspace, name), translator))
+
+
+@router.get("/books/{name}/statistics", summary="A book in figures, and the models that read it")
+def get_statistics(name: str, services: ServicesDep) -> Response:
+    """Paragraphs, sentences, dialogue and frequent words; of a long book, of its beginning, middle and end."""
+    book = workflows.get_book(services.workspace, name)
+    if book.is_damaged:
+        raise BookDamaged(name=book.name)
+    found = plain(workflows.measured_book(services.workspace, book.name))
+    trainings = workflows.models_of_book(services.workspace, book.name)
+    return JSONAnswer(found | {"models": list(dict.fromkeys(model.name for model, _ in trainings))})
 
 
 @router.patch("/books/{name}", dependencies=[JSON_BODY], summary="Edit title, author or language of a book")

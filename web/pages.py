@@ -213,18 +213,16 @@ class GenerationPage:
 
 @dataclass(frozen=True)
 class LibraryPage:
-    """All models and books. `training` is the model that is being trained and cannot be deleted now."""
+    """All models. `training` is the model that is being trained and cannot be deleted now."""
 
     models: tuple[workflows.ModelInfo, ...]
     reached: dict[str, int]  # by model, the newest saved iteration; the published best one may be older
     glimpses: dict[str, workflows.Glimpse]  # by model, a sentence that it wrote and the curve of its loss
     offers: dict[str, tuple[workflows.Offer, ...]]  # by model, what it can be downloaded as
     deleted: tuple[workflows.DeletedModel, ...]  # that can be brought back
+    imported: str | None  # the model that was imported just now
     books: tuple[workflows.BookInfo, ...]
-    encodings: dict[str, str]
     training: str | None
-    book_endings: tuple[str, ...]
-    upload_limit_bytes: int
     model_limit_bytes: int = workflows.MODEL_LIMIT_BYTES
 
     @property
@@ -241,6 +239,19 @@ class LibraryPage:
         """Return the titles of books by name; a book that was deleted is known by its name alone."""
         known = {book.name: book.title for book in self.books}
         return [known.get(name, name) for name in books]
+
+
+@dataclass(frozen=True)
+class BooksPage:
+    """All books. `learned` are the models that read each of them, by its name."""
+
+    books: tuple[workflows.BookInfo, ...]
+    learned: dict[str, tuple[str, ...]]
+    models: int
+    encodings: dict[str, str]
+    languages: tuple[str, ...]  # codes to choose from
+    book_endings: tuple[str, ...]
+    upload_limit_bytes: int
 
 
 @dataclass(frozen=True)
@@ -369,7 +380,10 @@ def generation(
 
 
 @router.get("/library")
-def library(request: Request, services: ServicesDep) -> HTMLResponse:
+def library(request: Request, services: ServicesDep, tab: str = "models", imported: str | None = None) -> HTMLResponse:
+    """Show the models, or the books with `tab=books`."""
+    if tab == "books":
+        return _books_page(request, services)
     models = tuple(workflows.list_models(services.workspace))
     newest = {m.name: workflows.newest_iteration(services.workspace, m.name) for m in models}
     page = LibraryPage(
@@ -378,13 +392,26 @@ def library(request: Request, services: ServicesDep) -> HTMLResponse:
         glimpses={model.name: workflows.glimpse(services.workspace, model.name) for model in models},
         offers={model.name: workflows.offers(services.workspace, model) for model in models},
         deleted=tuple(services.trash.models()),
+        imported=next((model.name for model in models if model.name == imported), None),
         books=tuple(workflows.list_books(services.workspace)),
-        encodings=_encodings(request),
         training=_running_model(services),
+    )
+    return render(request, "library", page)
+
+
+def _books_page(request: Request, services: Services) -> HTMLResponse:
+    books = tuple(workflows.list_books(services.workspace))
+    models = workflows.list_models(services.workspace)
+    page = BooksPage(
+        books=books,
+        learned={book.name: tuple(model.name for model in models if book.name in model.books) for book in books},
+        models=len(models),
+        encodings=_encodings(request),
+        languages=tuple(dict.fromkeys(("", *BOOK_LANGUAGES, *(book.language for book in books)))),
         book_endings=workflows.book_endings(),
         upload_limit_bytes=services.upload_limit_bytes,
     )
-    return render(request, "library", page)
+    return render(request, "books", page)
 
 
 @router.get("/compare")

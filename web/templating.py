@@ -44,7 +44,7 @@ SCRIPT_MESSAGES = ("js.", "state.", "stage.", "unit.", "encoding.", "reward.")  
 class Frame:
     """The variables of the frame around every page."""
 
-    page: str  # first, create, training, generation, library, compare, book, help, docs or error
+    page: str  # first, create, training, generation, library, books, compare, book, help, docs or error
     address: str  # path and query, to come back to after a change of language
     active: bool  # a training runs: the tab shows how far it is
     messages: dict[str, str | tuple[str, ...]]  # sentences for scripts, by key
@@ -54,7 +54,9 @@ class Frame:
 
     @property
     def tab(self) -> str:
-        return {"book": "library", "compare": "library", "first": "create"}.get(self.page, self.page)
+        return {"book": "library", "books": "library", "compare": "library", "first": "create"}.get(
+            self.page, self.page
+        )
 
 
 @dataclass(frozen=True)

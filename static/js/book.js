@@ -41,7 +41,7 @@ reread?.addEventListener("click", () => busy(reread, () => attempt("read-error",
 
 document.getElementById("delete-book").addEventListener("click", () => confirmDeletion("book", page.dataset.title, async () => {
   await remove(path`/books/${name}`);
-  location.assign("/library");
+  location.assign("/library?tab=books");
 }));
 
 async function attempt(place, action) {

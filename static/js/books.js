@@ -1,6 +1,6 @@
-// The list of books: preview, choice of the encoding, editing, deletion, and books uploaded while the page is open.
+// The list of books: preview, choice of the encoding, deletion, and books uploaded while the page is open.
 
-import { get, patch, path, post, remove } from "./api.js";
+import { get, path, post, remove } from "./api.js";
 import { confirmDeletion } from "./confirm.js";
 import { FieldProblem, busy } from "./form.js";
 import { count, plain, t } from "./text.js";
@@ -12,10 +12,10 @@ const part = (row, name) => row.querySelector(`[data-book-part="${name}"]`);
 // Put a new book at the top of the list, or update the one with that name; `look` opens it.
 export function addBook(book, look = true) {
   const row = rowOf(book.name) ?? document.getElementById("book-template").content.firstElementChild.cloneNode(true);
-  fill(row, book);
+  showBook(row, book);
   row.classList.add("is-new");
   if (!row.isConnected) list.prepend(row);
-  row.querySelector("details").open = look;
+  part(row, "looking").open = look;
   empty.hidden = true;
 }
 
@@ -68,7 +68,8 @@ function rowOf(name) {
   return list.querySelector(`[data-book="${CSS.escape(name)}"]`);
 }
 
-function fill(row, book) {
+// Write what is known about a book into its row.
+export function showBook(row, book) {
   row.dataset.book = book.name;
   const box = row.querySelector("[name=books]");
   if (box) box.value = book.name;
@@ -79,14 +80,15 @@ function fill(row, book) {
   row.dataset.prompt = book.sample_prompt ?? "";
   row.classList.toggle("is-damaged", book.is_damaged);
   part(row, "notices").replaceChildren(...book.notices.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
-  if (part(row, "edit")) [part(row, "edit-title").value, part(row, "edit-author").value] = [book.title, book.author];
+  for (const name of ["title", "author", "language"]) if (part(row, `edit-${name}`)) part(row, `edit-${name}`).value = book[name];
   part(row, "left-out").textContent = book.left_out_notice;
   part(row, "read-as").hidden = !book.encoding; // the format states its own
   const select = part(row, "encoding");
   select.value = book.encoding;
   const name = select.selectedOptions[0]?.textContent ?? (book.encoding || book.format.toUpperCase());
-  const author = book.author ? [book.author] : [];
-  part(row, "facts").textContent = [...author, count("js.characters", book.characters), count("js.words", book.words), name].join(" · ");
+  const spoken = part(row, "edit-language")?.selectedOptions[0];
+  const known = [book.author, book.language && spoken ? spoken.textContent : ""].filter(Boolean);
+  part(row, "facts").textContent = [...known, count("js.characters", book.characters), count("js.words", book.words), name].join(" · ");
 }
 
 // ---- choice of the encoding ------------------------------------------------------------------------------------------------
@@ -112,21 +114,10 @@ list.addEventListener("click", (event) => {
   else confirmDeletion("book", part(row, "title").textContent, () => drop(row));
 });
 
-// Title and author as the person knows them: the guess from the text may be wrong.
-list.addEventListener("submit", (event) => {
-  event.preventDefault();
-  const row = event.target.closest("[data-book]");
-  const [title, author] = [part(row, "edit-title").value, part(row, "edit-author").value];
-  busy(event.submitter ?? event.target.querySelector("button"), () => attempt(row, async () => {
-    fill(row, await patch(path`/books/${row.dataset.book}`, { title, author }));
-    part(row, "note").textContent = t("js.book_saved");
-  }));
-});
-
 function reread(row, button) {
   return attempt(row, async () => {
     const body = { encoding: part(row, "encoding").value };
-    fill(row, await post(path`/books/${row.dataset.book}/encoding`, body));
+    showBook(row, await post(path`/books/${row.dataset.book}/encoding`, body));
     button.hidden = true;
     part(row, "note").textContent = t("js.reread_done");
   });

@@ -1,12 +1,9 @@
-// My models and books: what is done with them, and new ones.
+// My models: what is done with them, and models from elsewhere.
 
-import { addBook } from "./books.js";
 import { testsWhenOpened } from "./downloads.js";
 import { imports } from "./importing.js";
 import "./models.js";
 import "./picking.js";
-import { uploads } from "./upload.js";
 
 testsWhenOpened(document.getElementById("models"));
 imports(document.querySelector("[data-role=importer]"));
-uploads(document.querySelector("[data-role=uploader]"), addBook);

@@ -2,7 +2,7 @@
 
 import { patch, path, post, remove } from "./api.js";
 import { busy } from "./form.js";
-import { t } from "./text.js";
+import { number, t } from "./text.js";
 
 const TYPING_MILLISECONDS = 1000; // of quiet before a note is saved
 const models = document.getElementById("models");
@@ -40,6 +40,8 @@ const actions = {
   delete: (name, card) => attempt(card.querySelector("[data-role=model-error]"), async () => {
     await remove(path`/models/${name}`);
     card.remove();
+    document.querySelector(".imported")?.remove();
+    document.querySelector("[data-role=models-count]").textContent = number(models.children.length);
     offerUndo(name);
     showEmpty();
   }),

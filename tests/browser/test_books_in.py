@@ -21,7 +21,7 @@ MIXED = (
 def page(visit: Any) -> Iterator[Page]:
     """The library, whose browser tells of refused files as well."""
     visitor = visit()
-    page: Page = visitor.open("/library")
+    page: Page = visitor.open("/library?tab=books")
     page.wait_for_load_state()
     yield page
     assert all("422" in complaint for complaint in visitor.take_complaints())
@@ -49,6 +49,7 @@ def test_folder_and_pasted_text_become_books(page: Page, tmp_path: Path) -> None
     page.get_by_text("Вставить текст").click()
     page.get_by_role("button", name="Добавить текст").click()
     expect(page.locator("[data-role=paste-error]")).to_have_text("В этом файле нет текста.")
+    expect(page.locator("[data-role=books-count]")).to_have_text("4")  # with the examples
     page.fill("[data-role=paste-title]", "Сон")
     page.fill("[data-role=paste-text]", "Мне снился сад.")
     page.get_by_role("button", name="Добавить текст").click()
@@ -76,5 +77,5 @@ def test_book_is_edited_read_otherwise_and_deleted_on_its_page(page: Page) -> No
     expect(page.locator(".facts")).to_contain_text(["Абзацев", "KOI8-R"])
     page.get_by_role("button", name="Удалить книгу").click()
     page.locator("#confirm-yes").click()
-    expect(page.locator("h1")).to_have_text("Мои модели")
+    expect(page.locator("h1")).to_have_text("Мои книги")
     expect(page.locator('[data-book="утро"]')).to_have_count(0)

@@ -107,7 +107,7 @@ def test_what_was_typed_goes_along_to_the_other_language(visit: Any) -> None:
 @pytest.mark.usefixtures("furnished")
 def test_each_of_several_files_tells_what_became_of_it(visit: Any) -> None:
     visitor = visit()
-    page = visitor.open("/library")
+    page = visitor.open("/library?tab=books")
     page.wait_for_load_state()
     files = [
         ("пусто.txt", b""),
@@ -138,7 +138,7 @@ def test_start_without_a_book_shows_the_error_where_one_can_read_it(visit: Any) 
 
 @pytest.mark.usefixtures("furnished")
 def test_long_names_stay_inside_the_page(visit: Any) -> None:
-    for path in ("/training", "/library", "/generation"):
+    for path in ("/training", "/library", "/library?tab=books", "/generation"):
         page = opened(visit, path, width=360)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(300)
 MODEL = "мой поэт"
 SIZES = {"vocab_size": 600, "d_model": 48, "num_layers": 2, "num_heads": 4, "d_ff": 96, "max_seq_len": 64}
 BOOK = "старый маяк"
-PAGES = ("/", "/training", "/generation", "/library")
+PAGES = ("/", "/training", "/generation", "/library", "/library?tab=books", "/compare")
 BLOCKED = "Failed to load resource: the server responded with a status of 422"
 
 

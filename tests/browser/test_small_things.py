@@ -268,18 +268,21 @@ def test_sample_text_begins_in_the_language_of_the_books(visit: Any, text: str, 
 
 
 @pytest.mark.usefixtures("furnished")
-def test_title_and_author_of_a_book_can_be_corrected(visit: Any, server: Any) -> None:
-    page = opened(visit, "/library")
+def test_title_author_and_language_of_a_book_are_edited_in_its_row(visit: Any, server: Any) -> None:
+    page = opened(visit, "/library?tab=books")
     row = page.locator(f'[data-book="{BOOK}"]')
-    row.locator("summary").click()
+    row.locator("[data-book-part=editing] summary").click()
     row.locator("[data-book-part=edit-title]").fill("Тихая река")
     row.locator("[data-book-part=edit-author]").fill("И. Рыбаков")
+    row.locator("[data-book-part=edit-language]").select_option("uk")
     row.locator("[data-book-part=edit] button").click()
     expect(row.locator("[data-book-part=title]")).to_have_text("Тихая река")
-    expect(row.locator("[data-book-part=facts]")).to_contain_text("И. Рыбаков")
+    expect(row.locator("[data-book-part=facts]")).to_contain_text("И. Рыбаков · украинский")
+    row.locator("[data-book-part=looking] summary").click()
+    expect(row.locator("[data-book-part=figures]")).to_contain_text("Абзацев")
     page.reload()
     expect(row.locator("[data-book-part=title]")).to_have_text("Тихая река")
-    expect(row.locator("[data-book-part=facts]")).to_contain_text("И. Рыбаков")
+    expect(row.locator("[data-book-part=facts]")).to_contain_text("И. Рыбаков · украинский")
 
 
 # ---- charts ----------------------------------------------------------------------------------------------------------

@@ -53,8 +53,8 @@ def test_deleted_model_whose_name_was_given_away_comes_back_with_a_number(traine
 def test_deleted_model_is_gone_when_its_time_is_over(trained: Workspace) -> None:
     trash = Trash(kept_seconds=0.05)
     trash.put(trained, MODEL)
-    until = time.monotonic() + 10
-    while files(trained) and time.monotonic() < until:
+    places, until = (trained.models, trained.checkpoints), time.monotonic() + 10
+    while any(list(place.iterdir()) for place in places) and time.monotonic() < until:
         time.sleep(0.01)
     assert (files(trained), trash.models()) == ({}, [])
     with pytest.raises(ModelNotFound):

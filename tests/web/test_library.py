@@ -10,9 +10,15 @@ from xml.etree import ElementTree
 import pytest
 from starlette.testclient import TestClient
 
-from tests.web.page_tree import load
+from tests.web.page_tree import Node, parse
 from tests.web.web_client import BOOK_NAME, assert_error, expect
 from web.drawings import CLOTHS, cover, sparkline
+
+
+def load(client: TestClient, address: str) -> Node:
+    answer = client.get(address, headers={"Accept": "text/html", "Accept-Language": "ru"})
+    assert answer.status_code == 200, address
+    return parse(answer.text)
 
 
 def test_cover_follows_from_the_name_alone() -> None:
@@ -41,8 +47,8 @@ def test_cover_is_an_address_of_its_own(client: TestClient, make_model: Callable
 
 def test_card_shows_a_sentence_the_curve_and_the_books(client: TestClient, trained: str) -> None:
     card = load(client, "/library").one(f"[data-model={trained}]")
-    begun = client.get(f"/training_history?model={trained}").json()["samples"][0]["prompt"]
-    assert card.one(".model-words").text.startswith(begun.split()[0])
+    sample = client.get(f"/training_history?model={trained}").json()["samples"][-1]
+    assert card.one(".model-words").text.rstrip("…") in " ".join((sample["prompt"] + sample["text"]).split())
     assert len(card.one(".sparkline polyline")["points"].split()) == 10
     assert [link["href"] for link in card.all(".model-books a")] == [f"/library/{quote(BOOK_NAME)}"]
     assert client.delete(f"/books/{quote(BOOK_NAME)}").status_code == 204
@@ -77,3 +83,23 @@ def test_model_is_measured_on_a_book_that_it_need_not_know(
     assert_error(client.post("/measure", json=wish | {"model": "нет"}), 404, "model_not_found")
     make_model("новая")
     assert_error(client.post("/measure", json=wish | {"model": "новая"}), 409, "no_tokenizer")
+
+
+def test_book_in_figures_names_the_models_that_read_it(client: TestClient, trained: str) -> None:
+    found = expect(client.get(f"/books/{quote(BOOK_NAME)}/statistics"), 200)
+    assert (found["models"], found["is_whole"], found["frequent"][0][1]) == ([trained], True, 120)
+    assert_error(client.get("/books/нет/statistics"), 404, "book_not_found")
+
+
+def test_library_shows_the_model_that_was_imported_now(client: TestClient, make_model: Callable[[str], Any]) -> None:
+    make_model("поэт")
+    assert load(client, f"/library?imported={quote('поэт')}").one(".imported a")["href"] == "#model-поэт"
+    assert not load(client, f"/library?imported={quote('никто')}").all(".imported")
+
+
+def test_each_half_of_the_library_leads_to_the_other(client: TestClient, trained: str) -> None:
+    for address, current in (("/library", "Модели 1"), ("/library?tab=books", "Книги 1")):
+        page = load(client, address)
+        assert [link["href"] for link in page.all(".subtabs a")] == ["/library", "/library?tab=books"]
+        assert page.one(".subtabs [aria-current]").text == current
+        assert page.one("nav.tabs a[aria-current]")["href"] == "/library"
