@@ -16,6 +16,7 @@ import { showViews } from "./views.js";
 import { write } from "./writing.js";
 
 const KEEP_MILLISECONDS = 400;
+const DOUBLE_CLICK_MILLISECONDS = 400; // the button to stop comes where the one to go on was pressed
 const form = document.getElementById("generate-form");
 const { trained, prompts, asked, begun, moods, sliders, shapes, precisions } = JSON.parse(document.getElementById("page-data").textContent);
 const [button, cancel, again, undo, redo, copy, newText] = ["generate", "cancel", "again", "undo", "redo", "copy", "new-text"].map((id) => document.getElementById(id));
@@ -25,6 +26,7 @@ const stats = document.getElementById("stats");
 let running = null; // an AbortController while a text is being written
 let last = null; // {from, text}: what the model wrote last, as long as nothing has been changed since
 let keeping = 0;
+let startedAt = 0;
 let views = null;
 
 const manuscript = openManuscript(area, picture, () => {
@@ -130,7 +132,9 @@ function begin(text, from) {
   stats.textContent = t("js.writing");
   form.classList.add("is-writing");
   area.readOnly = true;
+  startedAt = Date.now();
   cancel.hidden = false;
+  if (document.activeElement === document.body || document.activeElement === button) cancel.focus({ preventScroll: true });
   showTools();
   showEnd();
 }
@@ -139,6 +143,7 @@ function finish(before, wishes, done) {
   running = null;
   form.classList.remove("is-writing");
   area.readOnly = false;
+  if (document.activeElement === cancel) button.focus({ preventScroll: true });
   cancel.hidden = true;
   const text = manuscript.text;
   last = text.length > before.length ? { from: before.length, text } : null;
@@ -190,7 +195,7 @@ form.addEventListener("keydown", (event) => {
   if (event.key === "Escape") running?.abort();
 });
 again.addEventListener("click", () => start(manuscript.text.slice(0, last.from)));
-cancel.addEventListener("click", () => running?.abort());
+cancel.addEventListener("click", () => Date.now() - startedAt > DOUBLE_CLICK_MILLISECONDS && running?.abort());
 undo.addEventListener("click", manuscript.undo);
 redo.addEventListener("click", manuscript.redo);
 newText.addEventListener("click", () => {
