@@ -64,6 +64,11 @@ def tell(page: Page, words: str, **changes: Any) -> None:
         page.evaluate("detail => document.dispatchEvent(new CustomEvent('trainingstatus', { detail }))", status)
 
 
+def without_measuring(visitor: Any) -> None:
+    """Let the server spend no seconds on the times of the presets."""
+    visitor.context.route("**/suggest_model", lambda route: route.fulfill(json={"outlooks": {}, "best": None}))
+
+
 def test_cards_tell_their_time_and_creating_starts_the_training(visit: Any) -> None:
     small = OUTLOOK | {"iterations": 600, "seconds": 125.0, "epochs": 3.9}
     medium = OUTLOOK | {"iterations": 40, "seconds": 1790.0, "epochs": 0.4, "in_time": False}
@@ -114,7 +119,7 @@ def test_model_that_is_created_during_a_training_waits_its_turn(visit: Any, serv
         route.fulfill(json={}) if asked[-1].get("queue") else route.fulfill(status=409, json=refused)
 
     visitor.context.route("**/training_status", lambda route: route.fulfill(json=status))
-    visitor.context.route("**/suggest_model", lambda route: route.fulfill(json={"outlooks": {}, "best": None}))
+    without_measuring(visitor)
     visitor.context.route("**/create_model", lambda route: route.fulfill(json={"name": "Лев"}))
     visitor.context.route("**/train", train)
     page = visitor.open("/create")
@@ -128,7 +133,9 @@ def test_model_that_is_created_during_a_training_waits_its_turn(visit: Any, serv
 
 def test_help_opens_beside_its_button_and_the_button_to_create_stays_in_view(visit: Any) -> None:
     for width in (1280, 360):
-        page = visit(width=width, height=700).open("/create")
+        visitor = visit(width=width, height=700)
+        without_measuring(visitor)
+        page = visitor.open("/create")
         page.wait_for_load_state()
         expect(page.locator("#f-d_model-help")).to_be_hidden()
         page.click("#sizes summary")
