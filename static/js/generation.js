@@ -214,6 +214,7 @@ addEventListener("pagehide", () => {
 });
 
 copy.addEventListener("click", async () => {
+  if (!navigator.clipboard) return area.select(); // over the network there is none
   await navigator.clipboard.writeText(manuscript.text).catch(() => area.select());
   stats.textContent = t("js.copied");
 });
