@@ -1,9 +1,12 @@
-"""The READMEs' pictures, from a real run: a server of its own, the example book, the small preset, a real browser.
+"""Pictures of every page, from a real run: a server of its own, the example book, the small preset, a real browser.
 
     python -m benchmarks.screenshots [--iterations 300] [--language en --language ru] [--num-threads 1] [--workspace DIR]
+                                     [--only PAGE]
 
-Writes docs/img/<page>-<language>.png for the four pages: the training and the generated text on them are what this machine
-made just now, or earlier in the workspace that is given. Pictures are reduced to 256 colours, so that the repository stays small.
+Writes docs/img/<page>-<language>.png for every page, the four tabs in both of their states where they have two (before the
+first model, while a training runs). The training and the generated text on them are what this machine made just now, or earlier
+in the workspace that is given; then the two earlier states are left out. `--only create --only training` writes some alone.
+Pictures are reduced to 256 colours, so that the repository stays small.
 """
 
 from __future__ import annotations
@@ -22,13 +25,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.server_process import ServerProcess, serving
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "img"
 WIDTH, HEIGHT, TRAINING_HEIGHT = 1200, 860, 1880
 MODEL, LOCALES = "first-model", {"en": "en-US", "ru": "ru-RU"}
+UNDER_WAY = ("queued", "running", "stopping")
+SETTLED_MS = 800
 PROMPT = "Искусственный интеллект"
 Pixels = Any  # numpy array (H, W, 3) of uint8
 
@@ -39,44 +44,85 @@ def main() -> None:
     options.add_argument("--num-threads", type=int)
     options.add_argument("--workspace", type=Path, help="kept, and trained in only when its model is not trained yet")
     options.add_argument("--language", action="append", choices=sorted(LOCALES))
+    options.add_argument("--only", action="append", metavar="PAGE", help="write the picture of this page alone")
     chosen = options.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
     path = os.environ.get("AZR_TEST_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
     with contextlib.ExitStack() as kept, sync_playwright() as playwright:
         folder = chosen.workspace or Path(kept.enter_context(tempfile.TemporaryDirectory()))
         server = kept.enter_context(serving(folder))
-        if not any(model["trained"] for model in server.get("/models")["models"]):
-            train(server, chosen.iterations, chosen.num_threads)
         browser = playwright.chromium.launch(executable_path=path, args=["--headless=new", "--no-sandbox"])
-        for language in chosen.language or sorted(LOCALES):
-            taken = take_all(browser, server, language)
-            canvas = (
-                browser.new_page()
-            )  # afterwards: beside a second page the first one counts as hidden, and stands still
-            for name, picture in taken.items():
-                target = IMAGES / f"{name}-{language}.png"
-                target.write_bytes(with_palette(pixels_of(canvas, picture)))
-                print(f"{target.name}: {target.stat().st_size:,} bytes")
-            canvas.close()
+        languages = chosen.language or sorted(LOCALES)
+        taken: dict[str, bytes] = {}
+        if not any(model["trained"] for model in server.get("/models")["models"]):
+            taken |= taken_alone(browser, server, "first", "/", languages)
+            begin(server, chosen.iterations, chosen.num_threads)
+            follow(server, until=chosen.iterations // 3)
+            taken |= taken_alone(browser, server, "running", "/training", languages)
+            follow(server, until=chosen.iterations)
+        for language in languages:
+            taken |= {f"{name}-{language}": picture for name, picture in take_all(browser, server, language).items()}
+        write({name: picture for name, picture in taken.items() if is_wanted(name, chosen.only)}, browser)
         browser.close()
 
 
-def train(server: ServerProcess, iterations: int, num_threads: int | None) -> None:
+def is_wanted(name: str, only: list[str] | None) -> bool:
+    return only is None or name.rsplit("-", 1)[0] in only
+
+
+def write(taken: dict[str, bytes], browser: Browser) -> None:
+    """Write the pictures, all at the end: beside a second page the first one counts as hidden, and stands still."""
+    canvas = browser.new_page()
+    for name, picture in taken.items():
+        target = IMAGES / f"{name}.png"
+        target.write_bytes(with_palette(pixels_of(canvas, picture)))
+        print(f"{target.name}: {target.stat().st_size:,} bytes")
+
+
+def begin(server: ServerProcess, iterations: int, num_threads: int | None) -> None:
     server.post("/create_model", {"name": MODEL, "preset": "small"})
     wish = {"model": MODEL, "books": ["example_book"], "iterations": iterations, "eval_every": max(1, iterations // 12)}
     server.post("/train", wish | {"num_threads": num_threads})
-    while (status := server.get("/training_status"))["state"] in ("queued", "running", "stopping"):
-        print(f"\r{status['iteration']} / {iterations}  loss {status['loss']}", end="", flush=True)
-        time.sleep(2)
+
+
+def follow(server: ServerProcess, until: int) -> None:
+    """Wait until a training has done so many iterations, or has ended; it must not fail."""
+    while (status := server.get("/training_status"))["iteration"] < until and status["state"] in UNDER_WAY:
+        print(f"\r{status['iteration']}  loss {status['loss']}", end="", flush=True)
+        time.sleep(1)
     print()
-    assert status["state"] == "done", status
+    assert status["state"] in (*UNDER_WAY, "done"), status
 
 
-def take_all(browser: Browser, server: ServerProcess, language: str) -> dict[str, bytes]:
+def taken_alone(
+    browser: Browser, server: ServerProcess, name: str, path: str, languages: list[str]
+) -> dict[str, bytes]:
+    """Take a page whose state does not last, in each language."""
+    taken = {}
+    for language in languages:
+        context = visitor(browser, language)
+        taken[f"{name}-{language}"] = take_page(context.new_page(), server.address + path)
+        context.close()
+    return taken
+
+
+def visitor(browser: Browser, language: str) -> BrowserContext:
     context = browser.new_context(
         locale=LOCALES[language], viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light"
     )
     context.add_init_script("localStorage.setItem('azr-helps', 'off')")
+    return context
+
+
+def take_page(page: Page, address: str) -> bytes:
+    page.goto(address)
+    page.wait_for_load_state()
+    page.wait_for_timeout(SETTLED_MS)
+    return take(page)
+
+
+def take_all(browser: Browser, server: ServerProcess, language: str) -> dict[str, bytes]:
+    context = visitor(browser, language)
     page = context.new_page()
     taken = {}
 
@@ -100,8 +146,19 @@ def take_all(browser: Browser, server: ServerProcess, language: str) -> dict[str
     page.evaluate("scrollTo(0, 0)")
     taken["generation"] = take(page)
 
-    page.goto(f"{server.address}/library")
-    taken["library"] = take(page)
+    book = server.get("/books")["books"][0]["name"]
+    others = {
+        "library": "/library",
+        "book": f"/library/{book}",
+        "help": "/help",
+        "api": "/docs",
+        "error": "/no-such-page",
+    }
+    taken |= {name: take_page(page, server.address + path) for name, path in others.items()}
+
+    page.click("#phone-button")
+    page.wait_for_timeout(SETTLED_MS)
+    taken["phone"] = take(page)  # closed: a picture shows no token
     context.close()
     return taken
 
