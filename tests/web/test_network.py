@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ import openai
 import pytest
 from starlette.testclient import TestClient
 
+from console.qr import in_terminal
 from errors import NoLocalNetwork
 from tests.web.web_client import (
     BOOK_NAME,
@@ -281,6 +283,24 @@ def test_server_without_a_listener_of_its_own_cannot_be_opened(machine: Machine)
     machine.network.listener = None
     assert_error(machine.here.post("/network", json={}), 403, "network_closed")
     assert 'id="phone-button"' not in machine.here.get("/").text
+
+
+def test_code_for_the_camera_is_drawn_here_and_only_on_a_terminal(machine: Machine) -> None:
+    pytest.importorskip("segno")
+    opened = expect(machine.here.post("/network", json={}), 200)
+    assert opened["qr"].startswith("data:image/svg+xml")
+    assert "http://" not in opened["qr"].replace("http://www.w3.org/2000/svg", "")
+    assert in_terminal(opened["link"], io.StringIO()) == ""
+    assert in_terminal(opened["link"], Terminal()).count("█") > 50
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    encoding = "utf-8"  # type: ignore[assignment]
+
+    def isatty(self) -> bool:
+        return True
 
 
 # ---- wrong tokens ----------------------------------------------------------------------------------------------------
