@@ -303,7 +303,8 @@ window.written = {};
 const fillText = CanvasRenderingContext2D.prototype.fillText;
 CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
   const chart = this.canvas.closest("[data-chart]")?.dataset.chart;
-  if (chart && text) (window.written[chart] ??= []).push([this.textAlign === "center" ? 0 : 1, String(text)]);
+  const side = this.textAlign === "center" ? 0 : this.textBaseline === "top" ? 2 : 1; // 2: a mark at an iteration
+  if (chart && text) (window.written[chart] ??= []).push([side, String(text)]);
   return fillText.call(this, text, ...rest);
 };
 """
