@@ -19,6 +19,7 @@ from web.bodies import ERROR_ANSWERS, JSON_BODY
 from web.drawings import cover
 from web.schemas import CreateModel, DuplicateModel, EditModel, EstimateShape, SuggestModel, narrowed
 from web.services import ServicesDep, TranslatorDep, refuse_in_use
+from web.training_queue import follow_rename
 
 router = APIRouter(tags=["models"], responses=ERROR_ANSWERS)
 
@@ -85,6 +86,7 @@ def edit_model(name: str, body: EditModel, services: ServicesDep) -> Response:
         if body.name is not None:
             refuse_in_use(services, model=name)
         info = workflows.edit_model(services.workspace, name, body.name, body.notes)
+        follow_rename(services, name, info.name)
         if body.name is not None and services.runner.status().model == name:  # the last training was this model's
             services.runner.restore(workflows.last_run(services.workspace))
     return JSONAnswer(info, headers={"Location": f"/models/{quote(info.name)}"})

@@ -51,6 +51,14 @@ def dequeue(services: Services, entry_id: str) -> None:
     workflows.write_queue(services.workspace, left)
 
 
+def follow_rename(services: Services, name: str, new_name: str) -> None:
+    """Let the waiting trainings of a model follow its new name. Call it under `services.changes`."""
+    queue = workflows.read_queue(services.workspace)
+    renamed = [dataclasses.replace(each, model=new_name) if each.model == name else each for each in queue]
+    if renamed != queue:
+        workflows.write_queue(services.workspace, renamed)
+
+
 def begin_next(services: Services) -> None:
     """Begin the first training that can, unless one runs. Call it under `services.changes`."""
     if services.runner.status().state in ACTIVE_STATES:

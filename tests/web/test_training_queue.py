@@ -69,6 +69,16 @@ def test_training_begins_at_once_where_nothing_runs(client: TestClient) -> None:
 
 
 @pytest.mark.usefixtures("ready")
+def test_waiting_training_follows_the_new_name_of_its_model(client: TestClient) -> None:
+    train(client, iterations=None)
+    enqueue(client, OTHER)
+    expect(client.patch(f"/models/{OTHER}", json={"name": "романист"}), 200)
+    assert waiting(client) == ["романист"]
+    expect(client.post("/stop_training"), 202)
+    status_when(client, done("романист"))
+
+
+@pytest.mark.usefixtures("ready")
 def test_waiting_training_can_be_removed(client: TestClient) -> None:
     train(client, iterations=None)
     job_id = enqueue(client, OTHER)
