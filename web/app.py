@@ -38,6 +38,7 @@ from web import (
     documents,
     event_stream,
     help_pages,
+    library_pages,
     pages,
     sign_in,
 )
@@ -114,6 +115,7 @@ def create_app(
         api_network,
         sign_in,
         pages,
+        library_pages,
         help_pages,
     )
     for room in rooms:

@@ -1,4 +1,4 @@
-"""The pages: create, training, generation, library; the API's own page, the change of language, and the page for errors.
+"""The pages: create, training, generation; the API's own page, the change of language, and the page for errors.
 
 The variables of a page are one frozen dataclass; `script_data()` is what its scripts need beyond the HTML. Pages change nothing:
 every change goes through the JSON API.
@@ -7,16 +7,14 @@ every change goes through the JSON API.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-import i18n
 import workflows
 from config import (
     MOOD_SETS,
@@ -32,29 +30,10 @@ from config import (
 from events import ACTIVE_STATES, TrainingStatus
 from web.answers import precision_json
 from web.first_page import FirstPage, samples_in
+from web.page_parts import chosen_model, encodings, prompt_of, ticked_books, unknown_model
 from web.services import LANGUAGE_COOKIE, Services, ServicesDep, translator_of
 from web.templating import render
 
-BOOK_LANGUAGES = (
-    "ru",
-    "uk",
-    "be",
-    "en",
-    "de",
-    "fr",
-    "es",
-    "it",
-    "pt",
-    "pl",
-    "cs",
-    "hu",
-    "el",
-    "tr",
-    "he",
-    "zh",
-    "ja",
-    "ko",
-)  # offered
 DRAWER = {  # groups of a training's parameters; what is in none of them is about learning
     "checks": ("eval_every", "sample_prompt", "val_fraction", "early_stopping_patience"),
     "saving": ("checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes"),
@@ -212,77 +191,6 @@ class GenerationPage:
 
 
 @dataclass(frozen=True)
-class LibraryPage:
-    """All models. `training` is the model that is being trained and cannot be deleted now."""
-
-    models: tuple[workflows.ModelInfo, ...]
-    reached: dict[str, int]  # by model, the newest saved iteration; the published best one may be older
-    glimpses: dict[str, workflows.Glimpse]  # by model, a sentence that it wrote and the curve of its loss
-    offers: dict[str, tuple[workflows.Offer, ...]]  # by model, what it can be downloaded as
-    deleted: tuple[workflows.DeletedModel, ...]  # that can be brought back
-    imported: str | None  # the model that was imported just now
-    books: tuple[workflows.BookInfo, ...]
-    training: str | None
-    model_limit_bytes: int = workflows.MODEL_LIMIT_BYTES
-
-    @property
-    def comparable(self) -> int:
-        """Return how many models can be compared."""
-        return sum(_is_usable(model) for model in self.models)
-
-    def books_of(self, model: workflows.ModelInfo) -> list[tuple[str, str | None]]:
-        """Return the books that a model read with their titles; None for one that was deleted."""
-        known = {book.name: book.title for book in self.books}
-        return [(name, known.get(name)) for name in model.books]
-
-    def titles(self, books: Iterable[str]) -> list[str]:
-        """Return the titles of books by name; a book that was deleted is known by its name alone."""
-        known = {book.name: book.title for book in self.books}
-        return [known.get(name, name) for name in books]
-
-
-@dataclass(frozen=True)
-class BooksPage:
-    """All books. `learned` are the models that read each of them, by its name."""
-
-    books: tuple[workflows.BookInfo, ...]
-    learned: dict[str, tuple[str, ...]]
-    models: int
-    encodings: dict[str, str]
-    languages: tuple[str, ...]  # codes to choose from
-    book_endings: tuple[str, ...]
-    upload_limit_bytes: int
-
-
-@dataclass(frozen=True)
-class ComparePage:
-    """Two models side by side; `chosen` are their names, as far as there are two to compare."""
-
-    models: tuple[workflows.ModelInfo, ...]  # that can be compared
-    chosen: tuple[workflows.ModelInfo, ...]
-    titles: dict[str, str]  # of books, by name
-    books: tuple[workflows.BookInfo, ...]
-    book: str | None  # to measure both with
-    prompt: str
-
-    def script_data(self) -> dict[str, Any]:
-        return {"models": [model.name for model in self.chosen]}
-
-
-@dataclass(frozen=True)
-class BookPage:
-    """One book. `trainings` are those that read it; `training` is the model that is being trained on it now."""
-
-    book: workflows.BookInfo
-    statistics: workflows.Statistics | None  # None for a damaged book
-    beginning: str
-    trainings: tuple[tuple[workflows.ModelInfo, workflows.TrainingSummary], ...]
-    training: str | None
-    languages: tuple[str, ...]  # codes to choose from, the book's own among them
-    encodings: dict[str, str]
-
-
-@dataclass(frozen=True)
 class DocsPage:
     openapi: str  # address of the OpenAPI document
 
@@ -301,7 +209,7 @@ def first(request: Request, services: ServicesDep) -> HTMLResponse:
         example_title=workflows.example_title(language),
         book_endings=workflows.book_endings(),
         upload_limit_bytes=services.upload_limit_bytes,
-        encodings=_encodings(request),
+        encodings=encodings(request),
     )
     return render(request, "first", page)
 
@@ -317,8 +225,8 @@ def create(request: Request, services: ServicesDep, book: str | None = None) -> 
         default_preset=preset,
         parameters=_sizes(PRESETS[preset]),
         books=books,
-        checked=wished or _checked(books, None, TrainingStatus(), translator_of(request).language),
-        encodings=_encodings(request),
+        checked=wished or ticked_books(books, None, TrainingStatus(), translator_of(request).language),
+        encodings=encodings(request),
         book_endings=workflows.book_endings(),
         upload_limit_bytes=services.upload_limit_bytes,
     )
@@ -333,7 +241,7 @@ def training(
     status = services.runner.status()
     models = tuple(workflows.list_models(services.workspace))
     books = tuple(workflows.list_books(services.workspace))
-    chosen = _chosen(models, model, status)
+    chosen = chosen_model(models, model, status)
     settings = {model.name: workflows.last_config(services.workspace, model.name) for model in models}
     repeated = next((m for m in models if m.name == like), None)
     if chosen and repeated:
@@ -341,14 +249,14 @@ def training(
     page = TrainingPage(
         models=models,
         chosen=chosen.name if chosen else None,
-        unknown=_unknown(models, model),
+        unknown=unknown_model(models, model),
         resumable={m.name: workflows.newest_iteration(services.workspace, m.name) for m in models},
         unfinished=frozenset(m.name for m in models if workflows.is_unfinished(services.workspace, m.name)),
         settings=settings,
         books=books,
-        checked=_checked(books, repeated or chosen, status, translator_of(request).language),
+        checked=ticked_books(books, repeated or chosen, status, translator_of(request).language),
         like=repeated.name if repeated else None,
-        encodings=_encodings(request),
+        encodings=encodings(request),
         train=tuple(p for p in parameters(TrainConfig) if p.kind != "numbers"),  # the books' weights stand at the books
         self_play=tuple(parameters(SelfPlayConfig)),
         status=status,
@@ -363,93 +271,20 @@ def generation(
     request: Request, services: ServicesDep, model: str | None = None, prompt: str | None = None
 ) -> HTMLResponse:
     models = tuple(workflows.list_models(services.workspace))
-    chosen = _chosen(models, model, services.runner.status())
+    chosen = chosen_model(models, model, services.runner.status())
     if chosen and not chosen.trained and model is None:
         chosen = next((m for m in models if m.trained), chosen)
     page = GenerationPage(
         models=models,
         chosen=chosen.name if chosen else None,
-        asked=model if _unknown(models, model) is None else None,
-        unknown=_unknown(models, model),
+        asked=model if unknown_model(models, model) is None else None,
+        unknown=unknown_model(models, model),
         begun=prompt,
-        prompts={m.name: _prompt(workflows.last_config(services.workspace, m.name)) for m in models},
+        prompts={m.name: prompt_of(workflows.last_config(services.workspace, m.name)) for m in models},
         sampling=tuple(parameters(SamplingConfig)),
         precisions=_precisions(services, models) if workflows.has_llama_cpp() else None,
     )
     return render(request, "generation", page)
-
-
-@router.get("/library")
-def library(request: Request, services: ServicesDep, tab: str = "models", imported: str | None = None) -> HTMLResponse:
-    """Show the models, or the books with `tab=books`."""
-    if tab == "books":
-        return _books_page(request, services)
-    models = tuple(workflows.list_models(services.workspace))
-    newest = {m.name: workflows.newest_iteration(services.workspace, m.name) for m in models}
-    page = LibraryPage(
-        models=models,
-        reached={model.name: max(model.iteration, newest[model.name]) for model in models},
-        glimpses={model.name: workflows.glimpse(services.workspace, model.name) for model in models},
-        offers={model.name: workflows.offers(services.workspace, model) for model in models},
-        deleted=tuple(services.trash.models()),
-        imported=next((model.name for model in models if model.name == imported), None),
-        books=tuple(workflows.list_books(services.workspace)),
-        training=_running_model(services),
-    )
-    return render(request, "library", page)
-
-
-def _books_page(request: Request, services: Services) -> HTMLResponse:
-    books = tuple(workflows.list_books(services.workspace))
-    models = workflows.list_models(services.workspace)
-    page = BooksPage(
-        books=books,
-        learned={book.name: tuple(model.name for model in models if book.name in model.books) for book in books},
-        models=len(models),
-        encodings=_encodings(request),
-        languages=tuple(dict.fromkeys(("", *BOOK_LANGUAGES, *(book.language for book in books)))),
-        book_endings=workflows.book_endings(),
-        upload_limit_bytes=services.upload_limit_bytes,
-    )
-    return render(request, "books", page)
-
-
-@router.get("/compare")
-def compare(
-    request: Request, services: ServicesDep, model: Annotated[tuple[str, ...], Query(max_length=100)] = ()
-) -> HTMLResponse:
-    """Show two models side by side: those asked for, and the newest where fewer than two were."""
-    models = tuple(filter(_is_usable, workflows.list_models(services.workspace)))
-    by_name = {each.name: each for each in models}
-    wished = (by_name[name] for name in model if name in by_name)
-    chosen = tuple({each.name: each for each in (*wished, *reversed(models))}.values())[:2]
-    books = tuple(book for book in workflows.list_books(services.workspace) if not book.is_damaged)
-    read = [name for each in chosen for name in each.last_books]
-    page = ComparePage(
-        models=models,
-        chosen=chosen,
-        titles={book.name: book.title for book in books},
-        books=books,
-        book=next((book.name for book in books if book.name in read), None),
-        prompt=_prompt(workflows.last_config(services.workspace, chosen[0].name)) if chosen else "",
-    )
-    return render(request, "compare", page)
-
-
-@router.get("/library/{name}")
-def book(name: str, request: Request, services: ServicesDep) -> HTMLResponse:
-    """Show a book; its JSON is at /books/{name}."""
-    found = workflows.get_book(services.workspace, name)
-    page = BookPage(
-        book=found,
-        statistics=None if found.is_damaged else workflows.measured_book(services.workspace, found.name),
-        beginning=found.preview if found.is_damaged else workflows.beginning_of(services.workspace, found.name),
-        trainings=tuple(workflows.models_of_book(services.workspace, found.name)),
-        training=_running_model(services) if found.name in services.runner.status().books else None,
-        languages=tuple(dict.fromkeys(("", *BOOK_LANGUAGES, found.language))),
-        encodings=_encodings(request),
-    )
-    return render(request, "book", page)
 
 
 @router.get("/docs")
@@ -480,55 +315,6 @@ def _sizes(preset: ModelConfig) -> tuple[Parameter, ...]:
     return tuple(dataclasses.replace(p, default=getattr(preset, p.name)) for p in parameters(ModelConfig))
 
 
-def _chosen(
-    models: tuple[workflows.ModelInfo, ...], wished: str | None, status: TrainingStatus
-) -> workflows.ModelInfo | None:
-    """Return the model asked for, else the one that trained last, else the newest."""
-    by_name = {model.name: model for model in models}
-    newest = max(models, key=lambda model: model.created_at, default=None)
-    return by_name.get(wished or "") or by_name.get(status.model or "") or newest
-
-
-def _unknown(models: tuple[workflows.ModelInfo, ...], wished: str | None) -> str | None:
-    """Return the name asked for when no model has it."""
-    return wished if wished and wished not in {model.name for model in models} else None
-
-
-def _is_usable(model: workflows.ModelInfo) -> bool:
-    return model.trained and not model.damaged and not model.denied
-
-
-def _prompt(last: TrainConfig | None) -> str:
-    return (last or TrainConfig()).sample_prompt
-
-
-def _checked(
-    books: tuple[workflows.BookInfo, ...], model: workflows.ModelInfo | None, status: TrainingStatus, language: str
-) -> frozenset[str]:
-    """Return the books to tick: those of the model's last training, the only book there is, or the example in the person's language."""
-    known = set(model.last_books) if model else set()
-    if model and model.name == status.model:
-        known |= set(status.books)
-    checked = known & {book.name for book in books}
-    alone = books[0] if len(books) == 1 else workflows.example_in(books, language)
-    return frozenset(checked or ({alone.name} if alone else ()))
-
-
-def _running_model(services: Services) -> str | None:
-    status = services.runner.status()
-    return status.model if status.state in ACTIVE_STATES else None
-
-
 def _precisions(services: Services, models: tuple[workflows.ModelInfo, ...]) -> dict[str, workflows.Precision]:
     known = ((m.name, workflows.known_precision(services.workspace, m.name)) for m in models if m.trained)
     return {name: found for name, found in known if found}
-
-
-def _encodings(request: Request) -> dict[str, str]:
-    translator = translator_of(request)
-    return {name: _encoding_name(translator, name) for name in workflows.ENCODINGS}
-
-
-def _encoding_name(translator: i18n.Translator, name: str) -> str:
-    key = f"encoding.{name}"
-    return translator.gettext(key) if key in translator.sentences else name
