@@ -5,6 +5,7 @@ python -m benchmarks.overview
 
 from __future__ import annotations
 
+import argparse
 import re
 import tempfile
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ SETTINGS = (ModelConfig, TrainConfig, SelfPlayConfig, SamplingConfig)
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
     print("| what | how many |\n|---|---|")
     for name, count in counts().items():
         print(f"| {name} | {count:,} |")
