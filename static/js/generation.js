@@ -190,7 +190,7 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   start();
 });
-form.addEventListener("keydown", (event) => {
+addEventListener("keydown", (event) => { // anywhere on the page, which may have opened with the text filled in
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit(button);
   if (event.key === "Escape") running?.abort();
 });
