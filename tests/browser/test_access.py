@@ -257,7 +257,8 @@ def test_nothing_moves_for_who_asked_for_less_motion(house: House) -> None:
 def test_pages_are_light_quick_and_stand_still(house: House) -> None:
     house.furnish()
     visits = {path: visited(house, path) for path in PAGES}
-    busy = 1.0 if os.getloadavg()[0] < (os.cpu_count() or 1) else 5.0  # how much slower a page may appear now
+    beside_others = "PYTEST_XDIST_WORKER" in os.environ or os.getloadavg()[0] >= (os.cpu_count() or 1)
+    busy = 5.0 if beside_others else 1.0  # how much slower a page may appear now
     assert statistics.median(visit[0] for visit in visits.values()) < PAINT_SECONDS * busy
     assert {path: visit[1] for path, visit in visits.items() if visit[1] >= LAYOUT_SHIFT} == {}
     assert {path: visit[2] for path, visit in visits.items() if visit[2] >= PAGE_BYTES and path not in HEAVY} == {}
