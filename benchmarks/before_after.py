@@ -1,6 +1,6 @@
 """The first page's samples: what a small model writes before, during and after its training on a public-domain book.
 
-    python -m benchmarks.before_after --language ru --book anna_karenina.txt --title "Анна Каренина" --author "Лев Толстой"
+    python -m benchmarks.before_after --language ru --book anna_karenina.txt --title "Анна Каренина" --author "Лев Толстой" --prompt "Анна вошла"
     python -m benchmarks.before_after --language en --book tinyshakespeare.txt --title "Plays" --author "William Shakespeare"
 
 Trains through `workflows` with the defaults, as the pages do, and writes the samples that the training page showed at the iterations
