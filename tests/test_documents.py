@@ -191,7 +191,8 @@ def test_every_command_is_one_that_the_command_line_knows(document, command):
     at = typer.main.get_command(cli.app)
     while hasattr(at, "commands"):
         at = at.commands[words.pop(0)]
-    at.make_context("cli", words, resilient_parsing=False)
+    context = at.make_context("cli", words, resilient_parsing=False)  # raises for what it does not know
+    assert (context.command, context.args) == (at, []), "a word of the command is left over"
 
 
 TINY = [

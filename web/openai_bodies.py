@@ -7,6 +7,7 @@ would change the text in a way that no model here can are refused by name.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, model_validator
@@ -45,7 +46,7 @@ class StreamOptions(Config):
     include_obfuscation: bool = False  # nothing is padded here
 
 
-class OpenAIBody(SamplingConfig):
+class OpenAIBody(SamplingConfig, ABC):
     """What both kinds of completion share."""
 
     model_config = ConfigDict(validate_by_name=False, validate_by_alias=True)
@@ -89,8 +90,9 @@ class OpenAIBody(SamplingConfig):
     def extras(self) -> Extras:
         return Extras(self.alternatives(), self.presence_penalty, self.frequency_penalty)
 
+    @abstractmethod
     def alternatives(self) -> int | None:
-        raise NotImplementedError
+        """Return how many of the likeliest tokens are asked for at each place; None where no logprobs are."""
 
     @property
     def texts(self) -> int:
