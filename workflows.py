@@ -91,6 +91,7 @@ from runs.history import history
 from runs.jobs import JobRunner
 from runs.log_table import csv_lines
 from runs.outlook import Outlook, best_of, outlook, scaled
+from runs.past_runs import PastRun, past_runs
 from runs.plan import TrainingPlan, can_resume, is_unfinished
 from runs.queue import Waiting, read_queue, write_queue
 from runs.rehearsal import Pace
@@ -147,6 +148,7 @@ __all__ = [
     "Origin",
     "Outlook",
     "Pace",
+    "PastRun",
     "Piece",
     "Precision",
     "Score",
@@ -197,6 +199,7 @@ __all__ = [
     "offers",
     "outlooks",
     "pace",
+    "past_runs",
     "preview_as",
     "read_config",
     "read_queue",

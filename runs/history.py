@@ -94,8 +94,8 @@ def _of_log(metrics: Path, points: int) -> dict[str, Any]:
         "step": step,
         "iterations": [iterations[min(start + step, len(losses)) - 1] for start in range(0, len(losses), step)],
         "loss": [_mean(losses[start : start + step]) for start in range(0, len(losses), step)],
-        "evaluations": _columns(list(rare["Evaluated"].values()), "Evaluated", points),
-        "self_play": _columns(list(rare["SelfPlayDone"].values()), "SelfPlayDone", points),
+        "evaluations": columns_of(list(rare["Evaluated"].values()), "Evaluated", points),
+        "self_play": columns_of(list(rare["SelfPlayDone"].values()), "SelfPlayDone", points),
     }
 
 
@@ -120,8 +120,8 @@ def _of_digest(folder: Path, points: int) -> dict[str, Any] | None:
         "step": step * CHUNK,
         "iterations": [sums.iteration for sums in losses],
         "loss": [sums.mean("loss") for sums in losses],
-        "evaluations": _columns(_of_event(chunks, "Evaluated"), "Evaluated", points),
-        "self_play": _columns(_of_event(chunks, "SelfPlayDone"), "SelfPlayDone", points),
+        "evaluations": columns_of(_of_event(chunks, "Evaluated"), "Evaluated", points),
+        "self_play": columns_of(_of_event(chunks, "SelfPlayDone"), "SelfPlayDone", points),
     }
 
 
@@ -139,7 +139,7 @@ def _merged(sums: list[Sums], points: int) -> list[Sums]:
     return [group[0] for group in groups]
 
 
-def _columns(sums: list[Sums], event: str, points: int) -> dict[str, Any]:
+def columns_of(sums: list[Sums], event: str, points: int) -> dict[str, Any]:
     merged = _merged(sums, points)
     columns: dict[str, Any] = {name: [one.mean(name) for one in merged] for name in MEANS[event]}
     if event == "SelfPlayDone":

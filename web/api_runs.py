@@ -1,21 +1,34 @@
-"""What remains of a training, as files: its log as CSV, and one HTML page to send. And how busy this computer is with it."""
+"""What remains of trainings: a model's runs, the log as CSV, and one HTML page to send. And how busy this computer is with one."""
 
 from __future__ import annotations
 
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 import workflows
-from web.answers import JSONAnswer
+from web.answers import JSONAnswer, plain
 from web.bodies import ERROR_ANSWERS
 from web.run_report import run_report
 from web.services import ServicesDep
 from web.templating import render
 
 router = APIRouter(tags=["training"], responses=ERROR_ANSWERS)
+
+
+@router.get("/training_runs", summary="The runs of a model, with their held-out losses")
+def training_runs(
+    model: str, services: ServicesDep, points: Annotated[int, Query(ge=10, le=100_000)] = 1000
+) -> Response:
+    """Return the runs, the oldest first. Iterations are counted over all of them; a run that was stopped and resumed is one.
+
+    Each has at most `points` checks, of which those at its first iteration came before it.
+    """
+    name = workflows.get_model(services.workspace, model).name
+    return JSONAnswer({"runs": plain(workflows.past_runs(services.workspace, name, points))})
 
 
 @router.get("/training_log", summary="The log of a model's trainings as CSV")

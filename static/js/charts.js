@@ -1,4 +1,4 @@
-// The charts of a training: loss (batch, smoothed, held-out, other models beside it), reward (total and its parts) and loops, the
+// The charts of a training: loss (batch, smoothed, held-out, other runs beside it), reward (total and its parts) and loops, the
 // last two beside what passages of the books score; sparklines and a word for the four figures.
 // The history gives the data, the event stream adds to it; an iteration that is already there is not added again.
 
@@ -35,7 +35,7 @@ export function charts(root) {
   let book = {}; // bands of the books, by figure
   let step = 1; // iterations for each point of the history
   let look = { smoothing: 0.9, isLog: false, zoom: null };
-  let beside = []; // other models: [{name, iterations, losses}]
+  let beside = []; // earlier runs and other models: [{name, iterations, losses}]
   let onZoom = () => {};
   let waiting = false;
 
@@ -161,9 +161,9 @@ export function charts(root) {
       look = { ...look, ...changes };
       update();
     },
-    // Lay the losses of other models over this one's.
-    beside(models) {
-      beside = models;
+    // Lay the losses of other runs over this one's.
+    beside(others) {
+      beside = others;
       update();
     },
     zoomed(listener) {

@@ -27,8 +27,14 @@ const shown = (format) => (chart, value, series, index) => {
   return "—";
 };
 
+// Show the newest values of the run itself, also where a curve laid over it goes on further.
 export function showNewest(chart) {
-  if (chart.cursor.idx === null || chart.cursor.idx === undefined) chart.setLegend({ idx: chart.data[0].length - 1 }, false);
+  if (chart.cursor.idx === null || chart.cursor.idx === undefined) chart.setLegend({ idx: newest(chart.data) }, false);
+}
+
+function newest([iterations, first]) {
+  const found = first?.findLastIndex((value) => typeof value === "number") ?? -1;
+  return found < 0 ? iterations.length - 1 : found;
 }
 
 // Return a line of a chart. `label` is a key of the catalogue or, with `isName`, the text itself.

@@ -50,7 +50,10 @@ const stream = follow({
   Evaluated: takeEvaluation,
   SampleWritten: (event) => ofViewed() && addSample(event),
   SelfPlayDone: takeRound,
-  RunStarted: () => reload(), // a resumed run starts at its checkpoint, so later points are no longer valid
+  RunStarted() {
+    reload(); // a resumed run starts at its checkpoint, so later points are no longer valid
+    others.view(viewed);
+  },
   reset: () => reload(),
   polled: () => reload({ polling: true }),
   connection: showConnection,

@@ -113,6 +113,23 @@ def lay_beside(page: Page) -> None:
     expect(page.locator("[data-chart=loss] .u-legend .u-label")).to_have_count(4)
 
 
+def lay_earlier_run(page: Page, server: ServerProcess) -> None:
+    """Lay the first run, 0 to 8, over the second, which began at 8: both are read at one iteration."""
+    page.select_option("#beside", label="Run 1 (0–8)")
+    chart = page.locator("[data-chart=loss]")
+    expect(chart).to_have_attribute("data-last", "16")
+    expect(page.locator("#beside-note")).to_contain_text("iteration 8")
+    end = chart.locator(".u-over").bounding_box()
+    page.mouse.move(end["x"] + end["width"] - 2, end["y"] + 20)
+    first = server.get(f"/training_runs?model={MODEL}")["runs"][0]["evaluations"]
+    shown = chart.locator(".u-legend .u-value")
+    expect(shown.first).to_have_text("16")
+    last = float(f"{first['val_loss'][-1]:.3g}")
+    expect(shown.last).to_have_text(f"{last:g}")
+    page.click("#beside-chosen button")
+    expect(page.locator("#beside-note")).to_be_hidden()
+
+
 def ask(page: Page) -> None:
     page.fill("#ask-prompt", "Старик")
     page.click("#ask-form button")
@@ -126,6 +143,7 @@ def go_on(page: Page, server: ServerProcess) -> None:
     page.click("#start")
     expect(page.locator("[data-live=iteration]")).to_have_text("Iteration 14 of 14")
     expect(page.locator("[data-live=state]")).to_have_attribute("data-state", "done")
+    lay_earlier_run(page, server)
     expect(page.locator("#ending h3")).to_have_text(re.compile(r"^In \d+ s$"))
     expect(page.locator("#ending figcaption").first).to_have_text("from this · iteration 0")
     with page.expect_download() as picture:

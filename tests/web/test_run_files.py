@@ -1,4 +1,4 @@
-"""What remains of a training as files, how busy the computer is, and a training that repeats another one."""
+"""The runs of a model, what remains of a training as files, how busy the computer is, and a training that repeats another one."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ def test_log_is_a_table_with_a_row_for_each_iteration(client: TestClient, traine
     assert answer.headers["content-type"].startswith("text/csv")
     assert heading.startswith("iteration,loss,learning_rate")
     assert [row.split(",")[0] for row in rows] == [str(n) for n in range(11)]  # and the check before the first
+
+
+def test_runs_tell_their_iterations_and_checks(client: TestClient, trained: str) -> None:
+    (run,) = expect(client.get(f"/training_runs?model={trained}"), 200)["runs"]
+    assert (run["number"], run["from_iteration"], run["to_iteration"]) == (1, 0, 10)
+    assert run["evaluations"]["iteration"][-1] == 10 and run["evaluations"]["val_loss"][-1] > 0
 
 
 @pytest.mark.parametrize(("language", "word"), [("ru", "Книги"), ("en", "Books")])
@@ -44,7 +50,8 @@ def test_files_of_an_untrained_model_are_empty_and_of_an_unknown_one_refused(cli
     create(client, "новичок")
     assert len(client.get("/training_log?model=новичок").text.splitlines()) == 1
     assert "новичок" in client.get("/training_report?model=новичок").text
-    for address in ("/training_log", "/training_report"):
+    assert expect(client.get("/training_runs?model=новичок"), 200) == {"runs": []}
+    for address in ("/training_log", "/training_report", "/training_runs"):
         assert_error(client.get(f"{address}?model=призрак"), 404, "model_not_found")
 
 
