@@ -152,6 +152,12 @@ class BookNotFound(NotFound):
     code = "book_not_found"
 
 
+class CheckpointNotKept(NotFound):
+    """The model `name` has no whole checkpoint of `iteration`; `kept` lists those that there are."""
+
+    code = "checkpoint_not_kept"
+
+
 class DocumentNotFound(NotFound):
     code = "document_not_found"
 

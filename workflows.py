@@ -102,7 +102,7 @@ from runs.training_run import train, work
 from runs.worker import follow
 from store import checkpoint_store, model_store
 from store.engines import Engines
-from store.model_cache import ModelCache
+from store.model_cache import ModelCache, Version
 from store.model_files import WEIGHTS
 from store.model_list import ModelInfo, get_model, list_models, read_config
 from store.model_store import LoadedModel
@@ -158,6 +158,7 @@ __all__ = [
     "TrainingSummary",
     "Trash",
     "Verdict",
+    "Version",
     "Waiting",
     "add_book",
     "add_example",
@@ -380,7 +381,12 @@ def last_status(workspace: Workspace, model: str) -> TrainingStatus | None:
 
 def newest_iteration(workspace: Workspace, model: str) -> int:
     """Return the iteration of a model's newest checkpoint, 0 if there is none."""
-    return max(checkpoint_store.iterations(workspace, model), default=0)
+    return max(kept_checkpoints(workspace, model), default=0)
+
+
+def kept_checkpoints(workspace: Workspace, model: str) -> tuple[int, ...]:
+    """Return the iterations whose checkpoints are kept, the oldest first; each is a version that can write."""
+    return checkpoint_store.iterations(workspace, model)
 
 
 def last_config(workspace: Workspace, model: str) -> TrainConfig | None:
@@ -399,7 +405,7 @@ def generate(
     *,
     cache: ModelCache,
     engines: Engines | None = None,
-    version: Literal["best", "last"] = "best",
+    version: Version = "best",
     extras: Extras = PLAIN,
     texts: int = 1,
     beside_training: bool = False,
@@ -408,7 +414,8 @@ def generate(
     """Generate the continuation of a prompt, a text or token ids, piece by piece.
 
     With `engines`, llama.cpp writes a few texts where it can, and many texts are computed together (`texts` are asked for at once);
-    without, the text is written alone by our own loop. `weights` is the number type of llama.cpp's weights. Raises ModelNotFound, NoTokenizer, ModelDamaged, InvalidInput, OutOfMemory.
+    without, the text is written alone by our own loop. `weights` is the number type of llama.cpp's weights. Raises ModelNotFound, NoTokenizer, ModelDamaged, CheckpointNotKept, InvalidInput,
+    OutOfMemory.
     """
     _require_runtime(weights)
     loaded, tokenizer = _loaded(workspace, model, cache, version)
@@ -472,7 +479,7 @@ def score_text(
     text: str | Sequence[int],
     *,
     cache: ModelCache,
-    version: Literal["best", "last"] = "best",
+    version: Version = "best",
     alternatives: int = 5,
     look: Head | None = None,
 ) -> Generator[Score, None, None]:
@@ -531,9 +538,7 @@ def echo(
         yield Piece(text, 0, details=details, completion=text, finish_reason=FinishReason.LENGTH, origin=origin)
 
 
-def _loaded(
-    workspace: Workspace, model: str, cache: ModelCache, version: Literal["best", "last"]
-) -> tuple[LoadedModel, Tokenizer]:
+def _loaded(workspace: Workspace, model: str, cache: ModelCache, version: Version) -> tuple[LoadedModel, Tokenizer]:
     with _lack_named():
         loaded = cache.get(workspace, model, version)
     assert loaded.tokenizer is not None
@@ -541,7 +546,7 @@ def _loaded(
     return loaded, loaded.tokenizer
 
 
-def _damage_named(model: str, version: str, pieces: Iterator[P]) -> Generator[P, None, None]:
+def _damage_named(model: str, version: Version, pieces: Iterator[P]) -> Generator[P, None, None]:
     try:
         with _lack_named():
             yield from pieces

@@ -198,6 +198,15 @@ def last_weights(ws: Workspace, name: str) -> dict[str, Tensor] | None:
     return None
 
 
+def weights_at(ws: Workspace, name: str, iteration: int) -> dict[str, Tensor] | None:
+    """Return the weights of the checkpoint of an iteration, None where none is kept or it does not verify."""
+    for step in reversed(_steps(ws.checkpoint_folder(name))):
+        with contextlib.suppress(_Damaged, tensor_file.DamagedTensorFile):
+            if step.iteration == iteration:
+                return tensor_file.read(_content(step, _entries(step), WEIGHTS))[0]
+    return None
+
+
 def newest_files(ws: Workspace, name: str) -> dict[str, Path]:
     """Return the files of the newest checkpoint that verifies, by "step-.../file"; none without one. Reads them in constant memory."""
     for step in reversed(_steps(ws.checkpoint_folder(name))):
@@ -218,9 +227,12 @@ def iterations(ws: Workspace, name: str) -> tuple[int, ...]:
     return tuple(sorted({step.iteration for step in _steps(ws.checkpoint_folder(name)) if _stands(step)}))
 
 
-def version(ws: Workspace, name: str) -> str | None:
-    """Return a text that changes whenever a checkpoint is saved, or None without one. Costs one listing of a folder."""
-    steps = _steps(ws.checkpoint_folder(name))
+def version(ws: Workspace, name: str, iteration: int | None = None) -> str | None:
+    """Return a text that changes whenever a checkpoint is saved, of this iteration if one is given; None without one.
+
+    Costs one listing of a folder.
+    """
+    steps = [step for step in _steps(ws.checkpoint_folder(name)) if iteration in (None, step.iteration)]
     if not steps:
         return None
     try:

@@ -83,11 +83,11 @@ class Engines:
 
         llama.cpp's weights are of the number type `kind`, KIND unless it is given.
 
-        Raises ModelNotFound, ModelDamaged, NoTokenizer.
+        Raises ModelNotFound, ModelDamaged, NoTokenizer, CheckpointNotKept.
         """
         stamp, loaded = cache.get_stamped(ws, name, version)
         kind = kind or KIND
-        key, now = (str(folder_of(ws, name)), version, str(kind)), (stamp, beside_training)
+        key, now = (str(folder_of(ws, name)), str(version), str(kind)), (stamp, beside_training)
         with self._lock:
             kept = self._kept.pop(key, None)
             if kept is None or kept[0] != now:

@@ -6,13 +6,15 @@ import threading
 from collections import OrderedDict
 from typing import Literal
 
-from errors import NoTokenizer
+from torch import Tensor
+
+from errors import CheckpointNotKept, NoTokenizer
 from store import checkpoint_store, model_store
 from store.model_files import folder_of
 from store.model_store import LoadedModel
 from workspace import Workspace
 
-Version = Literal["best", "last"]
+Version = Literal["best", "last"] | int  # an iteration is that of a checkpoint that is kept
 
 
 class ModelCache:
@@ -26,13 +28,13 @@ class ModelCache:
     def get(self, ws: Workspace, name: str, version: Version = "best") -> LoadedModel:
         """Return the model with the published weights, or for "last" with the newest checkpoint's, if there is one.
 
-        Raises ModelNotFound, ModelDamaged, NoTokenizer.
+        An iteration stands for its checkpoint. Raises ModelNotFound, ModelDamaged, NoTokenizer, CheckpointNotKept.
         """
         return self.get_stamped(ws, name, version)[1]
 
     def get_stamped(self, ws: Workspace, name: str, version: Version = "best") -> tuple[str, LoadedModel]:
         """Return the model as `get` does, and before it what changes whenever other weights take their place."""
-        key, now = (str(folder_of(ws, name)), version), _stamps(ws, name, version)
+        key, now = (str(folder_of(ws, name)), str(version)), _stamps(ws, name, version)
         with self._lock:
             kept = self._kept.pop(key, None)
             if kept is None or kept[0] != now:
@@ -45,12 +47,27 @@ class ModelCache:
 
 
 def _stamps(ws: Workspace, name: str, version: Version) -> str:
-    return f"{model_store.version(ws, name)} {checkpoint_store.version(ws, name) if version == 'last' else None}"
+    iteration = version if isinstance(version, int) else None
+    checkpoint = None if version == "best" else checkpoint_store.version(ws, name, iteration)
+    return f"{model_store.version(ws, name)} {checkpoint}"
 
 
 def _load(ws: Workspace, name: str, version: Version) -> LoadedModel:
-    weights = checkpoint_store.last_weights(ws, name) if version == "last" else None
+    weights = _weights(ws, name, version)
     loaded = model_store.load(ws, name) if weights is None else model_store.load_with(ws, name, weights, "checkpoint")
     if loaded.tokenizer is None:
         raise NoTokenizer(name=name, field="model")
     return loaded
+
+
+def _weights(ws: Workspace, name: str, version: Version) -> dict[str, Tensor] | None:
+    """Return the weights of a checkpoint, None where the published ones are to be used."""
+    if version == "best":
+        return None
+    if version == "last":
+        return checkpoint_store.last_weights(ws, name)
+    weights = checkpoint_store.weights_at(ws, name, version)
+    if weights is None:
+        kept = ", ".join(map(str, checkpoint_store.iterations(ws, name))) or "—"
+        raise CheckpointNotKept(name=name, field="version", iteration=version, kept=kept)
+    return weights

@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 import workflows
 from config import PRESETS, Config, ModelConfig, SamplingConfig, SelfPlayConfig, TrainConfig, parameters
 from i18n import Translator
-from web.answers import JSONAnswer
+from web.answers import JSONAnswer, plain
 from web.bodies import ERROR_ANSWERS, JSON_BODY
 from web.drawings import cover
 from web.schemas import CreateModel, DuplicateModel, EditModel, EstimateShape, SuggestModel, narrowed
@@ -76,7 +76,9 @@ def list_models(services: ServicesDep) -> Response:
 
 @router.get("/models/{name}", summary="One model")
 def get_model(name: str, services: ServicesDep) -> Response:
-    return JSONAnswer(workflows.get_model(services.workspace, name))
+    """Return a model; `checkpoints` are the iterations that are kept and can write as a `version`, the oldest first."""
+    info = workflows.get_model(services.workspace, name)
+    return JSONAnswer(plain(info) | {"checkpoints": workflows.kept_checkpoints(services.workspace, info.name)})
 
 
 @router.patch("/models/{name}", dependencies=[JSON_BODY], summary="Rename a model, or write notes on it")

@@ -166,6 +166,7 @@ class GenerationPage:
     asked: str | None
     unknown: str | None
     begun: str | None
+    checkpoints: dict[str, tuple[int, ...]]  # by model, the iterations that are kept
     prompts: dict[str, str]  # by model, the beginning that its sample texts had: in the language of its books
     sampling: tuple[Parameter, ...]
     precisions: (
@@ -180,6 +181,7 @@ class GenerationPage:
     def script_data(self) -> dict[str, Any]:
         return {
             "trained": {model.name: model.trained for model in self.models},
+            "checkpoints": self.checkpoints,
             "prompts": self.prompts,
             "asked": self.asked,
             "begun": self.begun,
@@ -280,6 +282,7 @@ def generation(
         asked=model if unknown_model(models, model) is None else None,
         unknown=unknown_model(models, model),
         begun=prompt,
+        checkpoints={m.name: workflows.kept_checkpoints(services.workspace, m.name) for m in models},
         prompts={m.name: prompt_of(workflows.last_config(services.workspace, m.name)) for m in models},
         sampling=tuple(parameters(SamplingConfig)),
         precisions=_precisions(services, models) if workflows.has_llama_cpp() else None,

@@ -12,13 +12,14 @@ import { showPrecision } from "./precision.js";
 import { rememberSampling, rememberedSampling } from "./sampling.js";
 import { t } from "./text.js";
 import { showTold } from "./told.js";
+import { offerVersions } from "./versions.js";
 import { showViews } from "./views.js";
 import { write } from "./writing.js";
 
 const KEEP_MILLISECONDS = 400;
 const DOUBLE_CLICK_MILLISECONDS = 400; // the button to stop comes where the one to go on was pressed
 const form = document.getElementById("generate-form");
-const { trained, prompts, asked, begun, moods, sliders, shapes, precisions } = JSON.parse(document.getElementById("page-data").textContent);
+const { trained, checkpoints, prompts, asked, begun, moods, sliders, shapes, precisions } = JSON.parse(document.getElementById("page-data").textContent);
 const [button, cancel, again, undo, redo, copy, newText] = ["generate", "cancel", "again", "undo", "redo", "copy", "new-text"].map((id) => document.getElementById(id));
 const area = form.elements.prompt;
 const picture = document.getElementById("picture");
@@ -55,12 +56,13 @@ function takeKept() {
   const kept = keptManuscript();
   const inputs = kept?.inputs ?? rememberedSampling();
   for (const control of settings()) {
-    if (!(control.name in inputs) || control.value !== control.defaultValue) continue;
+    if (!(control.name in inputs) || control.name === "version" || control.value !== control.defaultValue) continue;
     if (kept) putRaw(control, inputs[control.name]);
     else setValue(control, inputs[control.name]);
   }
   if (!kept) return;
   if (!asked && kept.model in trained) form.elements.model.value = kept.model;
+  offerVersions(form.elements.version, checkpoints[form.elements.model.value], inputs.version);
   const typed = area.value === area.defaultValue ? null : area.value; // typed before this ran
   manuscript.take(kept);
   last = kept.last?.text === kept.text ? kept.last : null;
@@ -90,6 +92,7 @@ function showModel() {
   document.getElementById("untrained").hidden = trained[name];
   document.getElementById("untrained-link").href = path`/training?model=${name}`;
   button.disabled = !trained[name];
+  offerVersions(form.elements.version, checkpoints[name]);
   if (begun === null && isPrompt(manuscript.text)) manuscript.put(prompts[name]);
   showTools();
 }
@@ -228,7 +231,7 @@ const drawEarlier = showEarlier((text) => {
 });
 
 views = showViews({ form, area, manuscript, shapes, card: openCard(area), goOn: start, isWriting: () => Boolean(running) });
-compareBeside({ form, manuscript, trained, isWriting: () => Boolean(running) });
+compareBeside({ form, manuscript, trained, checkpoints, isWriting: () => Boolean(running) });
 addSliders(form, sliders);
 linkMoods(form, moods);
 takeKept();

@@ -3,10 +3,11 @@
 import { busy, clearErrors, read, showError } from "./form.js";
 import { count, t } from "./text.js";
 import { told } from "./told.js";
+import { offerVersions } from "./versions.js";
 import { write } from "./writing.js";
 
-// `page`: {form, manuscript, trained, isWriting}.
-export function compareBeside({ form, manuscript, trained, isWriting }) {
+// `page`: {form, manuscript, trained, checkpoints, isWriting}.
+export function compareBeside({ form, manuscript, trained, checkpoints, isWriting }) {
   const box = document.getElementById("beside");
   const button = document.getElementById("compare");
   const stop = document.getElementById("compare-stop");
@@ -19,8 +20,10 @@ export function compareBeside({ form, manuscript, trained, isWriting }) {
     const name = form.elements.model.value;
     const another = Object.keys(trained).find((each) => trained[each] && each !== name);
     other.model.value = another ?? name;
-    other.version.value = another || form.elements.version.value === "last" ? "best" : "last";
+    offerOther(another || form.elements.version.value === "last" ? "best" : "last");
   }
+
+  const offerOther = (wished) => offerVersions(other.version, checkpoints[other.model.value], wished);
 
   async function compare() {
     clearErrors(form);
@@ -31,18 +34,19 @@ export function compareBeside({ form, manuscript, trained, isWriting }) {
       return showError(form, problem);
     }
     const both = [wishes, { ...wishes, model: other.model.value, version: other.version.value }];
+    const labels = [form.elements.version, other.version].map(labelOf);
     const seed = wishes.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
     running = new AbortController();
     stop.hidden = false;
     document.getElementById("panes").hidden = false;
-    await Promise.all(both.map((wish, side) => fill(panes[side], { ...wish, seed, prompt: manuscript.text })));
+    await Promise.all(both.map((wish, side) => fill(panes[side], labels[side], { ...wish, seed, prompt: manuscript.text })));
     running = null;
     stop.hidden = true;
   }
 
-  async function fill(pane, wish) {
+  async function fill(pane, label, wish) {
     const [text, facts, take] = [".pane-text", ".pane-facts", "button"].map((part) => pane.querySelector(part));
-    pane.querySelector(".pane-title").textContent = `${wish.model} · ${labelOf(other.version, wish.version)}`;
+    pane.querySelector(".pane-title").textContent = `${wish.model} · ${label}`;
     text.textContent = "";
     facts.textContent = t("js.writing");
     take.hidden = true;
@@ -66,10 +70,11 @@ export function compareBeside({ form, manuscript, trained, isWriting }) {
     };
   }
 
+  other.model.addEventListener("change", () => offerOther());
   button.addEventListener("click", () => busy(button, compare));
   stop.addEventListener("click", () => running?.abort());
   addEventListener("pagehide", () => running?.abort());
   box.addEventListener("toggle", suggest, { once: true });
 }
 
-const labelOf = (select, value) => [...select.options].find((option) => option.value === value).textContent.split(" — ")[0];
+const labelOf = (select) => select.selectedOptions[0].textContent.split(" — ")[0];

@@ -22,7 +22,7 @@ BEGINNING = "Старик чинил лодку"
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = Workspace(tmp_path_factory.mktemp("trained"))
     fill(workspace)
-    list(train(workspace, plan(workspace)))
+    list(train(workspace, plan(workspace, checkpoint_every=2)))
     return workspace.root
 
 
@@ -157,6 +157,11 @@ def test_two_versions_write_side_by_side_with_one_seed(page: Page) -> None:
     assert {wish["version"] for wish in asked} == {"best", "last"}
     assert asked[0] | {"version": ""} == asked[1] | {"version": ""}
     assert asked[0]["seed"] is not None
+    page.select_option("#other-version", "4")
+    page.click("#compare")
+    expect(page.locator(".pane-title").last).to_have_text(f"{MODEL} · итерация 4")
+    expect(page.locator(".pane button:visible")).to_have_count(2)
+    assert (asked[3]["version"], asked[3]["prompt"]) == ("4", BEGINNING)
     second = page.locator(".pane-text").last.text_content()
     page.locator(".pane button").last.click()
     assert text_of(page) == BEGINNING + (second or "")

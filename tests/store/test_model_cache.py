@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from errors import ModelNotFound, NoTokenizer
+from errors import CheckpointNotKept, ModelNotFound, NoTokenizer
 from store import checkpoint_store, model_store
 
 # ---- in and out ------------------------------------------------------------------------------------------------------
@@ -66,6 +66,19 @@ def test_last_is_the_newest_checkpoint_and_best_the_published_one(trained: Works
         assert equal_tensors(dict(last.model.state_dict()), a_checkpoint(iteration).weights)
         assert cache.get(trained, NAME, "last") is last and last.lineage == () and last.tokenizer
     assert not equal_tensors(dict(best.model.state_dict()), a_checkpoint(2000).weights)
+
+
+def test_an_iteration_is_its_checkpoint_as_long_as_that_is_kept(trained: Workspace) -> None:
+    cache = ModelCache()
+    for iteration in (1000, 2000):
+        checkpoint_store.save(trained, NAME, a_checkpoint(iteration), keep=2, budget_bytes=10**12)
+    older = cache.get(trained, NAME, 1000)
+    assert equal_tensors(dict(older.model.state_dict()), a_checkpoint(1000).weights)
+    assert cache.get(trained, NAME, 1000) is older
+    checkpoint_store.save(trained, NAME, a_checkpoint(3000), keep=2, budget_bytes=10**12)
+    with pytest.raises(CheckpointNotKept) as refused:
+        cache.get(trained, NAME, 1000)
+    assert refused.value.parameters == {"name": NAME, "iteration": 1000, "kept": "2000, 3000"}
 
 
 def test_a_model_without_tokenizer_cannot_speak(ws: Workspace) -> None:

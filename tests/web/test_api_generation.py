@@ -93,6 +93,15 @@ def test_last_version_is_the_newest_checkpoint(client: TestClient) -> None:
     assert expect(client.post("/generate", json={**SHORT, "version": "last"}), 200)["tokens"] == 12
 
 
+def test_each_checkpoint_that_is_kept_is_a_version(client: TestClient, trained: str) -> None:
+    kept = expect(client.get(f"/models/{trained}"), 200)["checkpoints"]
+    assert kept == [10]
+    for version in (10, "10"):
+        assert expect(client.post("/generate", json={**SHORT, "version": version}), 200)["tokens"] == 12
+    error = assert_error(client.post("/generate", json={**SHORT, "version": 9}), 404, "checkpoint_not_kept", "version")
+    assert "Kept: 10." in error["message"]
+
+
 @pytest.mark.usefixtures("trained")
 def test_model_writes_while_it_is_trained(client: TestClient) -> None:
     train(client, iterations=None)
@@ -116,6 +125,8 @@ def test_model_writes_while_it_is_trained(client: TestClient) -> None:
         ({"stop": "a"}, 422, "invalid_input", "stop"),
         ({"prompt": None}, 422, "invalid_input", "prompt"),
         ({"version": "worst"}, 422, "invalid_input", "version"),
+        ({"version": True}, 422, "invalid_input", "version"),
+        ({"version": 9}, 404, "checkpoint_not_kept", "version"),
         ({"colour": 1}, 422, "invalid_input", "colour"),
     ],
 )
