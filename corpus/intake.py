@@ -117,7 +117,7 @@ def add_text(ws: Workspace, title: str, text: str) -> BookInfo:
 
     Raises EmptyBook, DiskFull and AccessDenied.
     """
-    title = " ".join(clean(title).split()) or next(iter(clean(text[:_LOOKED_AT]).split("\n")))[:_FIRST_LINE]
+    title = " ".join(clean(title).split()) or _first_words(clean(text[:_LOOKED_AT]))
     with shelf.temporaries(ws) as (original, target):
         original.write_bytes(text.encode("utf-8", "replace"))
         reading = READERS[PLAIN_TEXT].read(original, target, "utf_8", field="text")
@@ -127,6 +127,18 @@ def add_text(ws: Workspace, title: str, text: str) -> BookInfo:
             info = with_twin(ws, shelf.describe(name, reading, PLAIN_TEXT, title=title))
             shelf.put_up(ws, info, original, target)
     return info
+
+
+def _first_words(text: str) -> str:
+    """Return the first line of a text, a long one as far as its words fit.
+
+    >>> _first_words("Old stories\\nThe end"), len(_first_words("word " * 100))
+    ('Old stories', 59)
+    """
+    line = text.split("\n", 1)[0]
+    if len(line) <= _FIRST_LINE:
+        return line
+    return line[: _FIRST_LINE + 1].rsplit(" ", 1)[0].rstrip(" ,;:–—-")[:_FIRST_LINE]
 
 
 def decode_name(name: bytes) -> str:

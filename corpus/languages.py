@@ -9,10 +9,13 @@ import re
 from collections.abc import Sequence
 
 SAMPLE_PROMPTS = {
-    "ru": "Искусственный интеллект",  # the default of `sample_prompt`, and what the first experiment begins with
+    "ru": "Однажды",
     "uk": "Одного разу",
     "en": "Once upon a time",
 }  # beginnings that any book can continue
+
+ON_INTELLIGENCE = "Искусственный интеллект"  # for books on it: the example, with which the first experiment begins
+_NAMES_INTELLIGENCE = re.compile(r"искусственн\w+ интеллект", re.IGNORECASE)
 
 _MIN_SHARE = 0.6  # of the letters
 _ENGLISH = re.compile(r"\b(?:the|and|of|to|in|that|was|he|it|you|is|my)\b", re.IGNORECASE)
@@ -56,7 +59,14 @@ def stated_title(text: str) -> tuple[str, str]:
     return (found[1].strip(), found[2].strip()) if found else ("", "")
 
 
-def sample_prompt(languages: Sequence[str]) -> str | None:
-    """Return a sample prompt in the most frequent of the books' languages, or None if there is none in any of them."""
+def sample_prompt(languages: Sequence[str], beginnings: Sequence[str]) -> str | None:
+    """Return a sample prompt that books in these languages, which begin so, can continue, or None if there is none.
+
+    >>> sample_prompt(["ru", "en", "ru"], []), sample_prompt(["ru"], ["Книга об искусственном интеллекте"]), sample_prompt([""], [])
+    ('Однажды', 'Искусственный интеллект', None)
+    """
     known = [language for language in languages if language in SAMPLE_PROMPTS]
-    return SAMPLE_PROMPTS[max(known, key=known.count)] if known else None
+    most = max(known, key=known.count, default="")
+    if most == "ru" and any(map(_NAMES_INTELLIGENCE.search, beginnings)):
+        return ON_INTELLIGENCE
+    return SAMPLE_PROMPTS.get(most)

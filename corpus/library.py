@@ -48,6 +48,7 @@ __all__ = [
     "edit_book",
     "ensure_example",
     "example_in",
+    "example_names",
     "example_title",
     "get_book",
     "list_books",
@@ -212,8 +213,8 @@ def book_notices(book: BookInfo) -> list[BookNotice]:
 
 
 def sample_prompt(books: Sequence[BookInfo]) -> str | None:
-    """Return a sample prompt in the language of these books, or None if there is none."""
-    return languages.sample_prompt([book.language for book in books])
+    """Return a sample prompt that these books can continue, or None if there is none in their language."""
+    return languages.sample_prompt([book.language for book in books], [book.preview for book in books])
 
 
 def sweep(ws: Workspace) -> None:
@@ -304,6 +305,11 @@ def add_example(ws: Workspace, source: Path, language: str) -> BookInfo:
 def example_title(language: str) -> str:
     """Return the title of the example book in a language."""
     return EXAMPLE_TITLES.get(f"{EXAMPLE_NAME}_{language}", EXAMPLE_TITLES[EXAMPLE_NAME])[0]
+
+
+def example_names() -> tuple[str, ...]:
+    """Return the names of the example books in all languages."""
+    return tuple(EXAMPLE_TITLES)
 
 
 def example_in(books: Sequence[BookInfo], language: str) -> BookInfo | None:

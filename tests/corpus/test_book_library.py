@@ -176,7 +176,8 @@ def test_marks_over_chunk_borders_are_counted_once(
 def test_a_prompt_is_offered_in_the_language_of_most_books(ws: Workspace) -> None:
     russian, english = add(ws, TEXT), add(ws, "It was the best of times, it was the worst of times.")
     assert sample_prompt([english]) == "Once upon a time"
-    assert sample_prompt([english, russian, russian]) == "Искусственный интеллект"
+    assert sample_prompt([english, russian, russian]) == "Однажды"
+    assert sample_prompt([add(ws, "Книга об искусственном интеллекте.")]) == "Искусственный интеллект"
     assert sample_prompt([add(ws, "AGCT" * 20)]) is None
 
 
