@@ -29,10 +29,11 @@ class BeforeAfter:
 
 @dataclass(frozen=True)
 class FirstPage:
-    """`encodings` are for a book whose encoding could not be found."""
+    """`example_names` are the books that the program brought; `encodings` are for a book whose encoding could not be found."""
 
     samples: BeforeAfter | None
     example_title: str
+    example_names: tuple[str, ...]
     book_endings: tuple[str, ...]
     upload_limit_bytes: int
     encodings: dict[str, str]

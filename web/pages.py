@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -209,6 +209,7 @@ def first(request: Request, services: ServicesDep) -> HTMLResponse:
     page = FirstPage(
         samples=samples_in(language),
         example_title=workflows.example_title(language),
+        example_names=workflows.example_names(),
         book_endings=workflows.book_endings(),
         upload_limit_bytes=services.upload_limit_bytes,
         encodings=encodings(request),
@@ -217,11 +218,11 @@ def first(request: Request, services: ServicesDep) -> HTMLResponse:
 
 
 @router.get("/create")
-def create(request: Request, services: ServicesDep, book: str | None = None) -> HTMLResponse:
-    """Show the form for a new model; `book` is ticked in it."""
+def create(request: Request, services: ServicesDep, book: Annotated[list[str] | None, Query()] = None) -> HTMLResponse:
+    """Show the form for a new model; `book`, repeated, is ticked in it."""
     preset = workflows.default_preset()
     books = tuple(workflows.list_books(services.workspace))
-    wished = frozenset(each.name for each in books if each.name == book)
+    wished = frozenset(each.name for each in books if each.name in (book or ()))
     page = CreatePage(
         presets=_presets(),
         default_preset=preset,
@@ -237,12 +238,17 @@ def create(request: Request, services: ServicesDep, book: str | None = None) -> 
 
 @router.get("/training")
 def training(
-    request: Request, services: ServicesDep, model: str | None = None, like: str | None = None
+    request: Request,
+    services: ServicesDep,
+    model: str | None = None,
+    like: str | None = None,
+    book: Annotated[list[str] | None, Query()] = None,
 ) -> HTMLResponse:
-    """Show the training of a model; with `like` its form has the books and settings of that model's last training."""
+    """Show the training of a model. `book`, repeated, is ticked; with `like` the form has that model's last books and settings."""
     status = services.runner.status()
     models = tuple(workflows.list_models(services.workspace))
     books = tuple(workflows.list_books(services.workspace))
+    wished = frozenset(each.name for each in books if each.name in (book or ()))
     chosen = chosen_model(models, model, status)
     settings = {model.name: workflows.last_config(services.workspace, model.name) for model in models}
     repeated = next((m for m in models if m.name == like), None)
@@ -256,7 +262,7 @@ def training(
         unfinished=frozenset(m.name for m in models if workflows.is_unfinished(services.workspace, m.name)),
         settings=settings,
         books=books,
-        checked=ticked_books(books, repeated or chosen, status, translator_of(request).language),
+        checked=wished or ticked_books(books, repeated or chosen, status, translator_of(request).language),
         like=repeated.name if repeated else None,
         encodings=encodings(request),
         train=tuple(p for p in parameters(TrainConfig) if p.kind != "numbers"),  # the books' weights stand at the books

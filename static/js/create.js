@@ -108,15 +108,17 @@ function pick(book) {
 
 // ---- creating --------------------------------------------------------------------------------------------------------
 
-// Create the model and go to its training, which `trains` starts at once; where it cannot start, its page says why.
+// Create the model and go to its training, which `trains` starts at once; where it cannot start, its page says why. Books that are
+// known to be too short are told here, before there is a model.
 function create(button, trains) {
   busy(button, async () => {
     clearErrors(form);
     try {
+      if (trains && outlooks.refusal()) throw outlooks.refusal();
       const { name } = await post("/create_model", read(form));
       forgetDraft(form);
       if (trains) await start(training(name));
-      location.assign(path`/training?model=${name}`);
+      location.assign(path`/training?model=${name}` + chosenBooks().map((book) => path`&book=${book}`).join(""));
     } catch (error) {
       showError(form, error);
     }

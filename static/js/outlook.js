@@ -12,6 +12,7 @@ const take = document.getElementById("limits-take");
 export function outlooksOf(cards, shown) {
   let found = null; // what the server said: {outlooks, best, sample_prompt}
   let problem = "";
+  let refusal = null; // the error that says why these books cannot be trained on
   let waits = false;
   let timer;
   let newest = 0;
@@ -21,6 +22,7 @@ export function outlooksOf(cards, shown) {
     clearTimeout(timer);
     const turn = ++newest;
     found = null;
+    refusal = null;
     waits = wishes !== null;
     problem = t(wishes ? "js.outlook_measuring" : "js.outlook_no_books");
     show(wishes);
@@ -28,8 +30,11 @@ export function outlooksOf(cards, shown) {
       const got = await post("/suggest_model", wishes).catch((error) => error);
       if (turn !== newest) return;
       waits = false;
-      if (got instanceof Error) problem = got.message;
-      else found = got;
+      if (!(got instanceof Error)) found = got;
+      else {
+        problem = got.message;
+        if (got.code === "book_too_small") refusal = got;
+      }
       show(wishes);
     }, PAUSE_MILLISECONDS);
   }
@@ -58,6 +63,7 @@ export function outlooksOf(cards, shown) {
     ask,
     of: (name) => found?.outlooks[name] ?? null,
     prompt: () => found?.sample_prompt ?? null,
+    refusal: () => refusal,
     problem: () => (found ? "" : problem),
     waits: () => waits,
   };

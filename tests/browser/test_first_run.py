@@ -17,8 +17,14 @@ OUTLOOK = {"parameters": 1, "training_bytes": 10**9, "fits": True, "in_time": Tr
 
 
 def test_one_click_leads_from_an_empty_workspace_to_a_running_training(visit: Any, server: ServerProcess) -> None:
+    server.post("/books", {"title": "Свои записки", "text": "Слово за словом. "})
     page = visit().open("/")
+    expect(page.locator("#first-books")).to_contain_text("Свои записки")  # brought before the page was loaded
+    expect(page.locator("#first-form [name=name]")).to_have_value("Свои записки")
+    page.evaluate("fetch('/books/Свои записки', { method: 'DELETE' })")
+    page.reload()
     page.wait_for_load_state()
+    expect(page.locator("#first-form")).to_be_hidden()
     page.click("#try-example")
     expect(page).to_have_url(re.compile("/training"), timeout=250_000)
     expect(page.locator("#coach-line")).to_have_text(re.compile("словар|книг|Модель"))
@@ -106,6 +112,18 @@ def test_cards_tell_their_time_and_creating_starts_the_training(visit: Any) -> N
     assert asked["create_model"]["name"] == "Лев"
     wishes = {name: asked["train"][name] for name in ("model", "books", "iterations", "eval_every", "sample_prompt")}
     assert list(wishes.values()) == ["Лев", ["example_book"], 600, 7, "Жил"]
+
+
+def test_books_that_are_too_short_are_told_before_there_is_a_model(visit: Any) -> None:
+    error = {"code": "book_too_small", "message": "Выбранные книги слишком короткие.", "field": "books", "details": []}
+    visitor = visit()
+    visitor.context.route("**/suggest_model", lambda route: route.fulfill(status=422, json={"error": error}))
+    page = visitor.open("/create")
+    expect(page.locator("[data-estimate=time_note]")).to_have_text(error["message"])
+    page.fill("#f-name", "Лев")
+    page.click("#create")
+    expect(page.locator("#f-books-error")).to_have_text(error["message"])
+    assert all("422" in complaint for complaint in visitor.take_complaints())
 
 
 def test_model_that_is_created_during_a_training_waits_its_turn(visit: Any, server: ServerProcess) -> None:
