@@ -110,7 +110,7 @@ from store.model_store import LoadedModel
 from tokenizer import Tokenizer
 from workspace import Workspace, safe_name, suggest_name
 
-_KINDS = {"f16": None, "q8_0": NumberType.Q8_0}  # None: the engine's own
+_KINDS = {"f32": NumberType.F32, "f16": NumberType.F16, "q8_0": NumberType.Q8_0}
 MEASURED_CHARACTERS = 12_000  # about 4,000 tokens
 MODEL_LIMIT_BYTES = 8 << 30  # of an imported file
 
@@ -411,13 +411,13 @@ def generate(
     extras: Extras = PLAIN,
     texts: int = 1,
     beside_training: bool = False,
-    weights: Literal["f16", "q8_0"] = "f16",
+    weights: Literal["f32", "f16", "q8_0"] = "f16",
 ) -> Generator[Piece, None, None]:
     """Generate the continuation of a prompt, a text or token ids, piece by piece.
 
-    With `engines`, llama.cpp writes a few texts where it can, and many texts are computed together (`texts` are asked for at once);
-    without, the text is written alone by our own loop. `weights` is the number type of llama.cpp's weights. Raises ModelNotFound, NoTokenizer, ModelDamaged, CheckpointNotKept, InvalidInput,
-    OutOfMemory.
+    With `engines`, the fastest of them writes (store/engines.py), and texts that come together are computed together (`texts` are asked for
+    at once); without, the text is written alone by our own loop. `weights` is the number type of the weights; "f32" is left to our own
+    loop. Raises ModelNotFound, NoTokenizer, ModelDamaged, CheckpointNotKept, InvalidInput, OutOfMemory.
     """
     _require_runtime(weights)
     loaded, tokenizer = _loaded(workspace, model, cache, version)
@@ -426,9 +426,8 @@ def generate(
         return _damage_named(model, version, write(loaded.model, tokenizer, ids, sampling, extras))
     with _lack_named():
         writers = engines.get(workspace, model, version, cache, beside_training, _KINDS[weights])
-    engine, tokens = writers.stream(ids, sampling, tokenizer.end_of_text, extras, texts)
-    numbers = str(writers.kind) if engine is Engine.LLAMA_CPP else "f32"
-    origin = Origin(engine, len(ids), min(len(ids), loaded.config.max_seq_len), numbers)
+    engine, numbers, tokens = writers.stream(ids, sampling, tokenizer.end_of_text, extras, texts)
+    origin = Origin(engine, len(ids), min(len(ids), loaded.config.max_seq_len), str(numbers))
     return _damage_named(model, version, text_pieces(tokens, tokenizer, sampling, origin))
 
 
@@ -456,7 +455,7 @@ def measured_precision(
                 raise InvalidInput(field="weights", reason="no_llama_cpp")
             return engine
 
-        found = precisions.measure(workspace, model, text, tokenizer, loaded.config.max_seq_len, engine_of)
+        found = precisions.measure(workspace, model, text, tokenizer, loaded.model, engine_of)
     yield found
 
 
@@ -471,7 +470,7 @@ def _held_out(workspace: Workspace, model: str) -> str:
 
 def _require_runtime(wished: str) -> None:
     """Raise InvalidInput where a number type is asked for that nothing here computes with."""
-    if wished != "f16" and not has_llama_cpp():
+    if wished == "q8_0" and not has_llama_cpp():
         raise InvalidInput(field="weights", reason="no_llama_cpp")
 
 

@@ -40,7 +40,16 @@ from workspace import Workspace
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "books" / "example_book.txt"
 THREADS = (1, 2)
-ARMS = ("transformers", "ctranslate2", "llama.cpp f32", "llama.cpp f16", "llama.cpp q8_0", "our loop", "http")
+ARMS = (
+    "transformers",
+    "ctranslate2",
+    "llama.cpp f32",
+    "llama.cpp f16",
+    "llama.cpp q8_0",
+    "our loop",
+    "our C code",
+    "http",
+)
 COLUMNS = (
     "preset",
     "arm",
@@ -106,7 +115,7 @@ def measure(arm: str, preset: str, root: Path, repeats: int, tokens: int, thread
     if kind == "llama.cpp":
         return alone(writers.llama_cpp, root, preset, threads, repeats, tokens, number)
     if kind == "our":
-        return alone(writers.our_loop, root, preset, threads, repeats, tokens)
+        return alone(writers.our_loop, root, preset, threads, repeats, tokens, arm == "our C code")
     return over_http(preset, root, repeats, tokens)
 
 

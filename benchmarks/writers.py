@@ -19,7 +19,9 @@ import torch
 from benchmarks.alone import peak_bytes
 from config import PRESETS, ModelConfig, SamplingConfig
 from engine.batch import Batch
+from engine.decoder import exact_decoder, fast_decoder
 from engine.llama_cpp import LlamaCpp, slots_within
+from engine.native_batch import NativeBatch
 from engine.stream import Token, stream
 from formats.gguf import NUMBER_DIGITS, SPARE_CONTEXT, NumberType, engine_file
 from model import Transformer
@@ -138,24 +140,31 @@ def _context_of(folder: Path) -> int:
     return int(read_json(folder / "config.json")["max_position_embeddings"])
 
 
-def our_loop(root: Path, name: str, threads: int, repeats: int, tokens: int) -> Figures:
-    """engine/stream.py for one text, engine/batch.py for many."""
+def our_loop(root: Path, name: str, threads: int, repeats: int, tokens: int, native: bool) -> Figures:
+    """engine/stream.py for one text and engine/batch.py for many, or engine/native_batch.py."""
     torch.set_num_threads(threads)
     began_at = time.perf_counter()
     loaded = model_store.load(Workspace(root), name)
     load_seconds = time.perf_counter() - began_at
     model, sampling = loaded.model, sampling_for(loaded.config)
     size = loaded.tokenizer.size if loaded.tokenizer else loaded.config.vocab_size
-    batch = Batch(model, size, NEVER, threads)
+    batch = _native(model, size, threads) if native else Batch(exact_decoder(model, size), NEVER, threads)
 
     def write(rows: int, tokens: int) -> None:
         settings = sampling.model_copy(update={"max_new_tokens": tokens})
-        if rows == 1:
+        if rows == 1 and not native:
             assert sum(1 for _ in stream(model, prompts()[0], settings, size, NEVER)) == tokens
         else:
             together([partial(_read_all, batch.stream(prompt, settings), tokens) for prompt in prompts()[:rows]])
 
     return _figures(write, min(tokens, tokens_for(loaded.config)), load_seconds, repeats)
+
+
+def _native(model: Transformer, size: int, threads: int) -> Batch:
+    decoder = fast_decoder(model, size)
+    if decoder is None:
+        raise SystemExit("The C code does not serve this machine or model.")
+    return NativeBatch(decoder, size, NEVER, threads)
 
 
 def _read_all(text: Iterable[list[Token]], tokens: int) -> None:

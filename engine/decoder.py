@@ -1,12 +1,14 @@
-"""Decode batches of texts, one token of each at a time: with the C code where it is available, else with the model itself and a cache.
+"""Decode texts side by side, one token of each at a time: with the C code where it is available, else with the model itself.
 
-Shapes: B rows, T tokens, C d_model, V ids.
+The keys and values of all texts lie in one cache, a row each. The first rows are in use; there may be room for more.
+
+Shapes: B rows in use, T tokens, C d_model, V ids, L layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -15,60 +17,115 @@ from kernels import decode
 from model import Block, KVCache, SwiGLU, Transformer
 
 
-class Decoder(Protocol):
-    def read(self, prompts: Tensor, ends: Tensor) -> Tensor:
-        """Read `prompts` (B, T); return the logits (B, V) after the token at place `ends` (B,) of each, behind which is padding."""
-        ...
-
-    def step(self, tokens: Tensor, places: Tensor) -> Tensor:
-        """Return the logits (B, V) after `tokens` (B,), which stand at `places` (B,) of their texts."""
-        ...
-
-
 def decoder(model: Transformer, rows: int, size: int) -> Decoder:
     """Return a decoder of `rows` texts out of the first `size` ids, with the weights that `model` has now, under the caller's autocast."""
-    device, config = model.lm_head.weight.device, model.config
+    device = model.lm_head.weight.device
     dtype = _compute_dtype(device)
+    fast = fast_decoder(model, size) if dtype == torch.bfloat16 else None
+    decoding = fast or Decoder(model, size, dtype)
+    decoding.grow(rows)
+    return decoding
+
+
+def exact_decoder(model: Transformer, size: int) -> Decoder:
+    """Return a decoder that computes with the model's own number format."""
+    return Decoder(model, size, model.lm_head.weight.dtype)
+
+
+def fast_decoder(model: Transformer, size: int) -> NativeDecoder | None:
+    """Return a decoder in C, which is several times as fast; None where the C code does not serve this model."""
+    config, device = model.config, model.lm_head.weight.device
     gated = all(isinstance(block.feed_forward, SwiGLU) for block in _blocks(model))
-    if gated and decode.serves(device, dtype, config.d_model, config.d_ff, config.head_dim):
-        return _Native(model, rows, size)
-    return _Cached(model, rows, size, dtype)
+    serves = gated and decode.serves(device, config.d_model, config.d_ff, config.head_dim)
+    return NativeDecoder(model, size) if serves else None
 
 
-class _Cached:
-    """The model with a key-value cache."""
+class Decoder:
+    """The model with a cache of the number format `dtype`, with no rows at first."""
 
-    def __init__(self, model: Transformer, rows: int, size: int, dtype: torch.dtype) -> None:
-        self._model, self._size = model, size
-        self._cache = KVCache(model.config, rows, device=model.lm_head.weight.device, dtype=dtype)
+    def __init__(self, model: Transformer, size: int, dtype: torch.dtype) -> None:
+        self._model, self._size, self._dtype = model, size, dtype
+        self._device = model.lm_head.weight.device
+        self.drop()
+
+    @property
+    def window(self) -> int:
+        """Return how many tokens a row can hold."""
+        return self._model.config.max_seq_len
+
+    @property
+    def room(self) -> int:
+        """Return for how many rows there is room."""
+        return self._cache.keys.shape[1]
+
+    def drop(self) -> None:
+        """Give up all rows and their memory."""
+        self._cache = KVCache(self._model.config, 0, device=self._device, dtype=self._dtype)
+
+    def grow(self, rows: int) -> None:
+        """Make room for `rows` rows; what stands in those there are stays."""
+        old, have = self._cache, self.room
+        self._cache = KVCache(self._model.config, rows, device=self._device, dtype=self._dtype)
+        self._cache.keys[:, :have], self._cache.values[:, :have] = old.keys, old.values
+
+    def move(self, source: int, target: int) -> None:
+        """Copy the row `source` over the row `target`."""
+        for part in (self._cache.keys, self._cache.values):
+            part[:, target] = part[:, source]
 
     def read(self, prompts: Tensor, ends: Tensor) -> Tensor:
-        hidden = self._model.hidden(prompts, self._cache)  # (B, T, C)
+        """Read `prompts` (B, T); return the logits (B, V) after the token at place `ends` (B,) of each, behind which is padding."""
+        hidden = self._model.hidden(prompts, self._cache.rows(0, len(prompts)))  # (B, T, C)
         return self._logits(hidden[torch.arange(len(ends), device=ends.device), ends])
 
+    def read_rows(self, first: int, contexts: Sequence[Sequence[int]]) -> None:
+        """Read equally long contexts into the rows from `first` on."""
+        cache = self._cache.rows(first, first + len(contexts))
+        self._model.hidden(torch.tensor(contexts, device=self._device), cache)
+
     def step(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """Return the logits (B, V) after `tokens` (B,), which stand at `places` (B,) of the texts in the first rows."""
+        tokens, places = tokens.to(self._device), places.to(self._device)
         ragged = bool((places != places[0]).any())
-        return self._logits(
-            self._model.hidden(tokens[:, None], self._cache, places[:, None] if ragged else places[:1])[:, -1]
-        )
+        cache = self._cache.rows(0, len(tokens))
+        hidden = self._model.hidden(tokens[:, None], cache, places[:, None] if ragged else places[:1])
+        return self._logits(hidden[:, -1])
 
     def _logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self._model.lm_head(hidden)
         return logits[:, : self._size]
 
 
-class _Native(_Cached):
-    """The C code, with the weights packed for it; the prompts are read by the model."""
+class NativeDecoder(Decoder):
+    """The C code, with weights of float16 that are packed for it at the first step; the prompts are read by the model.
 
-    def __init__(self, model: Transformer, rows: int, size: int) -> None:
-        super().__init__(model, rows, size, torch.float32)
-        self._matrices = decode.packed(_matrices(model, size))
-        assert model.rotary is not None
-        self._tables = (model.rotary.cos.contiguous(), model.rotary.sin.contiguous())
+    What it makes of a row does not depend on the others, nor on the number of threads.
+    """
+
+    def __init__(self, model: Transformer, size: int) -> None:
+        super().__init__(model, size, torch.float32)
 
     def step(self, tokens: Tensor, places: Tensor) -> Tensor:
-        x, cache = self._model.embed_tokens.weight[tokens], (self._cache.keys, self._cache.values)
-        return decode.step(x, places, self._matrices, self._tables, cache, self._model.config.d_ff, self._size)
+        return decode.step(self._weights, decode.Cache(self._cache.keys, self._cache.values), tokens, places)
+
+    def run(
+        self, tokens: Tensor, places: Tensor, choices: decode.Choices, chances: Tensor, stop: Tensor
+    ) -> list[list[int]]:
+        """Return the next tokens of each of the first rows, as many as decode.run makes."""
+        cache = decode.Cache(self._cache.keys, self._cache.values)
+        return decode.run(self._weights, cache, tokens, places, choices, chances, stop).tolist()
+
+    def is_finite(self) -> bool:
+        """Return whether all weights are numbers in float16 as well, which knows none beyond 65,504."""
+        return bool(self._weights.matrices.isfinite().all())
+
+    @cached_property
+    def _weights(self) -> decode.Weights:
+        model = self._model
+        assert model.rotary is not None
+        matrices = decode.packed(_matrices(model, self._size))
+        tables = (model.rotary.cos, model.rotary.sin)
+        return decode.Weights(model.embed_tokens.weight, matrices, tables, model.config.d_ff, self._size)
 
 
 def _blocks(model: Transformer) -> Iterator[Block]:

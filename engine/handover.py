@@ -24,8 +24,8 @@ class Handover(Generic[T]):
         self._held: list[T] = []
         self._handed_at = -PAUSE_SECONDS  # monotonic
 
-    def give(self, item: T) -> None:
-        self._held.append(item)
+    def give(self, *items: T) -> None:
+        self._held += items
         if (now := time.monotonic()) - self._handed_at >= PAUSE_SECONDS:
             self._handed_at = now
             held, self._held = self._held, []

@@ -29,7 +29,8 @@ class FinishReason(StrEnum):
 class Engine(StrEnum):
     """What computed a text."""
 
-    TORCH = "torch"  # engine/stream.py
+    TORCH = "torch"  # the model itself: engine/stream.py, engine/batch.py
+    NATIVE = "native"  # the C code: engine/native_batch.py
     LLAMA_CPP = "llama.cpp"
 
 

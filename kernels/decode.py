@@ -1,28 +1,31 @@
-"""Compute one token of each of a few texts through a whole model, with the C code (native.py).
+"""Compute tokens of a few texts through a whole model, with the C code (native.py).
 
-Shapes: B rows, C d_model, F d_ff, V ids, S places of the cache, H heads, K head_dim, L layers.
+Weights are float16, as in llama.cpp's default; what they are multiplied with, and the sums, are float32.
+
+Shapes: B rows, C d_model, F d_ff, V ids, S places of the cache, H heads, K head_dim, L layers, N steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from kernels import native
 
+NO_NUMBER = -1  # stands in a run for logits that are no numbers
 TILE = 32  # columns of a packed matrix side by side; every size that the C code knows is a multiple of it
-ROWS = 8  # rows of a product that are computed together
 
 
-def serves(device: torch.device, dtype: torch.dtype, *sizes: int) -> bool:
-    """Return whether the C code is available for this device, number format and sizes (C, F and K)."""
-    return all(size % TILE == 0 for size in sizes) and native.serves(device, dtype)
+def serves(device: torch.device, *sizes: int) -> bool:
+    """Return whether the C code is available for this device and sizes (C, F and K)."""
+    return all(size % TILE == 0 for size in sizes) and native.serves(device, torch.bfloat16)
 
 
 def packed(matrices: Iterable[Tensor]) -> Tensor:
-    """Return matrices (outputs, inputs) one after the other as the C code reads them, in bfloat16; outputs are padded with zeros."""
+    """Return matrices (outputs, inputs) one after the other as the C code reads them, in float16; outputs are padded with zeros."""
     return torch.cat([_packed(matrix) for matrix in matrices])
 
 
@@ -30,27 +33,69 @@ def _packed(matrix: Tensor) -> Tensor:
     outputs, inputs = matrix.shape
     tiles = matrix.new_zeros(-(-outputs // TILE) * TILE, inputs)
     tiles[:outputs] = matrix
-    return tiles.view(-1, TILE, inputs // 2, 2).transpose(1, 2).bfloat16().flatten()  # (tiles, inputs / 2, TILE, 2)
+    return tiles.view(-1, TILE, inputs).transpose(1, 2).half().flatten()  # (tiles, inputs, TILE)
 
 
-def step(
-    x: Tensor,
-    places: Tensor,
-    matrices: Tensor,
-    tables: tuple[Tensor, Tensor],
-    cache: tuple[Tensor, Tensor],
-    d_ff: int,
-    size: int,
+@dataclass(frozen=True)
+class Weights:
+    """A model as the C code reads it. `matrices` are `packed`: for each layer queries, keys and values, output, gate and up, down, then
+    the head; each carries the factors of the RMS norm before it."""
+
+    embeddings: Tensor  # (V, C)
+    matrices: Tensor
+    tables: tuple[Tensor, Tensor]  # cos and sin (S, K)
+    d_ff: int
+    size: int  # of the V ids, the first `size` are written
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Keys and values (L, B or more, H, S, K), which are extended."""
+
+    keys: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How the tokens of each row are chosen."""
+
+    settings: Tensor  # (B, 5) float64: temperature, top_k (0: all), top_p, min_p, repetition penalty
+    seen: Tensor  # (B, size) uint8: 1 for the ids of the context, extended
+    end_of_text: int  # ends the run
+
+
+def step(weights: Weights, cache: Cache, tokens: Tensor, places: Tensor) -> Tensor:
+    """Return the logits (B, size) after `tokens` (B,), which stand at `places` (B,) of their texts. Raises MemoryError."""
+    logits = torch.empty(len(tokens), _columns(weights))
+    tensors = (places, weights.matrices, *weights.tables, cache.keys, cache.values, logits)
+    native.call("decode_step", (weights.embeddings[tokens], *tensors), *_sizes(weights, cache, len(tokens)))
+    return logits[:, : weights.size]
+
+
+def run(
+    weights: Weights, cache: Cache, tokens: Tensor, places: Tensor, choices: Choices, chances: Tensor, stop: Tensor
 ) -> Tensor:
-    """Return the logits (B, V) of the first `size` ids after tokens with the embeddings `x` (B, C), at `places` (B,) of their texts.
+    """Return up to N tokens (B, N) that follow `tokens` (B,), which stand at `places` (B,) of their texts.
 
-    `matrices` are `packed`: for each layer queries, keys and values, output, gate and up, down, then the head; each carries the factors
-    of the RMS norm before it. `tables` are cos and sin (S, K), `cache` keys and values (L, B, H, S, K), which are extended.
-    Raises MemoryError.
+    The run ends with an end of text, with logits that are no numbers, for which NO_NUMBER stands, or when another thread sets `stop` (1,), int32,
+    but not before the first token. `chances` (B, N), float64, are uniform on [0, 1). Raises MemoryError.
     """
-    layers, rows, heads, window, _ = cache[0].shape
-    columns = -(-size // TILE) * TILE
-    logits = torch.empty(-(-rows // ROWS) * ROWS, columns)
-    tensors = (x.contiguous(), places, matrices, *tables, *cache, logits)
-    native.call("decode_step", tensors, rows, x.shape[1], d_ff, layers, heads, window, columns)
-    return logits[:rows, :size]
+    rows, steps = chances.shape
+    written = torch.zeros(rows, steps + 1, dtype=torch.int64)
+    written[:, 0] = tokens
+    made = torch.zeros(1, dtype=torch.int64)
+    read = (weights.embeddings, written, places, weights.matrices, *weights.tables, cache.keys, cache.values)
+    chosen = (choices.settings, choices.seen, chances, stop, made)
+    sizes = (*_sizes(weights, cache, rows), weights.size, steps, choices.end_of_text)
+    native.call("decode_run", (*read, *chosen), *sizes)
+    return written[:, 1 : 1 + int(made)]
+
+
+def _sizes(weights: Weights, cache: Cache, rows: int) -> tuple[int, ...]:
+    layers, room, heads, window, _ = cache.keys.shape
+    return rows, room, weights.embeddings.shape[1], weights.d_ff, layers, heads, window, _columns(weights)
+
+
+def _columns(weights: Weights) -> int:
+    return -(-weights.size // TILE) * TILE

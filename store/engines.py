@@ -1,4 +1,4 @@
-"""Keep what writes with a model, each until newer weights are published: llama.cpp, and our own loop for many texts. Thread-safe.
+"""Keep what writes with a model, each until newer weights are published: llama.cpp, and our own loops for many texts. Thread-safe.
 
 llama.cpp reads a file, so a model's weights are written to the workspace's cache in the form that the engine reads, once for each
 version; the files used least recently are deleted beyond BUDGET_BYTES.
@@ -25,7 +25,9 @@ from torch import Tensor
 
 from config import SamplingConfig
 from engine.batch import Batch
+from engine.decoder import exact_decoder, fast_decoder
 from engine.llama_cpp import LlamaCpp, best_threads, is_available, serves, slots_within
+from engine.native_batch import NativeBatch
 from engine.stream import Extras, Token
 from engine.text import Engine
 from formats.gguf import NUMBER_DIGITS, SPARE_CONTEXT, NumberType, engine_file
@@ -36,8 +38,8 @@ from workspace import Workspace, disk_errors, replace_atomic
 
 BUDGET_BYTES = 4 << 30
 FEW_TEXTS = 4
+MOST_THREADS = 8
 WIDE = 256  # d_model from which on several threads can help with many texts
-KIND = NumberType.F16
 SUFFIX = ".engine.gguf"
 _FORM = "1"  # of the file; a change makes old ones unused
 
@@ -46,20 +48,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Writers:
-    """What writes with one version of a model. A few texts are written faster by llama.cpp, many together by our own loop."""
+    """What writes with one version of a model: our own C code where it serves, else llama.cpp a few texts and our own loop many together."""
 
-    batch: Batch
-    llama_cpp: LlamaCpp | None  # None where only our own loop can write
-    kind: NumberType = NumberType.F16  # of llama.cpp's weights; our own loop's are float32
+    batch: Batch  # float32, and able to do all
+    llama_cpp: LlamaCpp | None = None  # None where the runtime is missing or not wanted
+    kind: NumberType = NumberType.F16  # of llama.cpp's weights
+    native: NativeBatch | None = None  # None where it does not serve the model or is not wanted
 
     def stream(
         self, prompt: list[int], sampling: SamplingConfig, end_of_text: int, extras: Extras, texts: int
-    ) -> tuple[Engine, Iterator[list[Token]]]:
-        """Choose who writes one of `texts` that are asked for together, and return its tokens in groups."""
-        fast = self.llama_cpp
-        if fast is not None and serves(extras) and max(texts, fast.writing + 1) <= FEW_TEXTS:
-            return Engine.LLAMA_CPP, fast.stream(prompt, sampling, end_of_text)
-        return Engine.TORCH, self.batch.stream(prompt, sampling, extras)
+    ) -> tuple[Engine, NumberType, Iterator[list[Token]]]:
+        """Choose who writes one of `texts` that are asked for together; return it, its number type and the tokens in groups."""
+        llama_cpp = self.llama_cpp
+        if self.native is not None and serves(extras):
+            return Engine.NATIVE, NumberType.F16, self.native.stream(prompt, sampling, extras)
+        if llama_cpp is not None and serves(extras) and max(texts, llama_cpp.writing + 1) <= FEW_TEXTS:
+            return Engine.LLAMA_CPP, self.kind, llama_cpp.stream(prompt, sampling, end_of_text)
+        return Engine.TORCH, NumberType.F32, self.batch.stream(prompt, sampling, extras)
 
 
 class Engines:
@@ -77,16 +82,14 @@ class Engines:
         version: Version,
         cache: ModelCache,
         beside_training: bool = False,
-        kind: NumberType | None = None,
+        kind: NumberType = NumberType.F16,
     ) -> Writers:
-        """Return what writes with this version of a model; beside a training each computes with one thread.
-
-        llama.cpp's weights are of the number type `kind`, KIND unless it is given.
+        """Return what writes with this version of a model, with weights of the number type `kind`: float32 is left to our own loop,
+        float16 to the C code or llama.cpp, all others to llama.cpp. Beside a training each computes with one thread.
 
         Raises ModelNotFound, ModelDamaged, NoTokenizer, CheckpointNotKept.
         """
         stamp, loaded = cache.get_stamped(ws, name, version)
-        kind = kind or KIND
         key, now = (str(folder_of(ws, name)), str(version), str(kind)), (stamp, beside_training)
         with self._lock:
             kept = self._kept.pop(key, None)
@@ -102,10 +105,16 @@ class Engines:
 def _writers(ws: Workspace, identity: str, loaded: LoadedModel, beside_training: bool, kind: NumberType) -> Writers:
     tokenizer = loaded.tokenizer
     assert tokenizer is not None
-    many = min(os.cpu_count() or 1, 8) if loaded.config.d_model >= WIDE else 1
-    many, few = (1, 1) if beside_training else (many, best_threads(loaded.config))
-    batch = Batch(loaded.model, tokenizer.size, tokenizer.end_of_text, many)
-    return Writers(batch, _loaded_or_none(ws, identity, loaded, few, kind) if is_available() else None, kind)
+    most = 1 if beside_training else min(os.cpu_count() or 1, MOST_THREADS)
+    size, end = tokenizer.size, tokenizer.end_of_text
+    batch = Batch(exact_decoder(loaded.model, size), end, most if loaded.config.d_model >= WIDE else 1)
+    native = fast_decoder(loaded.model, size) if kind == NumberType.F16 else None
+    if native is not None and native.is_finite():
+        return Writers(batch, native=NativeBatch(native, size, end, most))
+    if kind == NumberType.F32 or not is_available():
+        return Writers(batch)
+    few = 1 if beside_training else best_threads(loaded.config)
+    return Writers(batch, _loaded_or_none(ws, identity, loaded, few, kind), kind)
 
 
 def _loaded_or_none(

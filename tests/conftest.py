@@ -14,6 +14,7 @@ from azr_trainer import AZRTrainer, TrainerState
 from corpus.dataset import TokenDataset, split, tokenize
 from model import Transformer
 from runs import forecast
+from store import engines
 from tests.training_kit import SELF_PLAY, SHAPE, TEXT, TRAINING, changed, fill, finish, make_model, play, ready_to_play
 from tokenizer import Tokenizer
 from workspace import Workspace
@@ -36,8 +37,9 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts are written by our own loop, except where a test is about llama.cpp."""
+    """Texts are written by our own loop on every machine, except where a test is about llama.cpp or the C code."""
     monkeypatch.setenv("AZR_LLAMA_CPP", "0")
+    monkeypatch.setattr(engines, "fast_decoder", lambda model, size: None)
 
 
 @pytest.fixture(autouse=True)

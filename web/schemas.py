@@ -14,7 +14,7 @@ from web.answers import shown
 
 C = TypeVar("C", bound=Config)
 Preset = Literal["small", "medium", "large"]
-Weights = Literal["f16", "q8_0"]
+Weights = Literal["f32", "f16", "q8_0"]
 Name = Annotated[str, StringConstraints(max_length=200)]  # what a name may be is said by workspace.safe_name
 Names = Annotated[tuple[Name, ...], Field(strict=False, max_length=1000)]
 

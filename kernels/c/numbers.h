@@ -3,19 +3,27 @@
    One instruction multiplies a pair with another and adds both products to a float32. Rows "in pairs" hold the elements of rows
    2i and 2i + 1 side by side, which is how the right-hand matrix of a product has to lie. */
 
+#pragma once
+
 #include <immintrin.h>
 #include <stdint.h>
 
 typedef uint16_t bf16;
+typedef uint16_t half;
 typedef uint32_t pair;
 
 enum { LANES = 16, TILE = 32, ROWS = 8 };
 static const float LOG2_E = 1.44269504f;
 #define INLINE static inline __attribute__((always_inline))
 
+/* The first `count` lanes of a register, or all. */
+INLINE __mmask16 lanes_of(long count) { return count >= LANES ? 0xffff : (__mmask16)((1u << count) - 1); }
+
 INLINE __m512 load(const bf16 *x) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)x)), 16));
 }
+
+INLINE __m512 load_half(const half *x) { return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)x)); }
 
 INLINE void store(bf16 *x, __m512 value) { _mm256_storeu_si256((void *)x, (__m256i)_mm512_cvtneps_pbh(value)); }
 

@@ -12,6 +12,7 @@ import torch
 
 from config import SamplingConfig
 from engine.batch import Batch
+from engine.decoder import exact_decoder
 from engine.stream import PLAIN, Extras, NonFiniteLogits, Token, stream
 from model import Transformer
 from tests.training_kit import SHAPE, changed, make_model, wild
@@ -57,14 +58,14 @@ def _ended(batch: Batch) -> bool:
     deadline = time.monotonic() + 5
     while batch._runs and time.monotonic() < deadline:
         time.sleep(0.001)
-    return not batch._runs and batch._cache is None
+    return not batch._runs and not batch._decoder.room
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 @pytest.mark.parametrize("most_rows", [1, 3, 32])
 def test_each_text_is_what_it_is_alone(architecture: str, most_rows: int) -> None:
     model = wild(make_model(shape=changed(SHAPE, architecture=architecture)), std=0.5).eval()
-    batch = Batch(model, SIZE, NO_END, 1, most_rows)
+    batch = Batch(exact_decoder(model, SIZE), NO_END, 1, most_rows)
     wishes = [*zip(PROMPTS, SETTINGS, EXTRAS, strict=True)] * 2
     works = [lambda wish=wish: list(flat(batch.stream(*wish))) for wish in wishes]
     for found, (prompt, sampling, extras) in zip(_at_once(works), wishes, strict=True):
@@ -79,7 +80,7 @@ def test_each_text_is_what_it_is_alone(architecture: str, most_rows: int) -> Non
 def test_text_ends_at_its_end_of_text_while_others_go_on(model: Transformer) -> None:
     alone = [token.id for token in stream(model, PROMPTS[1], SETTINGS[1], SIZE, NO_END)]
     end = alone[10]
-    batch = Batch(model, SIZE, end, 1)
+    batch = Batch(exact_decoder(model, SIZE), end, 1)
     works = [
         lambda number=number: [token.id for token in flat(batch.stream(PROMPTS[number], SETTINGS[number]))]
         for number in (0, 1)
@@ -89,7 +90,7 @@ def test_text_ends_at_its_end_of_text_while_others_go_on(model: Transformer) -> 
 
 
 def test_text_that_is_left_frees_its_row_within_a_token(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch, steps = Batch(model, SIZE, NO_END, 1), []
+    batch, steps = Batch(exact_decoder(model, SIZE), NO_END, 1), []
     original = Batch._step
     monkeypatch.setattr(Batch, "_step", lambda self: steps.append(1) or original(self))
     text = batch.stream([5], changed(SETTINGS[1], max_new_tokens=100_000))
@@ -101,7 +102,7 @@ def test_text_that_is_left_frees_its_row_within_a_token(model: Transformer, monk
 
 
 def test_texts_join_while_others_are_written(model: Transformer) -> None:
-    batch = Batch(model, SIZE, NO_END, 1)
+    batch = Batch(exact_decoder(model, SIZE), NO_END, 1)
     first = batch.stream([5], changed(SETTINGS[0], max_new_tokens=100_000))
     next(first)
     joined = [token.id for token in flat(batch.stream(PROMPTS[2], SETTINGS[2]))]
@@ -115,7 +116,7 @@ def test_damaged_model_is_told_to_everyone_who_waits() -> None:
     model = wild(make_model()).eval()
     with torch.no_grad():
         model.norm.weight.fill_(1e38)
-    batch = Batch(model, SIZE, NO_END, 1)
+    batch = Batch(exact_decoder(model, SIZE), NO_END, 1)
     found = _at_once([lambda: list(flat(batch.stream([5], SETTINGS[0]))) for _ in range(3)])
     assert [type(each) for each in found] == [NonFiniteLogits] * 3
     assert _ended(batch)
@@ -124,7 +125,7 @@ def test_damaged_model_is_told_to_everyone_who_waits() -> None:
 def test_what_stops_the_computing_reaches_every_reader_and_the_next_text_is_written(
     model: Transformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch = Batch(model, SIZE, NO_END, 1)
+    batch = Batch(exact_decoder(model, SIZE), NO_END, 1)
     with monkeypatch.context() as patch:
         patch.setattr(Batch, "_logits", lambda self: 1 / 0)
         found = _at_once([lambda: list(flat(batch.stream([5], SETTINGS[0]))) for _ in range(3)])

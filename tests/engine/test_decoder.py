@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from config import ModelConfig
-from engine.decoder import _Cached, _Native, decoder
+from engine.decoder import Decoder, NativeDecoder, decoder
 from kernels import native
 from model import Transformer
 from tests.training_kit import changed, wild
@@ -26,10 +26,11 @@ def _model(shape: ModelConfig = SHAPE) -> Transformer:
     return wild(model, std=0.15)
 
 
-def _decoded(decoding: _Cached, lengths: list[int], steps: int = 20) -> torch.Tensor:
+def _decoded(decoding: Decoder, lengths: list[int], steps: int = 20, room: int = 0) -> torch.Tensor:
     """The logits after prompts of these lengths and after each of the same further tokens, (steps + 1, B, SIZE)."""
     generator = torch.Generator().manual_seed(5)
     prompts = torch.randint(0, SIZE, (len(lengths), max(lengths)), generator=generator)
+    decoding.grow(room or len(lengths))
     places = torch.tensor(lengths)
     found = [decoding.read(prompts, places - 1)]
     for _ in range(steps):
@@ -43,8 +44,8 @@ def _decoded(decoding: _Cached, lengths: list[int], steps: int = 20) -> torch.Te
 @pytest.mark.parametrize("lengths", [[7] * 8, [7] * 11, [1, 9, 4]], ids=["equal", "no multiple of eight", "ragged"])
 def test_c_code_decodes_like_the_model(lengths: list[int]) -> None:
     model = _model()
-    exact = _decoded(_Cached(model, len(lengths), SIZE, torch.float32), lengths)
-    found = _decoded(_Native(model, len(lengths), SIZE), lengths)
+    exact = _decoded(Decoder(model, SIZE, torch.float32), lengths)
+    found = _decoded(NativeDecoder(model, SIZE), lengths)
     scale = float(exact.std())
     assert float((found - exact).abs().mean()) < 0.015 * scale  # products of bfloat16
     assert float((found - exact).abs().max()) < 0.15 * scale
@@ -56,12 +57,12 @@ def test_c_code_decodes_like_the_model(lengths: list[int]) -> None:
 @torch.no_grad()
 def test_c_code_decodes_a_row_alike_in_any_company_and_with_any_threads() -> None:
     model, threads = _model(), torch.get_num_threads()
-    alone = _decoded(_Native(model, 1, SIZE), [7])
-    together = _decoded(_Native(model, 12, SIZE), [7] * 12)[:, :1]
+    alone = _decoded(NativeDecoder(model, SIZE), [7])
+    together = _decoded(NativeDecoder(model, SIZE), [7] * 12)[:, :1]
     assert alone.shape == together.shape
     torch.set_num_threads(3)
     try:
-        again = _decoded(_Native(model, 12, SIZE), [7] * 12)[:, :1]
+        again = _decoded(NativeDecoder(model, SIZE), [7] * 12)[:, :1]
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(together, again)
@@ -71,10 +72,10 @@ def test_c_code_decodes_a_row_alike_in_any_company_and_with_any_threads() -> Non
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({}, _Native),
-        ({"architecture": "gpt2"}, _Cached),
-        ({"d_ff": 90}, _Cached),
-        ({"num_heads": 4}, _Cached),  # heads of 16 dimensions
+        ({}, NativeDecoder),
+        ({"architecture": "gpt2"}, Decoder),
+        ({"d_ff": 90}, Decoder),
+        ({"num_heads": 4}, Decoder),  # heads of 16 dimensions
     ],
     ids=str,
 )
@@ -85,4 +86,4 @@ def test_decoder_is_the_c_code_where_it_fits(changes: dict[str, object], kind: t
 
 @torch.no_grad()
 def test_decoder_in_float32_is_the_model_itself() -> None:
-    assert type(decoder(_model(), 2, SIZE)) is _Cached
+    assert type(decoder(_model(), 2, SIZE)) is Decoder

@@ -19,8 +19,8 @@ CONFIG = ModelConfig(vocab_size=300, d_model=8, num_layers=1, num_heads=2, d_ff=
 NAME = "поэт"
 
 
-def a_model(seed: int = 0) -> Transformer:
-    model = Transformer(CONFIG)
+def a_model(seed: int = 0, config: ModelConfig = CONFIG) -> Transformer:
+    model = Transformer(config)
     model.initialise(seed)
     with torch.no_grad():
         model.lm_head.weight.normal_(0.0, 0.5, generator=torch.Generator().manual_seed(seed))
@@ -46,10 +46,10 @@ def equal_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def create_trained(ws: Workspace, name: str, seed: int = 1) -> None:
-    model_store.create(ws, name, CONFIG, a_model(), seed=0)
+def create_trained(ws: Workspace, name: str, seed: int = 1, config: ModelConfig = CONFIG) -> None:
+    model_store.create(ws, name, config, a_model(config=config), seed=0)
     model_store.set_tokenizer(ws, name, a_tokenizer())
-    model_store.publish(ws, name, CONFIG, a_model(seed).state_dict(), a_summary())
+    model_store.publish(ws, name, config, a_model(seed, config).state_dict(), a_summary())
 
 
 def model_state(ws: Workspace) -> list[Any]:

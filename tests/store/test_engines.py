@@ -15,15 +15,18 @@ import torch
 import workflows
 from config import SamplingConfig
 from engine import llama_cpp
+from engine.decoder import fast_decoder
 from engine.stream import Extras
 from engine.text import Engine, Piece
 from errors import ModelDamaged
 from formats.gguf import NumberType
+from kernels import native
 from store import engines as store
 from store import model_store
 from store.engines import Engines
 from store.model_cache import ModelCache
 from tests.store.store_kit import CONFIG, NAME, a_model, a_summary, create_trained
+from tests.training_kit import changed
 from workspace import Workspace
 
 pytest.importorskip("xllamacpp", reason="the optional runtime is not installed")
@@ -36,7 +39,8 @@ Write = Callable[..., Piece]
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """llama.cpp is on, and computes as exactly as our own loop."""
     monkeypatch.setenv("AZR_LLAMA_CPP", "1")
-    monkeypatch.setattr(store, "KIND", NumberType.F32)
+    original = store._write
+    monkeypatch.setattr(store, "_write", lambda path, loaded, kind: original(path, loaded, NumberType.F32))
 
 
 @pytest.fixture
@@ -85,6 +89,34 @@ def test_many_texts_are_written_together_by_our_own_loop(trained: Workspace, wri
     assert _written_by(write(engines)) is Engine.TORCH, "llama.cpp has as many as it writes fast"
     busy[0].close()  # type: ignore[attr-defined]
     assert _written_by(write(engines)) is Engine.LLAMA_CPP
+
+
+@pytest.mark.skipif(native.library() is None, reason="no C compiler, or a processor without AVX512-BF16")
+def test_c_code_writes_where_it_serves(trained: Workspace, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "fast_decoder", fast_decoder)
+    assert _written_by(write(Engines())) is Engine.LLAMA_CPP, "the C code does not know heads of four dimensions"
+    create_trained(trained, "широкая", config=changed(CONFIG, d_model=64, d_ff=64))
+    engines = Engines(3)
+    origin = write(engines, "широкая").origin
+    assert origin and (origin.engine, origin.weights) == (Engine.NATIVE, "f16")
+    assert _written_by(write(engines, "широкая", texts=30)) is Engine.NATIVE
+    assert _written_by(write(engines, "широкая", weights="q8_0")) is Engine.LLAMA_CPP
+    assert _written_by(write(engines, "широкая", weights="f32")) is Engine.TORCH
+    assert _written_by(write(engines, "широкая", extras=Extras(alternatives=5))) is Engine.TORCH
+
+
+@pytest.mark.skipif(native.library() is None, reason="no C compiler, or a processor without AVX512-BF16")
+def test_weights_beyond_float16_are_not_left_to_it(
+    trained: Workspace, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "fast_decoder", fast_decoder)
+    config = changed(CONFIG, d_model=64, d_ff=64)
+    create_trained(trained, "широкая", config=config)
+    model = a_model(1, config)
+    with torch.no_grad():
+        model.lm_head.weight[7, 0] = 70_000
+    model_store.publish(trained, "широкая", config, model.state_dict(), a_summary())
+    assert _written_by(write(Engines(), "широкая")) is not Engine.NATIVE
 
 
 def test_newest_weights_write(trained: Workspace, write: Write) -> None:
