@@ -67,7 +67,7 @@ function own() {
 }
 
 function showOutlook() {
-  estimate.showTime(outlooks.of(chosen()), outlooks.problem(), outlooks.waits());
+  estimate.showTime(outlooks.of(chosen()), outlooks.problem(), outlooks.waits(), Boolean(outlooks.refusal()));
 }
 
 for (const card of cards) {

@@ -45,8 +45,9 @@ export function estimateFor(panel, form, sizes) {
     part("spoken").textContent = `${count("js.parameters", answer.parameters)}. ${part("memory_verdict").textContent}`;
   }
 
-  // Show the time of the chosen size, or why there is none.
-  function showTime(outlook, problem, waits) {
+  // Show the time of the chosen size, or why there is none. Books that are too short leave nothing to say about how they suit it.
+  function showTime(outlook, problem, waits, isRefused) {
+    panel.classList.toggle("is-refused", isRefused);
     part("time").toggleAttribute("data-known", outlook !== null);
     part("time").textContent = outlook ? t("js.outlook_time", { time: timeOf(outlook) }) : waits ? "…" : "—";
     part("time_note").textContent = outlook ? t("js.outlook_iterations", { iterations: count("js.iterations", outlook.iterations), reads: readsOf(outlook).toLowerCase() }) : problem;

@@ -4,7 +4,7 @@
 const LOOK_BACK = 3; // checks
 const BEHIND = 0.01; // above the best by this share: it has become worse
 const STILL = 0.01; // a smaller change over LOOK_BACK checks is none
-const CHANGE = 0.02; // of the smoothed loss over the last fifth of the iterations
+const CHANGE = 0.01; // of the smoothed loss over the last fifth of the iterations
 
 // Held-out loss. `val` and `train` are the losses at the checks: on held-out text, and on the text that was learnt since.
 export function ofHeldOut(val, train) {

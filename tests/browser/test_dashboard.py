@@ -144,8 +144,8 @@ def go_on(page: Page, server: ServerProcess) -> None:
     expect(page.locator("[data-live=iteration]")).to_have_text("Iteration 14 of 14")
     expect(page.locator("[data-live=state]")).to_have_attribute("data-state", "done")
     lay_earlier_run(page, server)
-    expect(page.locator("#ending h3")).to_have_text(re.compile(r"^In \d+ s$"))
-    expect(page.locator("#ending figcaption").first).to_have_text("from this · iteration 0")
+    expect(page.locator("#ending h3")).to_have_text(re.compile(r"learned in \d+ s$"))
+    expect(page.locator("#ending figcaption").first).to_have_text("before · iteration 0")
     with page.expect_download() as picture:
         page.click("#share")
     assert picture.value.suggested_filename == f"{MODEL}.png"
