@@ -1,53 +1,64 @@
-"""What fewer bits of a weight cost: the bits per byte that llama.cpp itself reaches on held-out text with each number type.
+"""What fewer bits of a weight cost: the bits per byte that each way of writing reaches on held-out text.
 
-A small model is trained on the book for some minutes, and then asked at each of some hundred places for the logprobs of all its tokens.
+A small model is trained on the book for a minute or two, and then asked at some hundred places how likely the next token is.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import torch
 
 import workflows
 from config import PRESETS, TrainConfig
 from corpus import library
+from engine.decoder import exact_decoder, fast_decoder
 from engine.llama_cpp import LlamaCpp
-from engine.score import score
+from exchange.precision import bits_per_byte, decoded_logprobs, llama_cpp_logprobs
 from formats.gguf import NUMBER_DIGITS, SPARE_CONTEXT, NumberType, engine_file
 from store import model_store
 from store.model_store import LoadedModel
+from tokenizer import Tokenizer
 from workspace import Workspace
 
-ITERATIONS, PLACES, BEFORE = 200, 300, 64
+ITERATIONS, PLACES = 200, 1000
 NAME = "measured"
 
 
 def cost_table(book: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(folder)
-        loaded, ids = _trained(workspace, book)
-        ours = bits_per_byte(loaded, _our_logprobs(loaded, ids), ids)
-        rows = [
+        loaded, tokenizer, ids = _trained(workspace, book)
+        found = {
+            name: bits_per_byte(each, ids, tokenizer) for name, each in _ways(Path(folder), loaded, tokenizer, ids)
+        }
+        exact = found.pop("our loop, float32")
+        rows = [f"| {name} | {bits:.5f} | {bits - exact:+.5f} |" for name, bits in found.items()]
+        head = [
             "| numbers | bits per byte | more than our float32 |",
             "|---|---|---|",
-            f"| our loop, float32 | {ours:.5f} | |",
+            f"| our loop, float32 | {exact:.5f} | |",
         ]
-        for kind in NumberType:
-            path = Path(folder) / f"{kind}.gguf"
-            assert loaded.tokenizer is not None
-            path.write_bytes(
-                b"".join(engine_file(loaded.config, loaded.model.state_dict(), loaded.tokenizer, kind).chunks)
-            )
-            found = bits_per_byte(loaded, _their_logprobs(loaded, path, ids), ids)
-            rows.append(f"| llama.cpp, {kind} | {found:.5f} | {found - ours:+.5f} |")
-        return "\n".join(rows)
+        return "\n".join([*head, *rows])
 
 
-def _trained(workspace: Workspace, book: Path) -> tuple[LoadedModel, list[int]]:
+def _ways(
+    folder: Path, loaded: LoadedModel, tokenizer: Tokenizer, ids: list[int]
+) -> Iterator[tuple[str, Iterable[float]]]:
+    """Yield the names of all that writes here, and the logprobs that it gives."""
+    size, window = tokenizer.size, loaded.config.max_seq_len
+    yield "our loop, float32", decoded_logprobs(exact_decoder(loaded.model, size), ids)
+    if (native := fast_decoder(loaded.model, size)) is not None:
+        yield "our C code, f16", decoded_logprobs(native, ids)
+    for kind in NumberType:
+        path = folder / f"{kind}.gguf"
+        path.write_bytes(b"".join(engine_file(loaded.config, loaded.model.state_dict(), tokenizer, kind).chunks))
+        engine = LlamaCpp(path, window, window + SPARE_CONTEXT, 1, 1, NUMBER_DIGITS)
+        yield f"llama.cpp, {kind}", llama_cpp_logprobs(engine, ids, window, size)
+
+
+def _trained(workspace: Workspace, book: Path) -> tuple[LoadedModel, Tokenizer, list[int]]:
     workspace.prepare()
     text = book.read_text(encoding="utf-8")
     cut = len(text) * 9 // 10
@@ -59,39 +70,6 @@ def _trained(workspace: Workspace, book: Path) -> tuple[LoadedModel, list[int]]:
     for _ in workflows.train(workspace, plan):
         pass
     loaded = model_store.load(workspace, NAME)
-    assert loaded.tokenizer is not None
-    return loaded, loaded.tokenizer.encode(text[cut:])[: PLACES + BEFORE]
-
-
-def _our_logprobs(loaded: LoadedModel, ids: list[int]) -> list[float]:
-    assert loaded.tokenizer is not None
-    found = []
-    for place in range(BEFORE, len(ids)):
-        logprob = score(loaded.model, loaded.tokenizer, ids[place - BEFORE : place + 1], 0).tokens[-1].logprob
-        assert logprob is not None
-        found.append(logprob)
-    return found
-
-
-def _their_logprobs(loaded: LoadedModel, path: Path, ids: list[int]) -> list[float]:
-    assert loaded.tokenizer is not None
-    window = loaded.config.max_seq_len
-    engine = LlamaCpp(path, window, window + SPARE_CONTEXT, 1, 1, NUMBER_DIGITS)
-    found = []
-    for place in range(BEFORE, len(ids)):
-        question = {
-            "prompt": ids[place - BEFORE : place],
-            "max_tokens": 1,
-            "temperature": 0,
-            "logprobs": loaded.tokenizer.size,
-        }
-        answer = engine.ask(question)
-        told = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        found.append(next(float(each["logprob"]) for each in told if each["id"] == ids[place]))
-    return found
-
-
-def bits_per_byte(loaded: LoadedModel, logprobs: list[float], ids: list[int]) -> float:
-    assert loaded.tokenizer is not None
-    size = sum(len(loaded.tokenizer.token_bytes(token)) for token in ids[BEFORE:])
-    return float(-torch.tensor(logprobs, dtype=torch.float64).sum()) / math.log(2) / size
+    tokenizer = loaded.tokenizer
+    assert tokenizer is not None
+    return loaded, tokenizer, [tokenizer.end_of_text, *tokenizer.encode(text[cut:])][: PLACES + 1]

@@ -73,7 +73,7 @@ def measure(
         return None
     of = _version(ws, name)
     found = {
-        kind: _bits_per_byte(_logprobs(kind, ids, tokenizer.size, model, engine_of), ids, tokenizer) for kind in KINDS
+        kind: bits_per_byte(_logprobs(kind, ids, tokenizer.size, model, engine_of), ids, tokenizer) for kind in KINDS
     }
     precision = Precision(of, len(ids) - 1, {str(kind): bits for kind, bits in found.items()})
     try:
@@ -83,7 +83,7 @@ def measure(
     return precision
 
 
-def _bits_per_byte(logprobs: Iterable[float], ids: Sequence[int], tokenizer: Tokenizer) -> float:
+def bits_per_byte(logprobs: Iterable[float], ids: Sequence[int], tokenizer: Tokenizer) -> float:
     """Return the mean over all `ids` but the first, whose logprobs are given."""
     return -sum(logprobs) / math.log(2) / sum(len(tokenizer.token_bytes(token)) for token in ids[1:])
 

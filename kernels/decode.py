@@ -26,7 +26,8 @@ def serves(device: torch.device, *sizes: int) -> bool:
 
 def packed(matrices: Iterable[Tensor]) -> Tensor:
     """Return matrices (outputs, inputs) one after the other as the C code reads them, in float16; outputs are padded with zeros."""
-    return torch.cat([_packed(matrix) for matrix in matrices])
+    with torch.autocast("cpu", enabled=False):  # it knows no concatenation of float16
+        return torch.cat([_packed(matrix) for matrix in matrices])
 
 
 def _packed(matrix: Tensor) -> Tensor:

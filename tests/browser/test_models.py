@@ -41,6 +41,7 @@ def test_a_download_is_tested_on_the_page_and_comes_back_as_a_model(server, visi
     page.get_by_role("button", name="Copy", exact=True).last.click()
     copy = page.locator(f'[data-model="{MODEL} (2)"]')
     expect(copy.locator("[data-role=notes]")).to_have_value("до ужина")
+    page.wait_for_load_state()  # the page came anew, and nobody clicks before its scripts run
     copy.locator("[data-model-action=rename]").click()
     page.fill("#new-name", MODEL)
     page.keyboard.press("Enter")
@@ -48,10 +49,13 @@ def test_a_download_is_tested_on_the_page_and_comes_back_as_a_model(server, visi
     page.fill("#new-name", "Прозаик")
     page.keyboard.press("Enter")
     renamed = page.locator('[data-model="Прозаик"]')
+    expect(renamed).to_have_count(1)
+    page.wait_for_load_state()
     renamed.locator("[data-model-action=delete]").click()
     expect(renamed).to_have_count(0)
     page.get_by_role("button", name="Bring back").click()
     expect(renamed).to_have_count(1)
+    page.wait_for_load_state()
     assert len(visitor.take_complaints()) == 1  # about the name that was taken
 
     page.locator(f'[data-model="{MODEL}"] .model-pick input').check()
