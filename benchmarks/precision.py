@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import workflows
-from config import PRESETS, TrainConfig
+from config import PRESETS, SelfPlayConfig, TrainConfig
 from corpus import library
 from engine.decoder import exact_decoder, fast_decoder
 from engine.llama_cpp import LlamaCpp
@@ -65,7 +65,7 @@ def _trained(workspace: Workspace, book: Path) -> tuple[LoadedModel, Tokenizer, 
     with io.BytesIO(text[:cut].encode("utf-8")) as source:
         info = library.add_book(workspace, "book.txt", source)
     workflows.create_model(workspace, NAME, PRESETS["small"])
-    config = TrainConfig(iterations=ITERATIONS, eval_every=100)
+    config = TrainConfig(iterations=ITERATIONS, eval_every=100, self_play=SelfPlayConfig(enabled=False))
     plan = workflows.prepare_training(workspace, NAME, (info.name,), config)
     for _ in workflows.train(workspace, plan):
         pass

@@ -97,7 +97,7 @@ class Decoder:
 
 
 class NativeDecoder(Decoder):
-    """The C code, with weights of float16 that are packed for it at the first step; the prompts are read by the model.
+    """The C code, with weights of float16 that are packed for it at the first step.
 
     What it makes of a row does not depend on the others, nor on the number of threads.
     """
@@ -105,15 +105,31 @@ class NativeDecoder(Decoder):
     def __init__(self, model: Transformer, size: int) -> None:
         super().__init__(model, size, torch.float32)
 
+    def read(self, prompts: Tensor, ends: Tensor) -> Tensor:
+        self._read_rows(0, [row[:end] for row, end in zip(prompts, ends.tolist(), strict=True)])
+        return self.step(prompts[torch.arange(len(ends)), ends], ends)
+
+    def read_rows(self, first: int, contexts: Sequence[Sequence[int]]) -> None:
+        self._read_rows(first, [torch.tensor(context, dtype=torch.int64) for context in contexts])
+
+    def _read_rows(self, first: int, contexts: Sequence[Tensor]) -> None:
+        lengths = torch.tensor([len(context) for context in contexts])
+        slots = torch.arange(first, first + len(contexts)).repeat_interleave(lengths)
+        places = torch.cat([torch.arange(length) for length in lengths.tolist()])
+        decode.read(self._weights, self._now, torch.cat(list(contexts)), places, slots)
+
     def step(self, tokens: Tensor, places: Tensor) -> Tensor:
-        return decode.step(self._weights, decode.Cache(self._cache.keys, self._cache.values), tokens, places)
+        return decode.step(self._weights, self._now, tokens, places)
 
     def run(
         self, tokens: Tensor, places: Tensor, choices: decode.Choices, chances: Tensor, stop: Tensor
     ) -> list[list[int]]:
         """Return the next tokens of each of the first rows, as many as decode.run makes."""
-        cache = decode.Cache(self._cache.keys, self._cache.values)
-        return decode.run(self._weights, cache, tokens, places, choices, chances, stop).tolist()
+        return decode.run(self._weights, self._now, tokens, places, choices, chances, stop).tolist()
+
+    @property
+    def _now(self) -> decode.Cache:
+        return decode.Cache(self._cache.keys, self._cache.values)
 
     def is_finite(self) -> bool:
         """Return whether all weights are numbers in float16 as well, which knows none beyond 65,504."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from kernels import native
 
 NO_NUMBER = -1  # stands in a run for logits that are no numbers
+READ_AT_ONCE = 64  # tokens
 TILE = 32  # columns of a packed matrix side by side; every size that the C code knows is a multiple of it
 
 
@@ -69,9 +70,25 @@ class Choices:
 def step(weights: Weights, cache: Cache, tokens: Tensor, places: Tensor) -> Tensor:
     """Return the logits (B, size) after `tokens` (B,), which stand at `places` (B,) of their texts. Raises MemoryError."""
     logits = torch.empty(len(tokens), _columns(weights))
-    tensors = (places, weights.matrices, *weights.tables, cache.keys, cache.values, logits)
-    native.call("decode_step", (weights.embeddings[tokens], *tensors), *_sizes(weights, cache, len(tokens)))
+    _compute(weights, cache, tokens, places, torch.arange(len(tokens)), logits)
     return logits[:, : weights.size]
+
+
+def read(weights: Weights, cache: Cache, tokens: Tensor, places: Tensor, slots: Tensor) -> None:
+    """Read `tokens` (N,), which stand at `places` (N,) of the texts in the rows `slots` (N,) of the cache.
+
+    Tokens of one text follow each other, and what is before the first of them has been read. Raises MemoryError.
+    """
+    for first in range(0, len(tokens), READ_AT_ONCE):
+        part = slice(first, first + READ_AT_ONCE)
+        _compute(weights, cache, tokens[part], places[part], slots[part], None)
+
+
+def _compute(
+    weights: Weights, cache: Cache, tokens: Tensor, places: Tensor, slots: Tensor, logits: Tensor | None
+) -> None:
+    tensors = (places, slots, weights.matrices, *weights.tables, cache.keys, cache.values, logits)
+    native.call("decode_step", (weights.embeddings[tokens], *tensors), *_sizes(weights, cache, len(tokens)))
 
 
 def run(
@@ -86,7 +103,8 @@ def run(
     written = torch.zeros(rows, steps + 1, dtype=torch.int64)
     written[:, 0] = tokens
     made = torch.zeros(1, dtype=torch.int64)
-    read = (weights.embeddings, written, places, weights.matrices, *weights.tables, cache.keys, cache.values)
+    slots = torch.arange(rows)
+    read = (weights.embeddings, written, places, slots, weights.matrices, *weights.tables, cache.keys, cache.values)
     chosen = (choices.settings, choices.seen, chances, stop, made)
     sizes = (*_sizes(weights, cache, rows), weights.size, steps, choices.end_of_text)
     native.call("decode_run", (*read, *chosen), *sizes)

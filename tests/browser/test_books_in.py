@@ -48,7 +48,9 @@ def test_folder_and_pasted_text_become_books(page: Page, tmp_path: Path) -> None
     expect(page.locator("[data-role=upload-results] li")).to_have_count(2)
     page.get_by_text("Вставить текст").click()
     page.get_by_role("button", name="Добавить текст").click()
-    expect(page.locator("[data-role=paste-error]")).to_have_text("Здесь нет текста. Выберите другой файл или вставьте сам текст.")
+    expect(page.locator("[data-role=paste-error]")).to_have_text(
+        "Здесь нет текста. Выберите другой файл или вставьте сам текст."
+    )
     expect(page.locator("[data-role=books-count]")).to_have_text("4")  # with the examples
     page.fill("[data-role=paste-title]", "Сон")
     page.fill("[data-role=paste-text]", "Мне снился сад.")

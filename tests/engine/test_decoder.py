@@ -41,16 +41,17 @@ def _decoded(decoding: Decoder, lengths: list[int], steps: int = 20, room: int =
 
 @here
 @torch.no_grad()
-@pytest.mark.parametrize("lengths", [[7] * 8, [7] * 11, [1, 9, 4]], ids=["equal", "no multiple of eight", "ragged"])
+@pytest.mark.parametrize(
+    "lengths", [[7] * 8, [7] * 11, [1, 9, 4], [40] * 3], ids=["equal", "no multiple of eight", "ragged", "long"]
+)
 def test_c_code_decodes_like_the_model(lengths: list[int]) -> None:
     model = _model()
     exact = _decoded(Decoder(model, SIZE, torch.float32), lengths)
     found = _decoded(NativeDecoder(model, SIZE), lengths)
     scale = float(exact.std())
-    assert float((found - exact).abs().mean()) < 0.015 * scale  # products of bfloat16
-    assert float((found - exact).abs().max()) < 0.15 * scale
+    assert float((found - exact).abs().mean()) < 0.001 * scale  # weights of float16
+    assert float((found - exact).abs().max()) < 0.01 * scale
     assert float((found - exact.roll(1, dims=1)).abs().max()) > scale  # rows differ
-    assert torch.equal(found[0], exact[0])  # the prompts are read by the model
 
 
 @here

@@ -94,10 +94,16 @@ def test_create_lists_every_wrong_field(client: TestClient) -> None:
 
 def test_errors_come_in_the_language_of_the_request(client: TestClient) -> None:
     russian = client.get("/models/nobody", headers={"Accept-Language": "ru-RU,ru;q=0.9"})
-    assert assert_error(russian, 404, "model_not_found")["message"] == "Модели «nobody» нет. Проверьте имя в списке моделей."
+    assert (
+        assert_error(russian, 404, "model_not_found")["message"]
+        == "Модели «nobody» нет. Проверьте имя в списке моделей."
+    )
     client.cookies.set("azr_language", "en")
     remembered = client.get("/models/nobody", headers={"Accept-Language": "ru"})
-    assert assert_error(remembered)["message"] == "There is no model called “nobody”. Check the name in the list of models."
+    assert (
+        assert_error(remembered)["message"]
+        == "There is no model called “nobody”. Check the name in the list of models."
+    )
 
 
 def test_taken_name_is_a_conflict_whatever_its_case(client: TestClient, make_model: Callable[[str], Any]) -> None:
