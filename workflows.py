@@ -74,7 +74,7 @@ from exchange import precision as precisions
 from exchange.offers import Offer, offers
 from exchange.precision import Precision
 from exchange.self_test import ExportStage, verdict_on
-from exchange.trash import DeletedModel, Trash
+from exchange.trash import BookTrash, Deleted, ModelTrash
 from exchange.verdicts import Verdict
 from formats import exports
 from formats.exports import DEFAULT_TYPE, Export, Format
@@ -125,8 +125,9 @@ __all__ = [
     "RETRY_AFTER_SECONDS",
     "BookInfo",
     "BookNotice",
+    "BookTrash",
     "Copied",
-    "DeletedModel",
+    "Deleted",
     "Engine",
     "Engines",
     "Estimate",
@@ -145,6 +146,7 @@ __all__ = [
     "Measured",
     "ModelCache",
     "ModelInfo",
+    "ModelTrash",
     "Offer",
     "Origin",
     "Outlook",
@@ -157,7 +159,6 @@ __all__ = [
     "TokenDetails",
     "TrainingPlan",
     "TrainingSummary",
-    "Trash",
     "Verdict",
     "Version",
     "Waiting",
@@ -272,7 +273,7 @@ def models_of_book(workspace: Workspace, name: str) -> list[tuple[ModelInfo, Tra
 
 
 def delete_model(workspace: Workspace, name: str) -> None:
-    """Delete a model and its checkpoints for good; `Trash.put` deletes one that can be brought back. Raises ModelNotFound, DiskFull."""
+    """Delete a model and its checkpoints for good; `ModelTrash.put` deletes one that can be brought back. Raises ModelNotFound, DiskFull."""
     checkpoint_store.delete_all(workspace, name)  # first: a new model of this name must never meet them
     model_store.delete(workspace, name)
 

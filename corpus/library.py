@@ -43,6 +43,7 @@ __all__ = [
     "add_text",
     "beginning_of",
     "book_notices",
+    "bring_back",
     "decode_name",
     "delete_book",
     "edit_book",
@@ -59,6 +60,7 @@ __all__ = [
     "reread_book",
     "same_text",
     "sample_prompt",
+    "set_aside",
     "sweep",
 ]
 
@@ -154,6 +156,20 @@ def delete_book(ws: Workspace, name: str) -> None:
     """Delete a book with its original. Raises InvalidName, BookNotFound, DiskFull and AccessDenied; the book stays then."""
     with LOCK:
         shelf.take_down(ws, name)
+
+
+def set_aside(ws: Workspace, name: str) -> tuple[str, str, Path]:
+    """Hide a book with its files; return its name, its title and where it lies. Raises the same errors as delete_book."""
+    with LOCK:
+        info = shelf.info_of(shelf.record_of(ws, name))
+        name, place = shelf.set_aside(ws, name)
+    return name, info.title if info else name, place
+
+
+def bring_back(ws: Workspace, place: Path, name: str) -> BookInfo:
+    """Put a hidden book back, under another name if its own was given away meanwhile. Raises DiskFull and AccessDenied."""
+    with LOCK:
+        return get_book(ws, shelf.bring_back(ws, place, name))
 
 
 def edit_book(

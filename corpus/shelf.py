@@ -3,8 +3,8 @@
 A book is three files: `<name>.txt`, the clean text; `<name>.json`, its record; `<name>.original`, the bytes as they came, so
 that "read it as ..." stays possible (missing where the text was clean from the start). Three rules hold them together:
 
-- A book exists if its text exists. `put_up` writes the record, renames the text into place and then the original; `take_down`
-  renames the original aside and then removes the text. So a record alone is left over from a crash, and a record with an original
+- A book exists if its text exists. `put_up` writes the record, renames the text into place and then the original; `set_aside`
+  moves the text away and then the other files. So a record alone is left over from a crash, and a record with an original
   but without a text is a book that lost its text, which is read again from the original (`adoption`).
 - A record whose text is a folder is a damaged book: nothing is restored until a person has moved the folder away, and deleting the
   book deletes the folder only if it is empty.
@@ -25,6 +25,7 @@ import dataclasses
 import itertools
 import logging
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,9 +35,10 @@ from typing import Any
 
 from corpus.readers.reading import LeftOut, Reading
 from errors import AZRError, BookNotFound, InvalidName, NameTaken
-from workspace import Workspace, commit_file, disk_errors, read_json, remove, safe_name, temporary_beside, write_json
+from workspace import Workspace, commit_file, disk_errors, move, read_json, safe_name, temporary_beside, write_json
 
 LOCK = threading.RLock()
+_TEXT, _ORIGINAL, _RECORD = "text", "original", "record"  # the files of a hidden book
 _log = logging.getLogger(__name__)
 
 
@@ -197,30 +199,75 @@ def replace(ws: Workspace, info: BookInfo, original: Path | None, text: Path) ->
 
 def take_down(ws: Workspace, name: str) -> None:
     """Remove a book and its files. Raises BookNotFound, DiskFull and AccessDenied; the book stays then."""
-    text, original, record = ws.book_text(name), ws.book_original(name), ws.book_record(name)
+    _, place = set_aside(ws, name)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def set_aside(ws: Workspace, name: str) -> tuple[str, Path]:
+    """Hide a book and its files in a temporary folder; return its name and the folder.
+
+    The text goes first: without it the book is gone, or after a crash is read again from its original. A folder in place of the
+    text goes only if it is empty. Raises BookNotFound, DiskFull and AccessDenied; the book stays then.
+    """
+    text, original = ws.book_text(name), ws.book_original(name)
     if not has_lost_text(ws, name) and not is_folder(ws, name):
         require_book(ws, name)
-    aside = temporary_beside(original)
+    place = temporary_beside(text)
+    parts = _parts(ws, name) | {f"{_ORIGINAL}.{n}": path for n, path in enumerate(_kept_aside(original), 1)}
+    moves = [(path, place / part) for part, path in parts.items() if path.is_file() or _is_empty_folder(path)]
     with disk_errors(text):
-        if original.is_file():
-            os.rename(original, aside)
+        place.mkdir()
         try:
-            if text.is_dir():
-                _remove(record)
-            elif text.exists():
-                _remove(text)
+            _move_all(moves)
         except BaseException:
-            if aside.exists():
-                os.rename(aside, original)
+            with contextlib.suppress(OSError):  # what could not be moved back is still in it
+                place.rmdir()
             raise
-    discard(aside, record, *_kept_aside(original))
-    with contextlib.suppress(OSError):  # a folder in place of the text stays if it holds something
-        text.rmdir()
+    return text.stem, place
+
+
+def bring_back(ws: Workspace, place: Path, name: str) -> str:
+    """Put a hidden book back, under "name (2)" if its name was given to another meanwhile; return its name.
+
+    The text comes last: before it the book is gone, or after a crash is read again from its original. Raises DiskFull and
+    AccessDenied; the book stays hidden then.
+    """
+    name = next(each for each in _numbered(name) if not any(path.exists() for path in _parts(ws, each).values()))
+    paths = _parts(ws, name)
+    kept = [path for path in sorted(place.iterdir()) if path.name not in paths]
+    moves = [(path, paths[_ORIGINAL].with_name(f"{name}.{path.name}")) for path in kept]
+    moves += [(place / part, path) for part, path in reversed(paths.items()) if (place / part).exists()]
+    _move_all(moves)
+    shutil.rmtree(place, ignore_errors=True)
+    return name
 
 
 def put_aside_original(ws: Workspace, name: str) -> None:
     """Rename the original of a text that was edited by hand, so that it is kept beside the new one."""
     _keep_aside(ws.book_original(name))
+
+
+def _parts(ws: Workspace, name: str) -> dict[str, Path]:
+    """Return the files of a book, the text first, by what they are called while the book is hidden."""
+    return {_TEXT: ws.book_text(name), _ORIGINAL: ws.book_original(name), _RECORD: ws.book_record(name)}
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _move_all(moves: list[tuple[Path, Path]]) -> None:
+    """Move files, all or none. Raises DiskFull and AccessDenied."""
+    done: list[tuple[Path, Path]] = []
+    try:
+        for path, target in moves:
+            move(path, target)
+            done.append((path, target))
+    except BaseException:
+        for path, target in reversed(done):
+            with contextlib.suppress(AZRError, OSError):
+                move(target, path)
+        raise
 
 
 def discard(*paths: Path) -> None:
@@ -265,16 +312,6 @@ def _commit(temporary: Path, path: Path) -> None:
         if temporary.exists() or not path.exists():
             raise
         _log.warning("%s is in place, but the disk did not confirm it: %s", path.name, error)
-
-
-def _remove(path: Path) -> None:
-    """Remove a file. A failure after the removal is only logged."""
-    try:
-        remove(path)
-    except OSError as error:
-        if path.exists():
-            raise
-        _log.warning("%s is removed, but the disk did not confirm it: %s", path.name, error)
 
 
 def _keep_aside(original: Path) -> None:

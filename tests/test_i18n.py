@@ -247,7 +247,7 @@ def used_keys() -> Iterator[str]:
 def built_from_parts(key: str) -> bool:
     """Keys whose last part is chosen while the program runs."""
     families = (
-        r"page\.library\.(rename|duplicate|delete)|js\.(rename|duplicate)_\w+|page\.compare\.title|js\.figure_\w+|"
+        r"page\.library\.(rename|duplicate|delete)|js\.(rename|duplicate|deleted)_\w+|page\.compare\.title|js\.figure_\w+|"
         r"page\.(first|create|training|generation|library|help|docs|error)\.(title|tab)|page\.live\.\w+|"
         r"page\.rollout\.\w+|page\.stage\.\w+|page\.help\.group_\w+|page\.library\.fact_\w+|page\.generation\.(mood|view|precision)_\w+|page\.training\.group_\w+|js\.(coach|loop|copied|word|verdict|connection|next|finish|delete|tab|way|compared|export_stage)_\w+|js\.\w+_soon"
     )

@@ -111,10 +111,14 @@ def reread_book(name: str, body: ReadAs, services: ServicesDep, translator: Tran
 
 
 @router.delete("/books/{name}", status_code=204, summary="Delete a book")
-def delete_book(name: str, services: ServicesDep) -> Response:
+def delete_book(name: str, services: ServicesDep, forever: bool = False) -> Response:
+    """Delete a book. It can be brought back for an hour while the server runs, unless `forever` is true."""
     with services.changes:
         refuse_in_use(services, book=name)
-        workflows.delete_book(services.workspace, name)
+        if forever:
+            workflows.delete_book(services.workspace, name)
+        else:
+            services.deleted_books.put(services.workspace, name)
     return Response(status_code=204)
 
 

@@ -117,27 +117,7 @@ def delete_model(name: str, services: ServicesDep, forever: bool = False) -> Res
         if forever:
             workflows.delete_model(services.workspace, name)
         else:
-            services.trash.put(services.workspace, name)
-    return Response(status_code=204)
-
-
-@router.get("/deleted_models", summary="Deleted models that can be brought back")
-def list_deleted(services: ServicesDep) -> Response:
-    return JSONAnswer({"models": services.trash.models(), "kept_seconds": services.trash.kept_seconds})
-
-
-@router.post("/deleted_models/{name}/restore", summary="Bring a deleted model back")
-def restore_model(name: str, services: ServicesDep) -> Response:
-    """Undo a deletion, the newest of this name. If another model has the name by now, the old one becomes "name (2)"."""
-    with services.changes:
-        info = services.trash.restore(services.workspace, name)
-    return JSONAnswer(info, headers={"Location": f"/models/{quote(info.name)}"})
-
-
-@router.delete("/deleted_models/{name}", status_code=204, summary="Delete a model for good")
-def empty_trash(name: str, services: ServicesDep) -> Response:
-    """Free the space of a deleted model before its hour is over."""
-    services.trash.empty(name)
+            services.deleted_models.put(services.workspace, name)
     return Response(status_code=204)
 
 

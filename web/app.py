@@ -26,6 +26,7 @@ from errors import BodyTooLarge, BookTooLarge
 from events import TrainingStatus
 from web import (
     api_books,
+    api_deleted,
     api_exports,
     api_first_run,
     api_generation,
@@ -106,6 +107,7 @@ def create_app(
         api_exports,
         api_imports,
         api_books,
+        api_deleted,
         api_training,
         api_first_run,
         api_runs,
@@ -140,7 +142,8 @@ def _lifespan() -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
         finally:
             begin_closing(app)
             await run_in_threadpool(services.runner.close, _patience_seconds(services.runner.status()))
-            await run_in_threadpool(services.trash.empty_all)
+            await run_in_threadpool(services.deleted_models.empty_all)
+            await run_in_threadpool(services.deleted_books.empty_all)
 
     return lifespan
 

@@ -46,7 +46,7 @@ class LibraryPage:
     reached: dict[str, int]  # by model, the newest saved iteration; the published best one may be older
     glimpses: dict[str, workflows.Glimpse]  # by model, a sentence that it wrote and the curve of its loss
     offers: dict[str, tuple[workflows.Offer, ...]]  # by model, what it can be downloaded as
-    deleted: tuple[workflows.DeletedModel, ...]  # that can be brought back
+    deleted: tuple[workflows.Deleted, ...]  # models that can be brought back
     imported: str | None  # the model that was imported just now
     books: tuple[workflows.BookInfo, ...]
     training: str | None
@@ -75,6 +75,7 @@ class BooksPage:
     books: tuple[workflows.BookInfo, ...]
     learned: dict[str, tuple[str, ...]]
     models: int
+    deleted: tuple[workflows.Deleted, ...]  # books that can be brought back
     encodings: dict[str, str]
     languages: tuple[str, ...]  # codes to choose from
     book_endings: tuple[str, ...]
@@ -121,7 +122,7 @@ def library(request: Request, services: ServicesDep, tab: str = "models", import
         reached={model.name: max(model.iteration, newest[model.name]) for model in models},
         glimpses={model.name: workflows.glimpse(services.workspace, model.name) for model in models},
         offers={model.name: workflows.offers(services.workspace, model) for model in models},
-        deleted=tuple(services.trash.models()),
+        deleted=tuple(services.deleted_models.all()),
         imported=next((model.name for model in models if model.name == imported), None),
         books=tuple(workflows.list_books(services.workspace)),
         training=running_model(services),
@@ -136,6 +137,7 @@ def _books_page(request: Request, services: Services) -> HTMLResponse:
         books=books,
         learned={book.name: tuple(model.name for model in models if book.name in model.books) for book in books},
         models=len(models),
+        deleted=tuple(services.deleted_books.all()),
         encodings=encodings(request),
         languages=tuple(dict.fromkeys(("", *BOOK_LANGUAGES, *(book.language for book in books)))),
         book_endings=workflows.book_endings(),

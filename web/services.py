@@ -35,7 +35,8 @@ class Services:
     network: Network
     docs: Path  # the folder of the documents
     example_book: Path | None = None  # the product's own, for a person who has none at hand
-    trash: workflows.Trash = field(default_factory=workflows.Trash)
+    deleted_models: workflows.ModelTrash = field(default_factory=workflows.ModelTrash)
+    deleted_books: workflows.BookTrash = field(default_factory=workflows.BookTrash)
     forecasts: workflows.ForecastCache = field(default_factory=workflows.ForecastCache)
     changes: threading.Lock = field(default_factory=threading.Lock)  # "is it in use?" and the change are one step
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # set when the server goes down: streams end at once

@@ -1,8 +1,7 @@
-// The list of books: preview, choice of the encoding, deletion, and books uploaded while the page is open.
+// The list of books: preview, choice of the encoding, and books uploaded while the page is open.
 
-import { get, path, post, remove } from "./api.js";
-import { confirmDeletion } from "./confirm.js";
-import { FieldProblem, busy } from "./form.js";
+import { get, path, post } from "./api.js";
+import { FieldProblem, attempt, busy } from "./form.js";
 import { count, plain, t } from "./text.js";
 
 const list = document.getElementById("books");
@@ -97,7 +96,7 @@ list.addEventListener("change", async (event) => {
   const row = event.target.closest("[data-book]");
   if (event.target.dataset.bookPart !== "encoding") return;
   const encoding = event.target.value;
-  await attempt(row, async () => {
+  await inRow(row, async () => {
     const { preview, readable } = await get(path`/books/${row.dataset.book}/preview?encoding=${encoding}`);
     if (part(row, "encoding").value !== encoding) return;
     part(row, "preview").textContent = preview;
@@ -107,15 +106,12 @@ list.addEventListener("change", async (event) => {
 });
 
 list.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-book-action]");
-  if (!button) return;
-  const row = button.closest("[data-book]");
-  if (button.dataset.bookAction === "reread") busy(button, () => reread(row, button));
-  else confirmDeletion("book", part(row, "title").textContent, () => drop(row));
+  const button = event.target.closest("[data-book-action=reread]");
+  if (button) busy(button, () => reread(button.closest("[data-book]"), button));
 });
 
 function reread(row, button) {
-  return attempt(row, async () => {
+  return inRow(row, async () => {
     const body = { encoding: part(row, "encoding").value };
     showBook(row, await post(path`/books/${row.dataset.book}/encoding`, body));
     button.hidden = true;
@@ -123,20 +119,7 @@ function reread(row, button) {
   });
 }
 
-async function drop(row) {
-  await remove(path`/books/${row.dataset.book}`);
-  row.remove();
-  empty.hidden = list.children.length > 0;
-}
-
-async function attempt(row, action) {
-  const problem = part(row, "error");
-  problem.hidden = true;
+function inRow(row, action) {
   part(row, "note").textContent = "";
-  try {
-    await action();
-  } catch (error) {
-    problem.textContent = error.message;
-    problem.hidden = false;
-  }
+  return attempt(part(row, "error"), action);
 }

@@ -115,7 +115,8 @@ function fieldBox(form, field) {
   return form.querySelector(`[data-field="${CSS.escape(field)}"]`) ?? fieldBox(form, field.split(".").slice(0, -1).join("."));
 }
 
-function say(place, message) {
+// Write an error beside what it is about; an empty one hides its place.
+export function say(place, message) {
   if (!place) return;
   place.textContent = message;
   place.hidden = !message;
@@ -146,5 +147,15 @@ export async function busy(button, action) {
     delete button.dataset.busy;
     button.classList.remove("busy");
     button.removeAttribute("aria-disabled");
+  }
+}
+
+// Run an action; what it throws is shown at `place`.
+export async function attempt(place, action) {
+  say(place, "");
+  try {
+    await action();
+  } catch (error) {
+    say(place, error.message);
   }
 }

@@ -1,12 +1,12 @@
 // What a person does with a model in the library: rename, copy, note, delete and bring back.
 
 import { patch, path, post, remove } from "./api.js";
-import { busy } from "./form.js";
+import { attempt, busy, say } from "./form.js";
 import { number, t } from "./text.js";
+import { offerUndo } from "./undo.js";
 
 const TYPING_MILLISECONDS = 1000; // of quiet before a note is saved
 const models = document.getElementById("models");
-const deleted = document.getElementById("deleted");
 const dialog = document.getElementById("name-dialog");
 const form = dialog.querySelector("form");
 const input = document.getElementById("new-name");
@@ -54,32 +54,6 @@ models.addEventListener("click", (event) => {
   actions[button.dataset.modelAction](card.dataset.model, card);
 });
 
-// ---- deleted models --------------------------------------------------------------------------------------------------
-
-function offerUndo(name) {
-  const line = document.getElementById("deleted-template").content.firstElementChild.cloneNode(true);
-  line.dataset.deleted = name;
-  line.querySelector("[data-role=deleted-name]").textContent = t("js.model_deleted", { name });
-  deleted.prepend(line);
-  line.querySelector("[data-deleted-action=restore]").focus(); // the button that was pressed is gone
-}
-
-deleted.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-deleted-action]");
-  if (!button) return;
-  const line = button.closest("[data-deleted]");
-  busy(button, () => attempt(line.querySelector("[data-role=deleted-error]"), async () => {
-    if (button.dataset.deletedAction === "restore") {
-      await post(path`/deleted_models/${line.dataset.deleted}/restore`, undefined);
-      location.reload();
-    } else {
-      await remove(path`/deleted_models/${line.dataset.deleted}`);
-      line.remove();
-      document.getElementById("main").focus();
-    }
-  }));
-});
-
 function showEmpty() {
   document.getElementById("models-empty").hidden = models.children.length > 0;
 }
@@ -111,20 +85,4 @@ async function saveNotes(area) {
   } catch (error) {
     state.textContent = error.message;
   }
-}
-
-// ---- errors ----------------------------------------------------------------------------------------------------------
-
-async function attempt(place, action) {
-  say(place, "");
-  try {
-    await action();
-  } catch (error) {
-    say(place, error.message);
-  }
-}
-
-function say(place, message) {
-  place.textContent = message;
-  place.hidden = !message;
 }

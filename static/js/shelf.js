@@ -1,17 +1,33 @@
-// My books: new ones, their figures when a person looks inside, and the names of title, author and language.
+// My books: new ones, their figures when a person looks inside, the names of title, author and language, and deletion.
 
-import { get, patch, path } from "./api.js";
+import { get, patch, path, remove } from "./api.js";
 import { addBook, showBook } from "./books.js";
-import { busy } from "./form.js";
+import { attempt, busy } from "./form.js";
 import { decimal, number, percent, t } from "./text.js";
+import { offerUndo } from "./undo.js";
 import { uploads } from "./upload.js";
 
 const list = document.getElementById("books");
+const empty = document.getElementById("books-empty");
 const total = document.querySelector("[data-role=books-count]");
 const part = (row, name) => row.querySelector(`[data-book-part="${name}"]`);
 
 uploads(document.querySelector("[data-role=uploader]"), addBook);
-new MutationObserver(() => (total.textContent = number(list.children.length))).observe(list, { childList: true });
+new MutationObserver(() => {
+  total.textContent = number(list.children.length);
+  empty.hidden = list.children.length > 0;
+}).observe(list, { childList: true });
+
+list.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-book-action=delete]");
+  if (!button) return;
+  const row = button.closest("[data-book]");
+  busy(button, () => attempt(part(row, "error"), async () => {
+    await remove(path`/books/${row.dataset.book}`);
+    row.remove();
+    offerUndo(row.dataset.book, part(row, "title").textContent);
+  }));
+});
 
 list.addEventListener("toggle", ({ target }) => {
   if (target.open && target.matches("[data-book-part=looking]")) showFigures(target.closest("[data-book]"));
@@ -41,16 +57,9 @@ function fact(label, value) {
 list.addEventListener("submit", (event) => {
   event.preventDefault();
   const row = event.target.closest("[data-book]");
-  const problem = part(row, "edit-error");
   const wanted = Object.fromEntries(["title", "author", "language"].map((name) => [name, part(row, `edit-${name}`).value]));
-  busy(event.submitter ?? event.target.querySelector("button"), async () => {
-    problem.hidden = true;
-    try {
-      showBook(row, await patch(path`/books/${row.dataset.book}`, wanted));
-      part(row, "saved").textContent = t("js.book_saved");
-    } catch (error) {
-      problem.textContent = error.message;
-      problem.hidden = false;
-    }
-  });
+  busy(event.submitter ?? event.target.querySelector("button"), () => attempt(part(row, "edit-error"), async () => {
+    showBook(row, await patch(path`/books/${row.dataset.book}`, wanted));
+    part(row, "saved").textContent = t("js.book_saved");
+  }));
 });

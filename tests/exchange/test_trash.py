@@ -1,17 +1,19 @@
-"""Deleted models: brought back whole, under another name where theirs is taken, gone for good after their time."""
+"""Deleted models and books: brought back whole, under another name where theirs is taken, gone for good after their time."""
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 
 import pytest
 
 import workflows
-from errors import DiskFull, ModelNotFound
-from exchange.trash import Trash
+from corpus import library, shelf
+from errors import BookNotFound, DiskFull, ModelNotFound
+from exchange.trash import BookTrash, ModelTrash
 from store import checkpoint_store, model_store
-from tests.training_kit import MODEL, SHAPE, fill, plan
+from tests.training_kit import BOOK, MODEL, SHAPE, fill, plan
 from workspace import Workspace
 
 
@@ -30,17 +32,17 @@ def files(workspace: Workspace) -> dict[str, bytes]:
 
 
 def test_deleted_model_comes_back_as_it_was(trained: Workspace) -> None:
-    before, trash = files(trained), Trash()
+    before, trash = files(trained), ModelTrash()
     assert trash.put(trained, MODEL.upper()).name == MODEL
     assert workflows.list_models(trained) == []
     assert workflows.newest_iteration(trained, MODEL) == 0
     assert trash.restore(trained, MODEL).iteration == 2
     assert files(trained) == before
-    assert trash.models() == []
+    assert trash.all() == []
 
 
 def test_deleted_model_whose_name_was_given_away_comes_back_with_a_number(trained: Workspace) -> None:
-    trash = Trash()
+    trash = ModelTrash()
     trash.put(trained, MODEL)
     workflows.create_model(trained, MODEL, SHAPE)
     assert trash.restore(trained, MODEL).name == f"{MODEL} (2)"
@@ -51,18 +53,18 @@ def test_deleted_model_whose_name_was_given_away_comes_back_with_a_number(traine
 
 
 def test_deleted_model_is_gone_when_its_time_is_over(trained: Workspace) -> None:
-    trash = Trash(kept_seconds=0.05)
+    trash = ModelTrash(kept_seconds=0.05)
     trash.put(trained, MODEL)
     places, until = (trained.models, trained.checkpoints), time.monotonic() + 10
     while any(list(place.iterdir()) for place in places) and time.monotonic() < until:
         time.sleep(0.01)
-    assert (files(trained), trash.models()) == ({}, [])
+    assert (files(trained), trash.all()) == ({}, [])
     with pytest.raises(ModelNotFound):
         trash.restore(trained, MODEL)
 
 
 def test_newest_of_two_deleted_models_of_one_name_comes_back_first(trained: Workspace) -> None:
-    trash = Trash()
+    trash = ModelTrash()
     trash.put(trained, MODEL)
     workflows.create_model(trained, MODEL, SHAPE)
     trash.put(trained, MODEL)
@@ -70,7 +72,7 @@ def test_newest_of_two_deleted_models_of_one_name_comes_back_first(trained: Work
 
 
 def test_emptied_trash_and_the_next_start_leave_nothing(trained: Workspace) -> None:
-    trash = Trash()
+    trash = ModelTrash()
     trash.put(trained, MODEL)
     trash.empty(MODEL)
     assert files(trained) == {}
@@ -87,6 +89,68 @@ def test_model_that_cannot_be_hidden_keeps_its_checkpoints(trained: Workspace, m
     before = files(trained)
     monkeypatch.setattr(model_store, "set_aside", fail)
     with pytest.raises(DiskFull):
-        Trash().put(trained, MODEL)
+        ModelTrash().put(trained, MODEL)
     assert files(trained) == before
     assert checkpoint_store.iterations(trained, MODEL)
+
+
+# ---- books -----------------------------------------------------------------------------------------------------------
+
+
+def book_files(workspace: Workspace) -> dict[str, bytes]:
+    found = (file for file in workspace.books.rglob("*") if file.is_file())
+    return {str(file.relative_to(workspace.books)): file.read_bytes() for file in found}
+
+
+def test_deleted_book_comes_back_as_it_was(workspace: Workspace) -> None:
+    library.edit_book(workspace, BOOK, title="Большая река")
+    library.reread_book(workspace, BOOK, "utf_8")
+    shelf.put_aside_original(workspace, BOOK)  # a second original, of a text that was edited by hand
+    before, trash = book_files(workspace), BookTrash()
+    deleted = trash.put(workspace, BOOK.upper())
+    assert (deleted.name, deleted.title) == (BOOK, "Большая река")
+    assert BOOK not in [book.name for book in workflows.list_books(workspace)]
+    assert trash.restore(workspace, BOOK).title == "Большая река"
+    assert book_files(workspace) == before
+    assert trash.all() == []
+    with pytest.raises(BookNotFound):
+        trash.restore(workspace, BOOK)
+
+
+def test_deleted_book_whose_name_was_given_away_comes_back_with_a_number(workspace: Workspace) -> None:
+    text, trash = library.read_text(workspace, BOOK), BookTrash()
+    trash.put(workspace, BOOK)
+    library.add_book(workspace, f"{BOOK}.txt", io.BytesIO("другая\n".encode()))
+    assert trash.restore(workspace, BOOK).name == f"{BOOK} (2)"
+    assert library.read_text(workspace, f"{BOOK} (2)") == text
+    assert library.read_text(workspace, BOOK) == "другая\n"
+
+
+@pytest.mark.parametrize("failing", range(3))
+def test_book_that_cannot_be_moved_stays_where_it_is(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """Text, original and record are moved one after another; the one that fails takes the others back."""
+    left = [failing]
+
+    def move(path: Path, target: Path) -> None:
+        left[0] -= 1
+        if left[0] == -1:
+            raise DiskFull(path="x", reason="full")
+        path.rename(target)
+
+    before, trash = book_files(workspace), BookTrash()
+    monkeypatch.setattr(shelf, "move", move)
+    with pytest.raises(DiskFull):
+        trash.put(workspace, BOOK)
+    assert book_files(workspace) == before
+    left[0] = 99
+    trash.put(workspace, BOOK)
+    hidden = book_files(workspace)
+    left[0] = failing
+    with pytest.raises(DiskFull):
+        trash.restore(workspace, BOOK)
+    assert book_files(workspace) == hidden
+    left[0] = 99
+    trash.restore(workspace, BOOK)
+    assert book_files(workspace) == before

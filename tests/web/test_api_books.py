@@ -271,8 +271,14 @@ def test_books_are_listed_and_deleted(
     make_book("b")
     assert [book["name"] for book in expect(client.get("/books"), 200)["books"]] == ["a", "b"]
     assert client.delete("/books/a").status_code == 204
-    assert client.delete("/books/b").status_code == 204
+    assert client.delete("/books/b?forever=true").status_code == 204
+    assert [each["name"] for each in expect(client.get("/deleted_books"), 200)["books"]] == ["a"]
+    assert expect(client.post("/deleted_books/a/restore"), 200)["name"] == "a"
+    assert client.delete("/books/a").status_code == 204
+    assert client.delete("/deleted_books/a").status_code == 204
     assert nothing_is_left(workspace)
+    error = assert_error(client.post("/deleted_books/a/restore"), 404, "book_not_found")
+    assert "an hour" in error["message"]
     assert_error(client.delete("/books/a"), 404, "book_not_found")
 
 
