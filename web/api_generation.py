@@ -37,7 +37,8 @@ async def generate(body: Generate, request: Request, services: ServicesDep, tran
 
     With `logprobs`, each token's id, text, logprob and five likeliest alternatives. `prompt_tokens_read` is smaller than
     `prompt_tokens` when the prompt was longer than the model's context: then only its end was read. `engine` names
-    what wrote, and `seed` what was drawn from, chosen here unless it was given: a seed repeats a text with the same engine.
+    what wrote (`native` is our C code, `torch` our loop, `llama.cpp` the library), `weights` the number type that it computed with, and
+    `seed` what was drawn from, chosen here unless it was given: a seed repeats a text with the same engine.
     """
     if body.seed is None:
         body = body.model_copy(update={"seed": secrets.randbits(SEED_LIMIT.bit_length())})
@@ -79,7 +80,7 @@ async def copied(body: FindCopied, request: Request, services: ServicesDep) -> R
 
 @router.get("/models/{name}/precision", summary="What weights of fewer bits cost a model")
 async def precision(name: str, request: Request, services: ServicesDep) -> Response:
-    """Bits per byte of text held out of the model's last training, with F16 and Q8_0 weights in llama.cpp, and their difference.
+    """Bits per byte of text held out of the model's last training, with F32, F16 and Q8_0 weights, and what Q8_0 costs beyond F16.
 
     Measured once for each version of the model, which takes seconds. All is null where the model's books are gone.
     """
