@@ -33,7 +33,7 @@ class ServerProcess:
 
     def post(self, path: str, body: Any) -> Any:
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self.address + path, json.dumps(body).encode(), headers, method="POST")
+        request = urllib.request.Request(self.address + quote(path), json.dumps(body).encode(), headers, method="POST")
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 

@@ -30,6 +30,7 @@ GROUPS = {  # in the order of reading; a document that stands in none of them is
     "understand": ("overview", "architecture", "self-play", "defaults", "benchmarks", "scaling"),
 }
 COMMENT = re.compile(r"<!-- /?[\w.-]+ -->\n?")
+EMPTY_HEADER = re.compile(r"<th([^>]*)></th>")  # the corner of a table, which names nothing
 SHORT_CHARACTERS = 24
 DEEPEST_HEADING = 3  # that the table of contents lists
 
@@ -115,7 +116,7 @@ def render(text: str, path: Path) -> Document:
         elif token.type == "image":
             token.attrs["src"] = _picture(str(token.attrs["src"]), place)
             token.attrs["loading"] = "lazy"
-    body = markdown.renderer.render(tokens, markdown.options, {})
+    body = EMPTY_HEADER.sub(r"<td\1></td>", markdown.renderer.render(tokens, markdown.options, {}))
     title = headings[0].text if headings else path.stem
     return Document(path.stem, title, body, headings, tuple(_sections(tokens, headings)))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Response
+from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
 from starlette.testclient import TestClient
 
 import workflows
@@ -150,12 +150,29 @@ def test_axe_finds_nothing_on_any_page(house: House, axe: str, locale: str) -> N
     context = house.context(locale, reduced_motion="reduce")  # no colour is measured on its way to another
     page = context.new_page()
     found = {path: violations(loaded(page, house.server.address + path), axe, locale) for path in PAGES}
+    loaded(page, house.server.address + "/create").click("#create")
+    found["an error at a field"] = violations(page, axe, locale)
     loaded(page, house.server.address + "/library").click("#phone-button")
     found["the dialog for a phone"] = violations(page, axe, locale)
     page.route("**/sign_in", lambda route: route.fulfill(body=sign_in_page(locale), content_type="text/html"))
     found["the page to sign in"] = violations(loaded(page, house.server.address + "/sign_in"), axe, locale)
     context.close()
     assert "".join(f"\n{path} {problem}" for path, problems in found.items() for problem in problems) == ""
+
+
+def test_axe_finds_nothing_while_a_training_runs(house: House, axe: str) -> None:
+    house.furnish()
+    house.server.post(
+        "/train", {"model": MODEL, "books": [BOOK], "iterations": None, "batch_size": 4, "num_threads": 1}
+    )
+    context = house.context(reduced_motion="reduce")
+    page = loaded(context.new_page(), house.server.address + f"/training?model={MODEL}")
+    expect(page.locator("[data-live=state]")).to_have_attribute("data-state", "running")
+    found = violations(page, axe, "ru-RU")
+    page.click("#stop")
+    expect(page.locator("[data-live=state]")).to_have_attribute("data-state", "stopped")
+    context.close()
+    assert found == []
 
 
 def sign_in_page(locale: str) -> str:

@@ -77,6 +77,12 @@ def test_sections_hold_the_plain_words_under_each_heading() -> None:
     assert [(section.heading, section.text) for section in found] == [("A", "Some bold code text."), ("B", "x y 1 2")]
 
 
+def test_the_empty_corner_of_a_table_is_no_heading() -> None:
+    html = rendered("|  | x |\n|---|--:|\n| 1 | 2 |\n").html
+    assert html.count("<th") == html.count("<thead") + 1
+    assert "<td></td>" in html
+
+
 def test_commands_can_be_scrolled_by_keyboard_and_keep_their_text() -> None:
     html = rendered('```bash\necho "<a>"\n```\n').html
     assert '<pre tabindex="0" data-language="bash"><code>echo &quot;&lt;a&gt;&quot;\n</code></pre>' in html
