@@ -6,6 +6,7 @@ import { estimateFor } from "./estimate.js";
 import { forgetDraft } from "./keep.js";
 import { outlooksOf } from "./outlook.js";
 import "./popovers.js";
+import { keepRefusal } from "./refused.js";
 import { rememberedSampling } from "./sampling.js";
 import { count, t } from "./text.js";
 import { uploads } from "./upload.js";
@@ -125,13 +126,13 @@ function create(button, trains) {
   });
 }
 
-// Start the training, or let it wait where another one runs. Any other problem is told by the page that follows.
+// Start the training, or let it wait where another one runs. Any other problem is told by the page that follows: the model is there.
 async function start(wishes) {
-  try {
-    await post("/train", wishes);
-  } catch (error) {
-    if (error.code === "training_runs") await post("/train", { ...wishes, queue: true }).catch(() => {});
-  }
+  const queued = (error) => {
+    if (error.code !== "training_runs") throw error;
+    return post("/train", { ...wishes, queue: true });
+  };
+  await post("/train", wishes).catch(queued).catch((error) => keepRefusal(wishes.model, error));
 }
 
 // Return the body of a /train request: as long as the estimate says, else as the defaults are.

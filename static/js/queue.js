@@ -1,7 +1,7 @@
 // Trainings that wait their turn: the list, and removing one from it.
 
 import { get, path, remove } from "./api.js";
-import { busy } from "./form.js";
+import { attempt, busy } from "./form.js";
 import { count, t } from "./text.js";
 
 const section = document.getElementById("queue");
@@ -20,13 +20,14 @@ function item({ job_id: id, model, books, iterations, error }) {
   const length = iterations === null ? t("js.endless") : count("js.iterations", iterations);
   element.querySelector(".waiting-model").textContent = model;
   element.querySelector(".note").textContent = [titles(books), length].join(" · ");
-  element.querySelector(".field-error").textContent = error?.message ?? "";
+  const problem = element.querySelector(".field-error");
+  problem.textContent = error?.message ?? "";
   const button = element.querySelector("button");
   button.setAttribute("aria-label", t("js.leave_queue", { name: model }));
-  button.addEventListener("click", () => busy(button, async () => {
-    await remove(path`/queue/${id}`).catch(() => {});
+  button.addEventListener("click", () => busy(button, () => attempt(problem, async () => {
+    await remove(path`/queue/${id}`);
     await showQueue();
-  }));
+  })));
   return element;
 }
 

@@ -5,6 +5,7 @@ import { bookWeights, chooseBooks, chosenBooks, showWeights, writeWeights } from
 import { forecasting } from "./forecast.js";
 import { FieldProblem, busy, clearErrors, read, showError, write } from "./form.js";
 import { linkMinutes } from "./minutes.js";
+import { takeRefusal } from "./refused.js";
 import { rememberedSampling } from "./sampling.js";
 import { BATCH, suggesting } from "./suggest.js";
 import { number, t } from "./text.js";
@@ -94,6 +95,8 @@ export function setup(models, on) {
   form.addEventListener("change", foretell);
   takeModel();
   foretell();
+  const refusal = takeRefusal(chosen().name);
+  if (refusal) showError(form, refusal);
   return {
     model: () => chosen().name,
     known: (name) => byName.get(name) ?? { iteration: 0, trained: false, trainings: [] },

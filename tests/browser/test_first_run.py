@@ -114,7 +114,9 @@ def test_cards_tell_their_time_and_creating_starts_the_training(visit: Any) -> N
     assert list(wishes.values()) == ["Лев", ["example_book"], 600, 7, "Жил"]
 
 
-def test_books_that_are_too_short_are_told_before_there_is_a_model(visit: Any) -> None:
+def test_books_that_are_too_short_are_told_before_there_is_a_model_or_on_the_page_that_follows(
+    visit: Any, server: ServerProcess
+) -> None:
     error = {"code": "book_too_small", "message": "Выбранные книги слишком короткие.", "field": "books", "details": []}
     visitor = visit()
     visitor.context.route("**/suggest_model", lambda route: route.fulfill(status=422, json={"error": error}))
@@ -123,6 +125,21 @@ def test_books_that_are_too_short_are_told_before_there_is_a_model(visit: Any) -
     page.fill("#f-name", "Лев")
     page.click("#create")
     expect(page.locator("#f-books-error")).to_have_text(error["message"])
+    assert all("422" in complaint for complaint in visitor.take_complaints())
+
+    server.post("/create_model", {"name": "Лев", **TINY_MODEL})
+    visitor.context.unroute("**/suggest_model")
+    without_measuring(visitor)
+    visitor.context.route("**/create_model", lambda route: route.fulfill(json={"name": "Лев"}))
+    visitor.context.route("**/train", lambda route: route.fulfill(status=422, json={"error": error}))
+    page.reload()
+    page.fill("#f-name", "Лев")
+    page.click("#create")
+    expect(page).to_have_url(re.compile("/training"))
+    expect(page.locator("#f-books-error")).to_have_text(error["message"])
+    page.reload()
+    page.wait_for_load_state()
+    expect(page.locator("#f-books-error")).to_be_hidden()  # it is said once
     assert all("422" in complaint for complaint in visitor.take_complaints())
 
 
@@ -136,17 +153,27 @@ def test_model_that_is_created_during_a_training_waits_its_turn(visit: Any, serv
         refused = {"error": {"code": "training_runs", "message": "Занято."}}
         route.fulfill(json={}) if asked[-1].get("queue") else route.fulfill(status=409, json=refused)
 
+    def queue(route: Any) -> None:
+        waiting = {"job_id": "1", "model": "Лев", "books": ["example_book"], "iterations": 9, "error": None}
+        gone = {"error": {"code": "queue_entry_not_found", "message": "Оно уже началось."}}
+        is_list = route.request.method == "GET"
+        route.fulfill(json={"waiting": [waiting]}) if is_list else route.fulfill(status=404, json=gone)
+
     visitor.context.route("**/training_status", lambda route: route.fulfill(json=status))
     without_measuring(visitor)
+    server.post("/create_model", {"name": "Лев", **TINY_MODEL})
     visitor.context.route("**/create_model", lambda route: route.fulfill(json={"name": "Лев"}))
     visitor.context.route("**/train", train)
+    visitor.context.route(re.compile(r"/queue(/\d+)?$"), queue)
     page = visitor.open("/create")
     expect(page.locator("#create")).to_have_text("Создать и поставить в очередь")
     page.fill("#f-name", "Лев")
     page.click("#create")
     expect(page).to_have_url(re.compile("/training"))
     assert [wishes.get("queue", False) for wishes in asked] == [False, True]
-    assert all("409" in complaint for complaint in visitor.take_complaints())
+    page.click("#queue button")
+    expect(page.locator("#queue .field-error")).to_have_text("Оно уже началось.")
+    assert all(re.search("404|409", complaint) for complaint in visitor.take_complaints())
 
 
 def test_help_opens_beside_its_button_and_the_button_to_create_stays_in_view(visit: Any) -> None:
