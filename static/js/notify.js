@@ -1,6 +1,6 @@
 // A notification of the browser when a training ends while its page is not looked at. It is asked for by a button, never on its own.
 
-import { t } from "./text.js";
+import { number, t } from "./text.js";
 
 const button = document.getElementById("notify"); // on the training page alone
 const isPossible = typeof Notification !== "undefined";
@@ -22,6 +22,6 @@ button?.addEventListener("click", async () => {
 // Tell how the training of a model ended, if the person has allowed it and looks elsewhere.
 export function notifyEnd({ model, state, iteration }) {
   if (!isPossible || Notification.permission !== "granted" || !document.hidden) return;
-  const note = new Notification(model, { body: `${t(`state.${state}`)} · ${t("js.tab_iteration", { n: iteration })}`, tag: "azr-training" });
+  const note = new Notification(model, { body: `${t(`state.${state}`)} · ${t("js.tab_iteration", { n: number(iteration) })}`, tag: "azr-training" });
   note.addEventListener("click", () => (window.focus(), note.close()));
 }

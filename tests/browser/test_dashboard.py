@@ -57,6 +57,17 @@ PURE = """async () => {
 }"""
 
 
+NOTIFICATIONS = """
+  window.told = [];
+  Object.defineProperty(document, "hidden", { get: () => Boolean(window.away) });
+  window.Notification = class extends EventTarget {
+    static permission = "default";
+    static async requestPermission() { return (this.permission = "granted"); }
+    constructor(title, { body }) { super(); told.push([title, body]); }
+  };
+"""
+
+
 @pytest.fixture
 def trained(server: ServerProcess) -> Path:
     """Two models, each trained for some iterations on one book; nothing runs."""
@@ -87,7 +98,9 @@ def test_words_scale_and_smoothing_follow_their_rules(visit: Any) -> None:
 
 @pytest.mark.usefixtures("trained")
 def test_finished_training_can_be_looked_at_and_gone_on_with(visit: Any, server: ServerProcess) -> None:
-    page = visit(locale="en-US").open(f"/training?model={MODEL}")
+    visitor = visit(locale="en-US")
+    visitor.context.add_init_script(NOTIFICATIONS)
+    page = visitor.open(f"/training?model={MODEL}")
     page.wait_for_selector("[data-chart=loss][data-points] canvas")
     expect(page.locator("#feed .said")).to_have_count(5)
     draw_otherwise(page)
@@ -154,8 +167,13 @@ def go_on(page: Page, server: ServerProcess) -> None:
         page.click("#more-iterations")
     assert begun.value.request.post_data_json["iterations"] == 1000
     expect(page.locator("link[rel=icon]")).to_have_attribute("href", re.compile("^data:image/svg"))
+    page.click("#notify")
+    expect(page.locator("#notify")).to_be_disabled()
+    page.evaluate("window.away = true")
     page.click("#stop")
     expect(page.locator("#stop")).to_be_hidden()
+    ((title, body),) = page.evaluate("told")
+    assert title == MODEL and re.fullmatch(r"Stopped and saved · Iteration \d+", body)
     assert server.get("/training_status")["iterations"] == 1014
 
 
