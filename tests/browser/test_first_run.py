@@ -13,6 +13,7 @@ from tests.server_process import ServerProcess
 from tests.web.web_client import TINY_MODEL
 
 pytestmark = pytest.mark.timeout(300)
+UNDECIDED = "class { static permission = 'default'; static requestPermission = async () => 'denied'; }"
 OUTLOOK = {"parameters": 1, "training_bytes": 10**9, "fits": True, "in_time": True, "eval_every": 7}
 
 
@@ -36,9 +37,13 @@ def test_one_click_leads_from_an_empty_workspace_to_a_running_training(visit: An
 
 def test_coach_follows_the_first_training_and_opens_the_page_for_generating(visit: Any, server: ServerProcess) -> None:
     server.post("/create_model", {"name": "кроха", **TINY_MODEL})
-    page = visit().open("/training")
+    visitor = visit()
+    visitor.context.add_init_script(f"window.Notification = {UNDECIDED}")
+    page = visitor.open("/training")
     page.wait_for_load_state()
     page.clock.install()
+    page.evaluate("document.getElementById('notify').click()")
+    expect(page.locator("#notify")).to_have_text("Уведомления запрещены в браузере")
     tell(page, "составляем словарь", stage="fitting_tokenizer", parameters=None)
     tell(page, "догадки всё точнее", iteration=50)
     tell(page, "пишет сама", iteration=60, reward=0.5)
