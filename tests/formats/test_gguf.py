@@ -131,9 +131,7 @@ def test_llama_cpp_reads_the_same_tokens_and_writes_the_same_text(
     assert theirs[0].id == ours[0].id
 
 
-def test_transformers_loads_the_file(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It asks for `accelerate` before it reads a GGUF file, and then loads this one without it."""
-    monkeypatch.setattr("transformers.modeling_utils.is_accelerate_available", lambda: True)
+def test_transformers_loads_the_file(tmp_path: Path, tokenizer: Tokenizer) -> None:
     model = restless_model("llama", tokenizer)
     path = written(tmp_path, model, tokenizer, NumberType.F32)
     stock = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=path.name)
