@@ -87,7 +87,8 @@ export function showBook(row, book) {
   const name = select.selectedOptions[0]?.textContent ?? (book.encoding || book.format.toUpperCase());
   const spoken = part(row, "edit-language")?.selectedOptions[0];
   const known = [book.author, book.language && spoken ? spoken.textContent : ""].filter(Boolean);
-  part(row, "facts").textContent = [...known, count("js.characters", book.characters), count("js.words", book.words), name].join(" · ");
+  const facts = [...known, count("js.characters", book.characters), count("js.words", book.words), ""].join(" · ");
+  part(row, "facts").replaceChildren(facts, Object.assign(document.createElement("span"), { className: "book-encoding", textContent: name }));
 }
 
 // ---- choice of the encoding ------------------------------------------------------------------------------------------------
