@@ -70,7 +70,8 @@ def headers_of(error: AZRError) -> dict[str, str] | None:
 def openai_json(translator: Translator, error: AZRError) -> dict[str, Any]:
     """Return the JSON of an error in the shape of OpenAI's API."""
     kind = "server_error" if error.status >= 500 else "invalid_request_error"
-    return {"error": {"message": translator.error(error), "type": kind, "param": error.field, "code": error.code}}
+    param = "model" if error.field == "name" else error.field  # the only name that is sent is the model's
+    return {"error": {"message": translator.error(error), "type": kind, "param": param, "code": error.code}}
 
 
 def handlers() -> dict[Any, Any]:

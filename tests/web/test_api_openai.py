@@ -251,6 +251,7 @@ def test_chat_stream_says_what_the_whole_says(api: openai.OpenAI) -> None:
         ({"prompt": [5, "a"]}, "prompt", "must be a text, a list of texts"),
         ({"logprobs": 21}, "logprobs", "largest possible value is 20"),
         ({"extra_body": {"colour": 1}}, "colour", "unknown parameter"),
+        ({"model": "a/b"}, "model", "a/b"),
     ],
     ids=str,
 )
