@@ -17,7 +17,7 @@ DECAY_RISE = 0.25  # for each reading after that
 MOST_DECAY = 1.8  # beyond it, rare words are forgotten
 EMBEDDING_SHARE = 0.5  # of the rise, for embeddings
 PULL_RISE = 0.002  # of the distance to the anchor, a step; for each reading after twice as many as `known_after`
-MOST_PULL = 0.01
+MOST_PULL = 0.05
 
 
 def learning_rate_at(config: TrainConfig, iteration: int) -> float:
