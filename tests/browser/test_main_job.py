@@ -177,7 +177,7 @@ def watch_and_close(server: Any, page: Page) -> dict[str, Any]:
     wait_drawn(page, first + 25)
     assert number(page.locator("[data-live=iteration]").text_content()) > first
     expect(page.locator("[data-live=val_loss]")).to_have_text(re.compile(r"\d"))
-    expect(page.locator("#feed .said .prompt").last).to_have_text("Искусственный интеллект")
+    expect(page.locator("#feed .said .prompt").last).to_have_text("Однажды")
     page.close()
     before = server.get(f"/training_history?model={MODEL}&points=100000")
     assert before["iterations"] == list(range(1, len(before["iterations"]) + 1))
