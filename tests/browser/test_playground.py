@@ -50,7 +50,7 @@ def go_on(page: Page, press: str = "#generate") -> str:
         page.click(press)
     expect(page.locator("#generate-form")).not_to_have_class("playground is-writing")
     expect(page.locator("#generate")).not_to_have_class("busy")
-    expect(page.locator("#stats")).to_contain_text("seed")
+    expect(page.locator("#stats")).to_contain_text("начальное число")
     return text_of(page)
 
 
