@@ -183,7 +183,7 @@ def test_loops_are_marked_inside_the_text(visit: Any) -> None:
     whole = [mark.text_content() or "" for mark in marks.all()]
     assert [text.replace("[повтор] ", "").replace("[конец повтора] ", "") for text in whole] == ["да шёл", "да"]
     copied = page.locator("#round .rollout").first.locator("mark.copied")
-    expect(copied).to_have_text("[списано из книг] шёл да[конец списанного] ")
+    expect(copied).to_have_text("[дословно из книг] шёл да[конец цитаты из книг] ")
     expect(page.locator("#extremes .rollout-text .prompt")).to_have_count(2)
     expect(page.locator("[data-extreme=worst] .rollout-text")).to_contain_text("🙂")
 
