@@ -8,7 +8,7 @@ export function told({ tokens, tokens_per_second: speed, finish_reason: reason, 
   if (speed) parts.push(count("js.speed", speed < 10 ? Math.round(speed * 10) / 10 : Math.round(speed)));
   if (reason) parts.push(t(`js.finish_${reason}`));
   if (seed !== undefined) parts.push(t("js.seed", { seed }));
-  if (engine) parts.push(weights === "q8_0" ? `${engine} Q8_0` : engine);
+  if (engine) parts.push([engine === "native" ? t("js.engine_native") : engine, weights === "q8_0" && "Q8_0"].filter(Boolean).join(" "));
   if (read < all) parts.push(t("js.prompt_cut", { read, all }));
   return parts.join(" · ");
 }
