@@ -59,7 +59,7 @@ def main() -> None:
             begin(server, chosen.iterations, chosen.num_threads)
             follow(server, until=chosen.iterations // 3)
             taken |= taken_alone(browser, server, "running", "/training", languages)
-            follow(server, until=chosen.iterations)
+            follow(server, until=None)
         for language in languages:
             taken |= {f"{name}-{language}": picture for name, picture in take_all(browser, server, language).items()}
         write({name: picture for name, picture in taken.items() if is_wanted(name, chosen.only)}, browser)
@@ -85,9 +85,11 @@ def begin(server: ServerProcess, iterations: int, num_threads: int | None) -> No
     server.post("/train", wish | {"num_threads": num_threads})
 
 
-def follow(server: ServerProcess, until: int) -> None:
+def follow(server: ServerProcess, until: int | None) -> None:
     """Wait until a training has done so many iterations, or has ended; it must not fail."""
-    while (status := server.get("/training_status"))["iteration"] < until and status["state"] in UNDER_WAY:
+    while (status := server.get("/training_status"))["state"] in UNDER_WAY:
+        if until is not None and status["iteration"] >= until:
+            break
         print(f"\r{status['iteration']}  loss {status['loss']}", end="", flush=True)
         time.sleep(1)
     print()
@@ -143,6 +145,8 @@ def take_all(browser: Browser, server: ServerProcess, language: str) -> dict[str
     page.fill("#f-prompt", PROMPT)
     page.click("#generate")
     expect(page.locator("#stats")).to_contain_text("·", timeout=300_000)
+    expect(page.locator("#generate")).to_be_enabled()
+    page.wait_for_timeout(SETTLED_MS)
     page.evaluate("scrollTo(0, 0)")
     taken["generation"] = take(page)
 
