@@ -1,5 +1,5 @@
 """Tokens per second of everything that could write with a model, beside one another: stock `transformers`, CTranslate2, llama.cpp, our
-own loop, and the product over HTTP.
+own loop, our C code, and the product over HTTP.
 
     python -m benchmarks.generation
     python -m benchmarks.generation --preset small --arm transformers --arm http --repeats 5

@@ -39,6 +39,10 @@ class NativeBatch(Batch):
     def _interrupt(self) -> None:
         self._stop[0] = 1
 
+    def _give_up(self) -> None:
+        super()._give_up()
+        self._chosen_for = []
+
     def _step(self) -> None:
         """Write a run of tokens of each text."""
         for row, tokens in zip(self._rows, self._run_of_steps(), strict=True):

@@ -39,6 +39,7 @@ static void sink(uint64_t *keys, long count, long at) {
     }
     keys[at] = key;
 }
+
 /* The `count` best of `size` logits, the best one first. */
 static void find_best(const float *logits, long size, long count, uint64_t *keys) {
     for (long id = 0; id < count; id++) keys[id] = key_of(logits[id], id);
@@ -112,9 +113,8 @@ static void penalise(float *logits, long size, const uint8_t *seen, float penalt
 static long draw(const float *p, long size, uint64_t *best, long count, int chosen_by_k, const double *settings, double sum, double chance) {
     double top_p = settings[2], min_p = settings[3];
     if (!chosen_by_k && top_p >= 1 && min_p <= 0) return drawn(p, 0, size, chance * sum);
-    double all = sum;
-    if (chosen_by_k)
-        for (long at = all = 0; at < count; at++) all += p[id_of(best[at])];
+    double all = chosen_by_k ? 0 : sum;
+    for (long at = 0; chosen_by_k && at < count; at++) all += p[id_of(best[at])];
     sum = all;
     long kept = filtered(p, best, count, top_p, min_p, &sum);
     if (!chosen_by_k && kept == count && count < size) {
