@@ -90,6 +90,7 @@ from runs.forecast_cache import ForecastCache
 from runs.glimpse import Glimpse, glimpse
 from runs.history import history
 from runs.jobs import JobRunner
+from runs.kept_state import require_readable
 from runs.log_table import csv_lines
 from runs.outlook import Outlook, best_of, outlook, scaled
 from runs.past_runs import PastRun, past_runs
@@ -288,7 +289,9 @@ def import_model(workspace: Workspace, source: Path | BinaryIO, filename: str, n
         _require_fit(estimate(config), field="d_model")
 
     with lack_named("CPU"):
-        return importing.import_model(workspace, source, filename, name, require_fit=require_fit)
+        return importing.import_model(
+            workspace, source, filename, name, require_fit=require_fit, require_readable=require_readable
+        )
 
 
 def edit_model(workspace: Workspace, name: str, new_name: str | None = None, notes: str | None = None) -> ModelInfo:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from config import ModelConfig
 from errors import NameTaken
@@ -26,10 +26,12 @@ def import_model(
     name: str | None = None,
     *,
     require_fit: Callable[[ModelConfig], None],
+    require_readable: Callable[[Mapping[str, Any]], None],
 ) -> ModelInfo:
     """Read and check a file, a folder or an upload, then store it as a model. Without a name it is called after its file.
 
-    Raises ModelRefused, InvalidName, NameTaken, DiskFull, and what `require_fit` raises about sizes.
+    Raises ModelRefused, InvalidName, NameTaken, DiskFull, and what `require_fit` raises about sizes. `require_readable` raises a
+    ValueError about the state of a training that cannot go on.
     """
     if name is not None and ws.model_folder(name).exists():
         raise NameTaken(field="name", name=safe_name(name))  # before a large file is read
@@ -38,7 +40,7 @@ def import_model(
             source = _kept(source, scratch / "upload")
         unpacked = scratch / "model"
         unpacked.mkdir()
-        found = read_foreign(source, unpacked, require_fit)
+        found = read_foreign(source, unpacked, require_fit, require_readable)
         return _store(ws, name or free_name(ws, suggest_name(filename)), found)
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Size, Tensor
 
 from config import ModelConfig
 from errors import ModelDamaged, ModelRefused
@@ -46,11 +46,15 @@ class ForeignModel:
 
 
 def read_foreign(
-    source: Path, scratch: Path, require_fit: Callable[[ModelConfig], None] = lambda config: None
+    source: Path,
+    scratch: Path,
+    require_fit: Callable[[ModelConfig], None] = lambda config: None,
+    require_readable: Callable[[Mapping[str, Any]], None] = lambda state: None,
 ) -> ForeignModel:
     """Read a file or folder; `scratch` is an empty folder for what is unpacked.
 
-    Raises ModelRefused, OSError, and what `require_fit` raises about the model's sizes before its weights are unpacked or read.
+    `require_fit` raises what it likes about the model's sizes, before its weights are unpacked or read, and `require_readable` a ValueError
+    about the state of a training, which is then refused. Raises ModelRefused, OSError.
     """
 
     def most_bytes(config_text: str) -> int:
@@ -60,7 +64,7 @@ def read_foreign(
 
     if source.is_dir():
         unpacking.gather(source, scratch, most_bytes)
-        return _folder(scratch)
+        return _folder(scratch, require_readable)
     with source.open("rb") as file:
         head = file.read(4)
     if head == MAGIC:
@@ -69,7 +73,7 @@ def read_foreign(
         return _checked(ForeignModel(found.config, found.weights, found.tokenizer, trainings))
     if head == ZIP:
         unpacking.unpack(source, scratch, most_bytes)
-        return _folder(scratch)
+        return _folder(scratch, require_readable)
     raise ModelRefused(field="file", reason="not_a_model", found=source.name)
 
 
@@ -94,7 +98,7 @@ def _config(values: Mapping[str, Any]) -> ModelConfig:
 # ---- a folder --------------------------------------------------------------------------------------------------------
 
 
-def _folder(folder: Path) -> ForeignModel:
+def _folder(folder: Path, require_readable: Callable[[Mapping[str, Any]], None]) -> ForeignModel:
     values = _json(_text(folder, unpacking.CONFIG), unpacking.CONFIG)
     config = _config(values)
     tokenizer = read_tokenizer_json(_text(folder, unpacking.TOKENIZER))
@@ -105,7 +109,7 @@ def _folder(folder: Path) -> ForeignModel:
         tensors |= part
         lineage = lineage or _lineage(metadata, file)
     weights = read_weights(config, values, tensors)
-    checkpoint = _checkpoint(folder, weights)
+    checkpoint = _checkpoint(folder, weights, require_readable)
     return _checked(ForeignModel(config, weights, tokenizer, lineage or (_arrived(),), checkpoint))
 
 
@@ -156,7 +160,9 @@ def _arrived() -> TrainingSummary:
     return TrainingSummary(0, None, None, (), now, 0.0)
 
 
-def _checkpoint(folder: Path, weights: Mapping[str, Tensor]) -> Checkpoint | None:
+def _checkpoint(
+    folder: Path, weights: Mapping[str, Tensor], require_readable: Callable[[Mapping[str, Any]], None]
+) -> Checkpoint | None:
     """Return the checkpoint beside the model, if there is one that verifies and belongs to it."""
     if not any(folder.glob("step-*")):
         return None
@@ -164,10 +170,19 @@ def _checkpoint(folder: Path, weights: Mapping[str, Tensor]) -> Checkpoint | Non
     shapes = {name: tensor.shape for name, tensor in weights.items()}
     if found is None or {name: tensor.shape for name, tensor in found.weights.items()} != shapes:
         raise ModelRefused(field="file", reason="damaged", found=next(folder.glob("step-*")).name)
-    books, trainer = found.state.get("books"), found.state.get("trainer")
-    if not isinstance(trainer, dict) or not isinstance(books, list) or not all(isinstance(book, str) for book in books):
-        raise ModelRefused(field="file", reason="damaged", found="state.json")
+    if wrong := [name for name, tensor in found.optimizer.items() if not _belongs(name, tensor, shapes)]:
+        raise ModelRefused(field="file", reason="damaged", found=f"{checkpoint_store.OPTIMIZER}: {wrong[0][:80]}")
+    try:
+        require_readable(found.state)
+    except ValueError as error:
+        raise ModelRefused(field="file", reason="damaged", found=checkpoint_store.STATE) from error
     return found
+
+
+def _belongs(name: str, tensor: Tensor, shapes: Mapping[str, Size]) -> bool:
+    """Return whether a tensor of an optimizer is one number, or has the shape of the weight whose name stands before or behind a slash."""
+    of = (name.partition("/")[2], name.rpartition("/")[0])
+    return any(weight in shapes and tensor.shape in (shapes[weight], Size()) for weight in of)
 
 
 def _checked(model: ForeignModel) -> ForeignModel:

@@ -23,6 +23,7 @@ from corpus import library
 from errors import DoesNotFit, ModelRefused, NameTaken
 from model import Transformer
 from store import checkpoint_store, model_store
+from store.checkpoint_store import Checkpoint
 from tests.training_kit import BOOK, MODEL, QUIET, TEXT, TRAINING, changed, plan, same
 from tokenizer import Tokenizer
 from workspace import Workspace
@@ -156,6 +157,39 @@ def test_a_training_goes_on_elsewhere_as_if_never_moved(workspace: Workspace, tm
     assert same(ends[0].weights, ends[1].weights) and same(ends[0].optimizer, ends[1].optimizer)
 
 
+Q = "model.layers.0.self_attn.q_proj.weight"
+SPOILT: list[tuple[str, Callable[[Checkpoint], Any]]] = [
+    ("an iteration that is a text", lambda kept: kept.state["trainer"].update(iteration="3")),
+    ("no self-play", lambda kept: kept.state["trainer"].pop("self_play")),
+    ("a gate that is a number", lambda kept: kept.state["trainer"]["self_play"]["gate"].update(closed=3)),
+    ("an unknown entry", lambda kept: kept.state["trainer"].update(strange=1)),
+    ("no key of the books", lambda kept: kept.state.pop("books_key")),
+    ("no learning rate", lambda kept: kept.state["config"].pop("learning_rate")),
+    ("circumstances that are none", lambda kept: kept.state.update(circumstances=None)),
+    ("a moment of another shape", lambda kept: kept.optimizer.update({f"{Q}/momentum_buffer": torch.zeros(3)})),
+    ("a moment of nothing", lambda kept: kept.optimizer.update({"evil/momentum_buffer": torch.zeros(32, 32)})),
+]
+
+
+def test_a_checkpoint_that_no_training_could_go_on_from_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    list(workflows.train(workspace, plan(workspace, iterations=1, self_play=QUIET)))
+    elsewhere = Workspace(tmp_path / "elsewhere")
+    elsewhere.prepare()
+    for number, (name, spoil) in enumerate(SPOILT):
+        kept, _ = checkpoint_store.latest(workspace, MODEL)
+        assert kept is not None
+        spoil(kept)
+        checkpoint_store.save(elsewhere, "spoilt", kept, keep=1, budget_bytes=2**30)
+        folder = tmp_path / str(number)
+        shutil.copytree(workspace.model_folder(MODEL), folder)
+        shutil.copytree(elsewhere.checkpoint_folder("spoilt"), folder, dirs_exist_ok=True)
+        checkpoint_store.delete_all(elsewhere, "spoilt")
+        with pytest.raises(ModelRefused) as caught:
+            workflows.import_model(elsewhere, folder, folder.name)
+        assert caught.value.parameters["reason"] == "damaged", name
+        assert entries(elsewhere) == [], name
+
+
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
@@ -200,7 +234,6 @@ def cut_off(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-Q = "model.layers.0.self_attn.q_proj.weight"
 REFUSED: list[tuple[str, Callable[[Path], Any], str]] = [
     ("no tokenizer", lambda folder: (folder / "tokenizer.json").unlink(), "not_a_model"),
     ("no weights", lambda folder: (folder / "model.safetensors").unlink(), "not_a_model"),
