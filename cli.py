@@ -254,7 +254,7 @@ def generate(
     model: Annotated[str, typer.Argument(help="cli.option.model")],
     prompt: Annotated[str, typer.Argument(help="cli.option.prompt")],
     workspace: WorkspaceOption = ROOT,
-    version: Annotated[Literal["best", "last"], typer.Option(help="cli.option.version")] = "best",
+    version: Annotated[str, typer.Option(help="cli.option.version")] = "best",
     **options: Any,
 ) -> None:
     import workflows
@@ -264,7 +264,13 @@ def generate(
     sampling = SamplingConfig.model_validate(options)
     cache, engines = workflows.ModelCache(), workflows.Engines()
     pieces = workflows.generate(
-        existing(workspace), model, prompt, sampling, cache=cache, engines=engines, version=version
+        existing(workspace),
+        model,
+        prompt,
+        sampling,
+        cache=cache,
+        engines=engines,
+        version=workflows.version_of(version),
     )
     print(prompt, end="", flush=True)
     for piece in pieces:

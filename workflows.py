@@ -104,7 +104,7 @@ from runs.training_run import train, work
 from runs.worker import follow
 from store import checkpoint_store, model_store
 from store.engines import Engines
-from store.model_cache import ModelCache, Version
+from store.model_cache import ModelCache, Version, version_of
 from store.model_files import WEIGHTS
 from store.model_list import ModelInfo, get_model, list_models, read_config
 from store.model_store import LoadedModel
@@ -216,6 +216,7 @@ __all__ = [
     "sweep_books",
     "train",
     "use_one_heap",
+    "version_of",
     "work",
     "write_queue",
 ]

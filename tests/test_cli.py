@@ -126,8 +126,10 @@ def test_command_line_does_the_whole_job(tmp_path):
     assert not {"\x1b", "\r", "\x07"} & set(trained.stdout + trained.stderr)  # neither colours nor a bar in a file
     listed = run(folder, "models", "list")
     assert listed.stdout.splitlines()[1].split("\t")[::2] == ["poet", "6"]
-    written = run(folder, "generate", "poet", "Модель", "--max-new-tokens", "8", "--seed", "1")
+    written = run(folder, "generate", "poet", "Модель", "--max-new-tokens", "8", "--version", "6")
     assert written.stdout.startswith("Модель") and "�" not in written.stdout
+    refused = run(folder, "generate", "poet", "Модель", "--version", "5")
+    assert refused.returncode == 1 and "5" in refused.stderr and "6" in refused.stderr  # which are kept
     exported = run(folder, "export", "poet", "--output", str(tmp_path / "poet.zip"))
     assert exported.returncode == 0, exported.stderr
     with zipfile.ZipFile(tmp_path / "poet.zip") as archive:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
@@ -10,7 +9,6 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model
 import workflows
 from config import PRESETS, SEED_LIMIT, Config, ModelConfig, SamplingConfig, TrainConfig
 from errors import InvalidInput
-from web.answers import shown
 
 C = TypeVar("C", bound=Config)
 Preset = Literal["small", "medium", "large"]
@@ -19,16 +17,7 @@ Name = Annotated[str, StringConstraints(max_length=200)]  # what a name may be i
 Names = Annotated[tuple[Name, ...], Field(strict=False, max_length=1000)]
 
 
-def _version(value: object) -> str | int:
-    """Return a version as it is known inside; the iteration of a checkpoint may come as digits. Raises InvalidInput."""
-    if isinstance(value, str) and (value in ("best", "last") or re.fullmatch(r"[0-9]{1,15}", value)):
-        return int(value) if value.isdigit() else value
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**15:
-        return value
-    raise InvalidInput(field="version", reason="no_version", value=shown(value))
-
-
-Version = Annotated[Literal["best", "last"] | int, BeforeValidator(_version)]
+Version = Annotated[Literal["best", "last"] | int, BeforeValidator(workflows.version_of)]
 
 
 def narrowed(body: Config, to: type[C]) -> C:
