@@ -18,6 +18,7 @@ import gettext
 import io
 import math
 import os
+import re
 import string
 import sys
 import warnings
@@ -45,7 +46,10 @@ _GROUPS = {"self_play": "self_play."}  # fields whose name another configuration
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _LONGEST_VALUE = 80
 _MOST_DIGITS = 10**21
-_NEVER_CUT = ("field", "path", "what", "supported")
+_NEVER_CUT = ("field", "path", "what", "supported", "reason")
+_LIMITS = ("ge", "gt", "le", "lt")
+_CHANGE = re.compile(r"(?:^|, )([\w.]+): (.*?) → (.*?)(?=, [\w.]+: |$)")
+_WITHOUT_VALUES = ("code", "kernels", "compiled")  # a digest, a compiler's whole version, yes or no
 
 
 class MissingTranslation(UserWarning, KeyError):
@@ -154,7 +158,34 @@ class Translator:
         key = next((key for key in keys if key in self.sentences), keys[-1])
         encoding = f"encoding.{parameters.get('encoding')}"
         named = {"encoding": self.gettext(encoding)} if encoding in self.sentences else {}
-        return self.gettext(key, **{**parameters, **named, "field": self._named(field)})
+        sizes = self._sizes(parameters) if field and field.endswith("_bytes") else {}
+        return self.gettext(key, **{**parameters, **named, **sizes, "field": self._named(field)})
+
+    def _sizes(self, parameters: Mapping[str, Any]) -> dict[str, str]:
+        """Return the limits of an input in bytes as it wants them, and as a size."""
+        return {
+            name: f"{self.number(value)} ({self.bytes(value)})"
+            for name, value in parameters.items()
+            if name in _LIMITS and isinstance(value, int | float)
+        }
+
+    def notice(self, code: str, parameters: Mapping[str, Any]) -> str:
+        """Return the sentence of a notice; what has changed since a checkpoint is told in words, without digests."""
+        told = {"reason": self._changes(str(parameters["reason"]))} if "reason" in parameters else {}
+        return self.gettext(f"notice.{code}", **{**parameters, **told})
+
+    def _changes(self, reason: str) -> str:
+        """Tell differences (`runs.reproducibility.differences`) to a person."""
+        return ", ".join(self._change(*found) for found in _CHANGE.findall(reason)) or reason
+
+    def _change(self, name: str, then: str, now: str) -> str:
+        key = f"circumstance.{name}"
+        label = self.field(name) or name
+        what = self.gettext(key) if key in self.sentences else label[:1].lower() + label[1:]
+        if name in _WITHOUT_VALUES or {then, now} <= {"None", "True", "False"}:
+            return what
+        then, now = (UNKNOWN if value == "None" else value for value in (then, now))
+        return f"{what} {then} → {now}"
 
     def left_out(self, parts: Iterable[Any]) -> str:
         """Return the sentence about what was left out of a book (`LeftOut` values); "" where there was nothing."""

@@ -102,7 +102,7 @@ def _line(event: Event) -> str:
         case SampleWritten():
             return f"         {event.prompt}{event.text}"
         case Notice():
-            return words().gettext(f"notice.{event.code}", **event.parameters)
+            return words().notice(event.code, event.parameters)
     return ""
 
 

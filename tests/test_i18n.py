@@ -19,6 +19,7 @@ import i18n
 import start
 import workspace
 from i18n import LANGUAGES, MissingTranslation, negotiate, translator
+from runs.reproducibility import differences
 from selfplay.gate import NoticeCode
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -266,6 +267,24 @@ def test_an_error_names_field_value_and_remedy() -> None:
     error = errors.InvalidInput(field="self_play.every", reason="less_than_equal", value=5_000_000, le=100_000)
     said = translator("en").error(error)
     assert said == "Self-play every (self_play.every): 5,000,000 is too large. The largest possible value is 100,000."
+
+
+def test_a_limit_in_bytes_is_told_as_a_size_too() -> None:
+    parameters = {"reason": "greater_than_equal", "value": 5, "ge": 10_000_000}
+    error = errors.InvalidInput(field="disk_budget_bytes", **parameters)
+    assert "smallest possible value is 10,000,000 (10.0 MB)." in translator("en").error(error)
+    assert "значение\u00a0— 10\u00a0000\u00a0000 (10,0 МБ)." in translator("ru").error(error)
+
+
+def test_changes_since_a_checkpoint_are_told_in_words_without_digests() -> None:
+    then = {"torch": "2.12.0+cpu", "code": "0badc0de", "num_threads": 2, "weight_decay": None, "self_play.every": 5}
+    now = {"torch": "2.13.0+cpu", "code": "deadbeef", "num_threads": 4, "weight_decay": 0.1, "self_play.every": 9}
+    values = {"iteration": 7, "reason": differences(now, then)}
+    said = {language: translator(language).notice("resumed_not_exact", values) for language in LANGUAGES}
+    assert "PyTorch 2.12.0+cpu → 2.13.0+cpu, the program itself, processor threads 2 → 4" in said["en"]
+    assert "PyTorch 2.12.0+cpu → 2.13.0+cpu, сама программа, потоки процессора 2 → 4" in said["ru"]
+    assert "weight decay — → 0.1, self-play every 5 → 9." in said["en"]
+    assert not [text for text in said.values() if "beef" in text or "num_threads" in text]
 
 
 def test_an_error_can_be_given_as_a_dictionary() -> None:

@@ -110,7 +110,7 @@ def status_json(status: TrainingStatus, translator: Translator) -> dict[str, Any
     """Return the status for clients, with the messages of notices and error and the number of iterations left."""
     answer: dict[str, Any] = plain(status)
     for notice in answer["notices"]:
-        notice["message"] = translator.gettext(f"notice.{notice['code']}", **notice["parameters"])
+        notice["message"] = translator.notice(notice["code"], notice["parameters"])
     if status.error is not None:
         answer["error"] = {**status.error, "message": translator.error(status.error)}
     left = None if status.iterations is None else max(0, status.iterations - status.iteration)

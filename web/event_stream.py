@@ -113,7 +113,7 @@ class _Stream:
         if isinstance(event, SelfPlayDone):
             del data["rollouts"]  # read through /rollouts
         if isinstance(event, events.Notice):
-            data["message"] = self.translator.gettext(f"notice.{event.code}", **event.parameters)
+            data["message"] = self.translator.notice(event.code, event.parameters)
         return data
 
     def _message(self, name: str, data: object) -> bytes:
