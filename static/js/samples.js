@@ -9,7 +9,7 @@ let known = [];
 let following = true;
 
 export function setSamples(samples) {
-  following = isAtEnd() || samples[0]?.iteration !== Number(list.firstElementChild?.dataset.iteration);
+  following ||= samples[0]?.iteration !== Number(list.firstElementChild?.dataset.iteration);
   known = samples.slice();
   list.replaceChildren(...samples.slice(-MOST).map(item));
   arrange();
@@ -17,7 +17,6 @@ export function setSamples(samples) {
 
 export function addSample(sample) {
   if (sample.iteration <= (known.at(-1)?.iteration ?? -1)) return;
-  following = isAtEnd();
   known.push(sample);
   const element = item(sample);
   element.classList.add("is-new");
@@ -33,6 +32,10 @@ export const firstAndLast = () => [known[0], known.at(-1)];
 export function showNewestSample() {
   if (following) list.scrollTop = list.scrollHeight;
 }
+
+// Only a reader's scrolling decides: the list also leaves its end when what stands around it takes its room.
+list.addEventListener("scroll", () => (following = isAtEnd()), { passive: true });
+new ResizeObserver(showNewestSample).observe(list);
 
 const isAtEnd = () => list.scrollHeight - list.scrollTop - list.clientHeight < 24;
 

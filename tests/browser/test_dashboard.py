@@ -106,7 +106,12 @@ def test_finished_training_can_be_looked_at_and_gone_on_with(visit: Any, server:
     draw_otherwise(page)
     lay_beside(page)
     ask(page)
+    page.evaluate("document.getElementById('feed').style.maxHeight = '4rem'")  # as when a form appears below it
     go_on(page, server)
+    assert (
+        page.evaluate("(({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight)(feed)")
+        < 24
+    )
     repeat(page)
 
 
