@@ -131,6 +131,17 @@ def brings_back(page: Page) -> None:
     expect(page.locator(f'[data-model="{COPY}"]')).to_be_visible()
 
 
+def deletes_book(page: Page) -> None:
+    page.click("#delete-book")
+    page.wait_for_url("**/library*")
+    expect(page.locator(".deleted")).to_be_visible()
+
+
+def brings_book_back(page: Page) -> None:
+    page.locator(".deleted .button").first.click()
+    expect(page.locator(f'#books [data-book="{BOOK}"]')).to_be_visible()
+
+
 def searches(words: str) -> Act:
     def act(page: Page) -> None:
         page.fill("#help-query", words)
@@ -177,7 +188,8 @@ FURNISHED = (
     State("library, the model is back", "/library", brings_back),
     State("books", "/library?tab=books"),
     State("book", f"/library/{BOOK}"),
-    State("book, deleting", f"/library/{BOOK}", clicks("#delete-book")),
+    State("books, a deleted book", f"/library/{BOOK}", deletes_book),
+    State("books, the book is back", "/library?tab=books", brings_book_back),
     State("dialog for a phone", "/create", clicks("#phone-button")),
     *(State(f"help, {page}", f"/help/{page}") for page in ("start-here", "examples", "features", "benchmarks")),
     State("help, found", "/help", searches("температура temperature")),
