@@ -46,6 +46,7 @@ SAMPLE_TOKENS = 60
 SAMPLE_SECONDS = 1.0  # least time between samples: a card evaluates several times a second, faster than anyone reads
 MEMORISING_EVALUATIONS = 5
 FORMER_REFERENCE_PREFIX = "reference/"  # weights that checkpoints of earlier versions kept for self-play
+SHARE_OF_BOOK = 0.6  # the norm of self-play's gradient, where `max_grad_share` is 1
 WEIGHTS_PREFIX = "weights/"  # marks the weights being trained among a checkpoint's tensors
 ANCHOR_PREFIX = "anchor/"  # and the best ones, once the books are known
 
@@ -273,7 +274,7 @@ class AZRTrainer:
                 raise
             notices.append(Notice(self.state.iteration + 1, "self_play_left_out"))
             return None
-        self._add_gradient(round_.gradient)
+        self._add_gradient(round_.gradient, round_.strength)
         return round_
 
     @property
@@ -295,15 +296,15 @@ class AZRTrainer:
             torch.cuda.empty_cache()
         return Notice(self.state.iteration, "micro_batch_halved", {"batch_size": -(-rows // self._micro_batches)})
 
-    def _add_gradient(self, gradient: list[Tensor] | None) -> None:
-        """Add self-play's gradient, scaled down to at most `max_grad_share` of the norm of the book's gradient."""
+    def _add_gradient(self, gradient: list[Tensor] | None, strength: float) -> None:
+        """Add self-play's gradient, scaled to SHARE_OF_BOOK times the norm of the book's, times `max_grad_share` and `strength`."""
         if gradient is None:
             return
         own = [p.grad for p in self.model.parameters() if p.grad is not None]
         book_norm, play_norm = (float(torch.nn.utils.get_total_norm(g)) for g in (own, gradient))
         if not (math.isfinite(play_norm) and play_norm > 0):
             return
-        share = min(1.0, self.config.self_play.max_grad_share * book_norm / play_norm)
+        share = strength * self.config.self_play.max_grad_share * SHARE_OF_BOOK * book_norm / play_norm
         torch._foreach_add_(own, gradient, alpha=share)
 
     def _skip_step(self, verdict: Verdict) -> Notice:

@@ -35,6 +35,7 @@ from selfplay.gate import Gate, Starter
 from tokenizer import Tokenizer
 
 COMPARED_PROMPTS = 8
+MANY = 0.25  # share of texts with faults from which a round learns with full strength
 FIRST_FAULTS = 8  # of a text, which count: with them its loop begins, and what follows inside a loop follows from it
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -77,9 +78,11 @@ class SelfPlayState:
 
 @dataclass(frozen=True)
 class Round:
-    """The result of a round. `gradient` is in the order of `model.parameters()`, or None if no text had a fault."""
+    """The result of a round. `gradient` is in the order of `model.parameters()`, or None if no text had a fault; `strength`, from 0 to 1, says
+    how much of it is needed."""
 
     gradient: list[Tensor] | None
+    strength: float
     event: SelfPlayDone
     state: SelfPlayState
 
@@ -158,7 +161,8 @@ class SelfPlay:
         gradient = self._gradient(model, written, scores, autocast)
         rollouts = self._of_all_ranks(reported(mine, written, scores, greedy, self._tokenizer))
         event = round_event(iteration, number, rollouts, self._environment.book)
-        return Round(gradient, event, dataclasses.replace(state, round=number))
+        looping = sum(bool(rollout.looped) for rollout in rollouts) / len(rollouts)
+        return Round(gradient, min(1.0, looping / MANY), event, dataclasses.replace(state, round=number))
 
     def _write(
         self,
@@ -186,9 +190,13 @@ class SelfPlay:
             return None
         share = 1 / (FIRST_FAULTS * self._config.num_prompts)
         weights = torch.zeros_like(written.tokens[:, 1:], dtype=torch.float32)  # (B, T-1): place t weighs token t+1
+        repeats = torch.zeros_like(written.tokens[:, 1:])
         for row, (start, score) in enumerate(zip(written.starts, scores, strict=True)):
-            weights[row, [start + fault - 1 for fault in score.faults[:FIRST_FAULTS]]] = share
-        gradient = unlikelihood_gradient(model, written.tokens, weights, self._tokenizer.size, autocast)
+            places = [start + fault - 1 for fault in score.faults[:FIRST_FAULTS]]
+            firsts = [start + place - 1 for place in score.repeats[:FIRST_FAULTS]]
+            weights[row, places] = share
+            repeats[row, places] = torch.tensor(firsts, dtype=torch.int64)
+        gradient = unlikelihood_gradient(model, written.tokens, weights, repeats, self._tokenizer.size, autocast)
         self._ranks.sum_(gradient)
         return gradient
 

@@ -1,4 +1,7 @@
-"""Compute the gradient that makes chosen tokens of a model's own texts less likely: unlikelihood (Welleck et al., arXiv 1908.04319).
+"""Compute the gradient that makes repeated tokens of a model's own texts less likely: unlikelihood (Welleck et al., arXiv 1908.04319).
+
+A token that the model could hardly avoid where it first wrote it, such as the rest of a word, is not what makes a loop, and without it texts
+fall apart. So each counts by (1 - q)^2, where q is the probability it had there.
 
 Particular: the gradient of -log(1 - p) is that of -log p times -p / (1 - p), so the fused head with its few rows of logits at a
 time serves here as well; only the hidden states of the chosen tokens go through it.
@@ -29,19 +32,23 @@ def unlikelihood_gradient(
     model: Transformer,
     tokens: Tensor,
     weights: Tensor,
+    repeats: Tensor,
     size: int,
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> list[Tensor]:
-    """Return the gradient of the sum of `weights` (B, T-1) times -log(1 - p(tokens[:, t+1] | tokens[:, :t+1])), over the first `size` ids.
+    """Return the gradient of the sum of weights[:, t] (1 - q)^2 times -log(1 - p), over the first `size` ids.
 
-    It is in the order of `model.parameters()`, and zero where all weights are.
+    `weights` and `repeats` are (B, T-1). p is the probability of tokens[:, t+1] after tokens[:, :t+1], and q, a constant, that of the same
+    token at the place t' = repeats[:, t]. The gradient is in the order of `model.parameters()`, and zero where all weights are.
     """
     total = [torch.zeros_like(parameter) for parameter in model.parameters()]
     needed = _with_weights(weights)
-    for rows, shares in zip(tokens[needed].split(ROWS_AT_ONCE), weights[needed].split(ROWS_AT_ONCE), strict=True):
+    for rows, shares, firsts in zip(
+        *(part[needed].split(ROWS_AT_ONCE) for part in (tokens, weights, repeats)), strict=True
+    ):
         if bool(shares.any()):
             with autocast():
-                loss = _loss(model, rows, shares, size)
+                loss = _loss(model, rows, shares, firsts, size)
             torch._foreach_add_(total, list(torch.autograd.grad(loss, list(model.parameters()))))
     return total
 
@@ -53,13 +60,14 @@ def _with_weights(weights: Tensor) -> Tensor:
     return weighted.int().argsort(descending=True, stable=True)[:count]
 
 
-def _loss(model: Transformer, tokens: Tensor, weights: Tensor, size: int) -> Tensor:
+def _loss(model: Transformer, tokens: Tensor, weights: Tensor, repeats: Tensor, size: int) -> Tensor:
     """Return a loss () with the gradient, not the value, of the weighted unlikelihood."""
-    chosen = weights.flatten().nonzero()[:, 0]  # (N,)
-    chosen = F.pad(chosen, (0, -len(chosen) % PADDED))
-    shares = weights.flatten()[chosen]
-    shares[int(weights.count_nonzero()) :] = 0.0
-    x = model.hidden(tokens[:, :-1]).flatten(0, 1)[chosen]  # (N, C)
-    head, targets = model.lm_head.weight[:size], tokens[:, 1:].flatten()[chosen]
-    p = kernels.logprobs(x.detach(), head, targets).exp().clamp_max(MOST_PROBABLE)
-    return kernels.weighted_nll(x, head, targets, -shares * p / (1 - p))
+    rows, chosen = weights.nonzero(as_tuple=True)
+    padding = (0, -len(chosen) % PADDED)
+    shares = F.pad(weights[rows, chosen], padding)  # (N,)
+    hidden = model.hidden(tokens[:, :-1])  # (B, T-1, C)
+    x, first = (hidden[F.pad(rows, padding), F.pad(places, padding)] for places in (chosen, repeats[rows, chosen]))
+    head, targets = model.lm_head.weight[:size], F.pad(tokens[rows, chosen + 1], padding)
+    p, q = (kernels.logprobs(place.detach(), head, targets).exp() for place in (x, first))
+    p = p.clamp_max(MOST_PROBABLE)
+    return kernels.weighted_nll(x, head, targets, -shares * (1 - q) ** 2 * p / (1 - p))

@@ -34,6 +34,7 @@ class Score:
     reward: float
     breakdown: Mapping[str, float]
     faults: tuple[int, ...] = ()  # the tokens of the completion, by number, that the model should find less likely
+    repeats: tuple[int, ...] = ()  # for each of them the token that it repeats; negative numbers stand in the prompt
     copied: float = 0.0  # share of the rollout's word 8-grams that are in the book
     copies: tuple[tuple[int, int], ...] = ()  # the characters of the completion that these cover
 

@@ -15,20 +15,23 @@ GRAM = 4  # tokens
 Gram = tuple[int, int, int, int]
 
 
-def loop_places(tokens: Sequence[int], start: int, allowed: Mapping[Gram, int]) -> list[int]:
-    """Return the places from `start` on of the tokens that end a 4-gram for the second time, or more often than `allowed` says.
+def loop_places(tokens: Sequence[int], start: int, allowed: Mapping[Gram, int]) -> dict[int, int]:
+    """Return the places from `start` on of the tokens that end a 4-gram for the second time, or more often than `allowed` says, each with
+    the place of the token that ended it the first time.
 
     4-grams before `start`, in the prompt, count as occurrences.
 
     >>> loop_places([5, 1, 2, 3, 4, 1, 2, 3, 4, 1], 1, {})
-    [8, 9]
+    {8: 4, 9: 5}
     """
     seen: Counter[Gram] = Counter()
-    places = []
+    first: dict[Gram, int] = {}
+    places = {}
     for end, gram in enumerate(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False), GRAM - 1):
         seen[gram] += 1
+        first.setdefault(gram, end)
         if end >= start and seen[gram] > allowed.get(gram, 1):
-            places.append(end)
+            places[end] = first[gram]
     return places
 
 

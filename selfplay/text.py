@@ -84,6 +84,7 @@ class TextEnvironment:
             reward=rewards.reward(diversity, length, self._config.diversity_weight, self._config.length_weight),
             breakdown={"diversity": diversity, "length": length},
             faults=tuple(place - start for place in places),
+            repeats=tuple(place - start for place in places.values()),
             copied=self._grams.copied(text),
             copies=self._grams.copies(text),
         )

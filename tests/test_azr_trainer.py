@@ -517,27 +517,28 @@ def test_evaluations_close_together_share_a_sample_but_the_last_has_its_own(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
+@pytest.mark.parametrize("strength", [0.5, 1.0])
 @pytest.mark.parametrize("size", [1e-3, 1e3], ids=["small", "large"])
-def test_self_play_adds_at_most_its_share_of_the_books_gradient(make_trainer: Make, share: float, size: float) -> None:
+def test_self_play_adds_its_share_of_the_books_gradient(
+    make_trainer: Make, share: float, strength: float, size: float
+) -> None:
     trainer = make_trainer(wild(make_model(), std=0.1), self_play=True)
     trainer.config = changed(trainer.config, self_play=changed(SELF_PLAY, max_grad_share=share))
     trainer._book_gradient()
     book = [p.grad.clone() for p in trainer.model.parameters()]
     generator = torch.Generator().manual_seed(0)
-    played = [torch.randn(g.shape, generator=generator) * size for g in book]
-    trainer._add_gradient(played)
+    trainer._add_gradient([torch.randn(g.shape, generator=generator) * size for g in book], strength)
     added = [p.grad - g for p, g in zip(trainer.model.parameters(), book, strict=True)]
-    book_norm, added_norm, played_norm = (float(torch.nn.utils.get_total_norm(g)) for g in (book, added, played))
-    assert added_norm == pytest.approx(min(played_norm, share * book_norm), rel=1e-3, abs=1e-5)
-    if size > 1:
-        assert played_norm > 10 * book_norm  # the bound had something to do
+    book_norm, added_norm = (float(torch.nn.utils.get_total_norm(g)) for g in (book, added))
+    wanted = strength * share * azr_trainer.SHARE_OF_BOOK * book_norm
+    assert added_norm == pytest.approx(wanted, rel=1e-3, abs=1e-5)
 
 
 def test_self_play_gradient_that_is_not_finite_is_left_out(make_trainer: Make) -> None:
     trainer = make_trainer(wild(make_model(), std=0.1), self_play=True)
     trainer._book_gradient()
     before = [p.grad.clone() for p in trainer.model.parameters()]
-    trainer._add_gradient([torch.full_like(g, math.nan) for g in before])
+    trainer._add_gradient([torch.full_like(g, math.nan) for g in before], 1.0)
     assert all(torch.equal(p.grad, g) for p, g in zip(trainer.model.parameters(), before, strict=True))
 
 

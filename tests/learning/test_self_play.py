@@ -43,7 +43,7 @@ class Toy:
     def score(self, prompt: Prompt, completion_tokens: Sequence[int], finished: bool) -> Score:
         faults = tuple(place for place, token in enumerate(completion_tokens) if token < WRONG)
         right = 1 - len(faults) / len(completion_tokens)
-        return Score(right, {"right": right}, () if self.faultless else faults)
+        return Score(right, {"right": right}) if self.faultless else Score(right, {"right": right}, faults, faults)
 
 
 def _player(tokenizer: Tokenizer, faultless: bool = False, config: SelfPlayConfig = CONFIG) -> SelfPlay:
@@ -93,6 +93,16 @@ def test_round_of_faultless_texts_has_no_gradient(tokenizer: Tokenizer) -> None:
     assert 0 < faulty.event.looped < 1
 
 
+@pytest.mark.parametrize(("looping", "strength"), [(0, 0.0), (1, 1 / 3), (3, 1.0), (12, 1.0)])
+def test_round_learns_with_less_strength_when_few_texts_loop(
+    tokenizer: Tokenizer, looping: int, strength: float
+) -> None:
+    player = _player(tokenizer)
+    scores = iter([Score(0.5, {"right": 0.5}, (0,), (0,))] * looping + [Score(1.0, {"right": 1.0})] * 12)
+    player._environment.score = lambda *_: next(scores)  # type: ignore[method-assign]
+    assert _round(player, wild(make_model())).strength == pytest.approx(strength)
+
+
 def test_round_tells_the_share_of_each_text_that_is_faults(tokenizer: Tokenizer) -> None:
     rollouts = _round(_player(tokenizer), wild(make_model())).event.rollouts
     assert [one.looped for one in rollouts] == pytest.approx([1 - one.reward for one in rollouts])
@@ -116,7 +126,8 @@ def test_round_weighs_the_first_faults_of_each_text(tokenizer: Tokenizer, monkey
         tokens, weights = torch.tensor([[*prompt.tokens, *completion]]), torch.zeros(1, len(completion) + 1)
         first = [place for place, token in enumerate(completion) if token < WRONG][:3]
         weights[0, [place + 1 for place in first]] = 1 / (3 * 12)
-        own = unlikelihood_gradient(model, tokens, weights, tokenizer.size, contextlib.nullcontext)
+        repeats = torch.arange(len(completion) + 1)[None]
+        own = unlikelihood_gradient(model, tokens, weights, repeats, tokenizer.size, contextlib.nullcontext)
         torch._foreach_add_(total, own)
     for one, wanted in zip(found, total, strict=True):
         torch.testing.assert_close(one, wanted, rtol=1e-3, atol=1e-6)

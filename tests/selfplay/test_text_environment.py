@@ -165,9 +165,11 @@ def test_score_sees_what_is_copied(of_words: tuple[TextEnvironment, list[int]]) 
 def test_score_names_the_tokens_of_a_loop_and_none_of_the_prose(of_words: tuple[TextEnvironment, list[int]]) -> None:
     made, book = of_words
     looped = book[:10] + book[:10]
-    assert made.score(ANY_PROMPT, looped, False).faults == tuple(range(13, 20))
+    score = made.score(ANY_PROMPT, looped, False)
+    assert (score.faults, score.repeats) == (tuple(range(13, 20)), tuple(range(3, 10)))
     assert made.score(ANY_PROMPT, book[:48], False).faults == ()
-    assert made.score(Prompt("", tuple(book[:10])), book[:10], False).faults == tuple(range(3, 10))
+    of_the_prompt = made.score(Prompt("", tuple(book[:10])), book[:10], False)
+    assert (of_the_prompt.faults, of_the_prompt.repeats) == (tuple(range(3, 10)), tuple(range(-7, 0)))
 
 
 def test_score_allows_what_the_book_repeats_as_often_as_the_book_does(prose: str) -> None:
