@@ -195,7 +195,7 @@ class SelfPlay:
             places = [start + fault - 1 for fault in score.faults[:FIRST_FAULTS]]
             firsts = [start + place - 1 for place in score.repeats[:FIRST_FAULTS]]
             weights[row, places] = share
-            repeats[row, places] = torch.tensor(firsts, dtype=torch.int64)
+            repeats[row, places] = torch.tensor(firsts, dtype=torch.int64, device=repeats.device)
         gradient = unlikelihood_gradient(model, written.tokens, weights, repeats, self._tokenizer.size, autocast)
         self._ranks.sum_(gradient)
         return gradient
