@@ -27,6 +27,7 @@ READMES = {"en": ROOT / "README.md", "ru": ROOT / "README.ru.md"}
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 COMMENT = re.compile(r" +#.*$", re.MULTILINE)  # at the end of a command
 LONGEST_README_WORDS = 400
+LARGEST_ANIMATION_BYTES = 1_500_000
 CONFIGS = {
     config.ModelConfig: "",
     config.TrainConfig: "",
@@ -140,6 +141,17 @@ def test_readmes_show_the_same_commands_and_stay_short():
     ]
     assert shown[0] == shown[1] != []
     assert [path.name for path in READMES.values() if len(words_of(text_of(path))) > LONGEST_README_WORDS] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_readme_shows_a_first_run_that_loops_is_small_and_has_a_still_picture(language):
+    file = ROOT / "docs" / "img" / f"tour-{language}.gif"
+    animation = file.read_bytes()
+    assert f"](docs/img/{file.name})" in text_of(READMES[language])
+    assert b"NETSCAPE2.0\x03\x01\x00\x00\x00" in animation  # without an end
+    assert int.from_bytes(animation[6:8], "little") >= 900  # pixels wide
+    assert len(animation) < LARGEST_ANIMATION_BYTES
+    assert file.with_suffix(".png").is_file()
 
 
 def words_of(text: str) -> list[str]:

@@ -128,6 +128,7 @@ def _markdown() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     markdown.add_render_rule("fence", _code)
     markdown.add_render_rule("code_inline", _words_of_code)
+    markdown.add_render_rule("image", _image)
     markdown.add_render_rule("table_open", lambda *_: '<div class="table-frame" tabindex="0"><table>')
     markdown.add_render_rule("table_close", lambda *_: "</table></div>")
     return markdown
@@ -137,6 +138,16 @@ def _code(renderer: Any, tokens: list[Token], at: int, *_: Any) -> str:
     """Render a block of code that the keyboard can scroll."""
     language = html.escape(tokens[at].info.strip())
     return f'<pre tabindex="0" data-language="{language}"><code>{html.escape(tokens[at].content)}</code></pre>\n'
+
+
+def _image(renderer: Any, tokens: list[Token], at: int, *others: Any) -> str:
+    """Render a picture; of an animation, its last picture for people who want no motion."""
+    shown = str(renderer.image(tokens, at, *others))
+    address = str(tokens[at].attrs["src"])
+    if not address.endswith(".gif"):
+        return shown
+    still = html.escape(address.removesuffix(".gif") + ".png")
+    return f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="{still}">{shown}</picture>'
 
 
 def _words_of_code(renderer: Any, tokens: list[Token], at: int, *_: Any) -> str:

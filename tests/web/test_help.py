@@ -72,6 +72,13 @@ def test_a_link_to_a_file_without_a_page_leads_nowhere(link: str) -> None:
     assert "href" not in rendered(f"[x]({link})").html
 
 
+def test_an_animation_gives_way_to_its_last_picture_where_motion_is_unwelcome() -> None:
+    html = rendered("![first run](../img/tour-en.gif)").html
+    still = '<source media="(prefers-reduced-motion: reduce)" srcset="/help/img/tour-en.png">'
+    assert f'<picture>{still}<img src="/help/img/tour-en.gif" alt="first run"' in html
+    assert "<picture>" not in rendered("![first run](../img/tour-en.png)").html
+
+
 def test_sections_hold_the_plain_words_under_each_heading() -> None:
     found = rendered("# A\n\nSome **bold** `code`\ntext.\n\n## B\n\n| x | y |\n|---|---|\n| 1 | 2 |\n").sections
     assert [(section.heading, section.text) for section in found] == [("A", "Some bold code text."), ("B", "x y 1 2")]
