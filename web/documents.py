@@ -141,13 +141,12 @@ def _code(renderer: Any, tokens: list[Token], at: int, *_: Any) -> str:
 
 
 def _image(renderer: Any, tokens: list[Token], at: int, *others: Any) -> str:
-    """Render a picture; of an animation, its last picture for people who want no motion."""
-    shown = str(renderer.image(tokens, at, *others))
+    """Render a picture; of an animation, which is heavy and moves, its last picture with a link to it."""
     address = str(tokens[at].attrs["src"])
     if not address.endswith(".gif"):
-        return shown
-    still = html.escape(address.removesuffix(".gif") + ".png")
-    return f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="{still}">{shown}</picture>'
+        return str(renderer.image(tokens, at, *others))
+    tokens[at].attrs["src"] = address.removesuffix(".gif") + ".png"
+    return f'<a href="{html.escape(address)}">{renderer.image(tokens, at, *others)}</a>'
 
 
 def _words_of_code(renderer: Any, tokens: list[Token], at: int, *_: Any) -> str:
