@@ -118,6 +118,7 @@ def main() -> None:
     options.add_argument("--iterations", type=int, help="in place of as many as three minutes hold")
     options.add_argument("--into", type=Path, default=IMAGES)
     chosen = options.parse_args()
+    chosen.into.mkdir(parents=True, exist_ok=True)  # before minutes have passed
     path = os.environ.get("AZR_TEST_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--headless=new", "--no-sandbox"])
