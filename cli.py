@@ -260,17 +260,13 @@ def generate(
     import workflows
 
     _require_text(prompt)
+    if (wanted := workflows.version_of(version)) is None:
+        raise InvalidInput(field="version", reason="no_version", value=version)
     options |= {"stop": tuple(options["stop"])} if "stop" in options else {}
     sampling = SamplingConfig.model_validate(options)
     cache, engines = workflows.ModelCache(), workflows.Engines()
     pieces = workflows.generate(
-        existing(workspace),
-        model,
-        prompt,
-        sampling,
-        cache=cache,
-        engines=engines,
-        version=workflows.version_of(version),
+        existing(workspace), model, prompt, sampling, cache=cache, engines=engines, version=wanted
     )
     print(prompt, end="", flush=True)
     for piece in pieces:

@@ -35,7 +35,7 @@ from selfplay.gate import Gate, Starter
 from tokenizer import Tokenizer
 
 COMPARED_PROMPTS = 8
-MANY = 0.25  # share of texts with faults from which a round learns with full strength
+FULL_FROM = 0.25  # share of texts with faults from which a round learns with full strength
 FIRST_FAULTS = 8  # of a text, which count: with them its loop begins, and what follows inside a loop follows from it
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -162,7 +162,7 @@ class SelfPlay:
         rollouts = self._of_all_ranks(reported(mine, written, scores, greedy, self._tokenizer))
         event = round_event(iteration, number, rollouts, self._environment.book)
         looping = sum(bool(rollout.looped) for rollout in rollouts) / len(rollouts)
-        return Round(gradient, min(1.0, looping / MANY), event, dataclasses.replace(state, round=number))
+        return Round(gradient, min(1.0, looping / FULL_FROM), event, dataclasses.replace(state, round=number))
 
     def _write(
         self,
@@ -184,17 +184,16 @@ class SelfPlay:
     def _gradient(
         self, model: Transformer, written: Rollouts, scores: list[Score], autocast: Autocast
     ) -> list[Tensor] | None:
-        """Return the gradient of the unlikelihood of each text's first faults, over as many of them as a round can have."""
+        """Return the gradient of the unlikelihood of each text's first faults; whoever adds it to another scales it."""
         (faults,) = self._ranks.total(sum(len(score.faults) for score in scores))
         if not faults:
             return None
-        share = 1 / (FIRST_FAULTS * self._config.num_prompts)
         weights = torch.zeros_like(written.tokens[:, 1:], dtype=torch.float32)  # (B, T-1): place t weighs token t+1
         repeats = torch.zeros_like(written.tokens[:, 1:])
         for row, (start, score) in enumerate(zip(written.starts, scores, strict=True)):
             places = [start + fault - 1 for fault in score.faults[:FIRST_FAULTS]]
             firsts = [start + place - 1 for place in score.repeats[:FIRST_FAULTS]]
-            weights[row, places] = share
+            weights[row, places] = 1.0
             repeats[row, places] = torch.tensor(firsts, dtype=torch.int64, device=repeats.device)
         gradient = unlikelihood_gradient(model, written.tokens, weights, repeats, self._tokenizer.size, autocast)
         self._ranks.sum_(gradient)

@@ -40,6 +40,5 @@ def require_readable(values: Mapping[str, Any]) -> None:
         trainer = TrainerState.from_json(state.trainer)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"trainer: {error!r}") from error
-    _TRAINER.validate_json(
-        json.dumps(asdict(trainer)), strict=True
-    )  # of an object that exists it would believe the types
+    # As JSON, because of an object that exists pydantic would believe the types.
+    _TRAINER.validate_json(json.dumps(asdict(trainer)), strict=True)

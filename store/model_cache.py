@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from errors import CheckpointNotKept, InvalidInput, NoTokenizer
+from errors import CheckpointNotKept, NoTokenizer
 from store import checkpoint_store, model_store
 from store.model_files import folder_of
 from store.model_store import LoadedModel
@@ -18,16 +18,15 @@ from workspace import Workspace
 Version = Literal["best", "last"] | int  # an iteration is that of a checkpoint that is kept
 
 
-def version_of(value: object) -> Version:
-    """Return the version that a person names; an iteration may come as digits. Raises InvalidInput."""
+def version_of(value: object) -> Version | None:
+    """Return the version that `value` names, an iteration also as digits; None where it names none."""
     if value == "best" or value == "last":
         return value
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value):
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**15:
         return value
-    shown = str(value)[:100] if isinstance(value, str | float | None) else type(value).__name__  # a list may be deep
-    raise InvalidInput(field="version", reason="no_version", value=shown)
+    return None
 
 
 class ModelCache:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model
 import workflows
 from config import PRESETS, SEED_LIMIT, Config, ModelConfig, SamplingConfig, TrainConfig
 from errors import InvalidInput
+from web.answers import shown
 
 C = TypeVar("C", bound=Config)
 Preset = Literal["small", "medium", "large"]
@@ -17,7 +18,14 @@ Name = Annotated[str, StringConstraints(max_length=200)]  # what a name may be i
 Names = Annotated[tuple[Name, ...], Field(strict=False, max_length=1000)]
 
 
-Version = Annotated[Literal["best", "last"] | int, BeforeValidator(workflows.version_of)]
+def _version(value: object) -> workflows.Version:
+    """Return the version that a person names. Raises InvalidInput."""
+    if (found := workflows.version_of(value)) is None:
+        raise InvalidInput(field="version", reason="no_version", value=shown(value))
+    return found
+
+
+Version = Annotated[Literal["best", "last"] | int, BeforeValidator(_version)]
 
 
 def narrowed(body: Config, to: type[C]) -> C:

@@ -125,7 +125,7 @@ def test_round_weighs_the_first_faults_of_each_text(tokenizer: Tokenizer, monkey
     for prompt, completion in written:
         tokens, weights = torch.tensor([[*prompt.tokens, *completion]]), torch.zeros(1, len(completion) + 1)
         first = [place for place, token in enumerate(completion) if token < WRONG][:3]
-        weights[0, [place + 1 for place in first]] = 1 / (3 * 12)
+        weights[0, [place + 1 for place in first]] = 1.0
         repeats = torch.arange(len(completion) + 1)[None]
         own = unlikelihood_gradient(model, tokens, weights, repeats, tokenizer.size, contextlib.nullcontext)
         torch._foreach_add_(total, own)
