@@ -179,7 +179,7 @@ def latest_in(home: Path) -> tuple[Checkpoint | None, list[int]]:
             weights, _ = tensor_file.read(_content(step, entries, WEIGHTS))
             optimizer, _ = tensor_file.read(_content(step, entries, OPTIMIZER))
             return Checkpoint(step.iteration, weights, optimizer, state), damaged
-        except (_Damaged, tensor_file.DamagedTensorFile, ValueError) as error:
+        except (_Damaged, tensor_file.DamagedTensorFile, ValueError, RecursionError) as error:
             _log.warning("%s is damaged: %s", step.folder, error)
             damaged.append(step.iteration)
     return None, damaged
@@ -267,7 +267,7 @@ def _entries(step: _Step) -> dict[str, _Entry]:
         text = (step.folder / MANIFEST).read_bytes().decode("utf-8")
         files = json.loads(text)["files"]
         entries = {file: _Entry(int(files[file]["size"]), str(files[file]["sha256"])) for file in FILES}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _Damaged(f"{MANIFEST}: {error}") from error
     if text != _manifest(step.iteration, entries):
         raise _Damaged(MANIFEST)

@@ -190,6 +190,17 @@ def test_a_checkpoint_that_no_training_could_go_on_from_is_refused(workspace: Wo
         assert entries(elsewhere) == [], name
 
 
+def test_a_checkpoint_of_endless_brackets_is_refused(workspace: Workspace, make_trained: Make, tmp_path: Path) -> None:
+    make_trained("проза")
+    folder = tmp_path / "чужая"
+    shutil.copytree(workspace.model_folder("проза"), folder)
+    (folder / "step-00000001").mkdir()
+    (folder / "step-00000001" / "manifest.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(ModelRefused) as caught:
+        workflows.import_model(workspace, folder, folder.name)
+    assert caught.value.parameters["reason"] == "damaged"
+
+
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
