@@ -31,7 +31,9 @@ from formats.lineage import KEY, Lineage, to_metadata
 from model import NORM_EPS
 from tokenizer import END_OF_TEXT, Tokenizer
 
-CHAT_TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+CHAT_TEMPLATE = (  # each message is a paragraph; the model has learned no dialogue
+    "{% for m in messages if m['content'] %}{% if not loop.first %}{{ '\\n\\n' }}{% endif %}{{ m['content'] }}{% endfor %}"
+)
 
 
 class NumberType(StrEnum):

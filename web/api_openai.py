@@ -1,7 +1,7 @@
 """OpenAI's API for one's own models, for programs that speak it: models, completions, chat completions.
 
-It is the same writing as `/generate`, in OpenAI's words and error shape. Chat is no dialogue here: a model continues the contents of
-the messages. The requests' `Authorization` is not read, because the server answers this machine only.
+It is the same writing as `/generate`, in OpenAI's words and error shape. Chat is no dialogue here: a model continues the
+messages as paragraphs of one text. The requests' `Authorization` is not read, because the server answers this machine only.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ async def completions(
 async def chat_completions(
     body: ChatCompletions, request: Request, services: ServicesDep, translator: TranslatorDep
 ) -> Response:
-    """The model continues the contents of the messages, one after the other; it has learned no dialogue and follows no instructions."""
+    """The model continues the messages as paragraphs of one text; it has learned no dialogue, follows no instructions and calls no tools."""
     writers = [
         (body.prompt, lambda number=number: _continuation(services, body, body.prompt, number))
         for number in range(body.n)

@@ -24,6 +24,7 @@ class Text:
     echoed: int = 0  # characters of the prompt in front of the completion
     tokens: int = 0
     prompt_tokens: int = 0
+    prompt_tokens_read: int = 0  # fewer where the prompt is longer than the context
     begun: bool = False
 
     def take(self, piece: Piece) -> Piece:
@@ -31,6 +32,7 @@ class Text:
         self.tokens = piece.tokens
         if piece.origin is not None:
             self.prompt_tokens = piece.origin.prompt_tokens - self.begins_with_end_of_text
+            self.prompt_tokens_read = min(piece.origin.prompt_tokens_read, self.prompt_tokens)
         details = tuple(replace(each, offset=each.offset + self.echoed) for each in piece.details)
         if piece.tokens == 0 and piece.text:
             self.echoed = len(piece.text)
@@ -131,9 +133,16 @@ class ChatAnswers(Answers):
 
 
 def _usage(texts: Sequence[Text]) -> dict[str, int]:
-    prompt = sum(text.prompt_tokens for text in texts if text.is_first_for_prompt)
-    completion = sum(text.tokens for text in texts)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    """Beside OpenAI's three: how many tokens of the prompts the context could hold."""
+    firsts = [text for text in texts if text.is_first_for_prompt]
+    prompt, completion = sum(text.prompt_tokens for text in firsts), sum(text.tokens for text in texts)
+    read = sum(text.prompt_tokens_read for text in firsts)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_read": read,
+    }
 
 
 def _details(pieces: Iterable[Piece]) -> list[TokenDetails]:

@@ -1,8 +1,8 @@
 """The bodies of OpenAI's API, and what they ask for in our own words.
 
 Sampling parameters keep our bounds, and OpenAI's defaults: temperature 1 and nothing filtered. `top_k`, `min_p` and
-`repetition_penalty` may be given as well. null stands for "not given". Parameters that only label a request are ignored; those that
-would change the text in a way that no model here can are refused by name.
+`repetition_penalty` may be given as well. null stands for "not given". Parameters that only label a request are ignored, and so are tools
+that a model may use: none here does. Those that would change the text in a way that no model here can are refused by name.
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ IGNORED = frozenset(
         "store",
         "user",
     }
-    | {"verbosity", "parallel_tool_calls"}
+    | {"verbosity", "parallel_tool_calls", "functions", "tools"}
 )
 REFUSED = frozenset(
-    {"audio", "function_call", "functions", "logit_bias", "response_format", "suffix", "tool_choice", "tools"}
-    | {"web_search_options"}
+    {"audio", "function_call", "logit_bias", "response_format", "suffix", "tool_choice", "web_search_options"}
 )
 HARMLESS: tuple[object, ...] = ("", [], {}, "none", "auto", {"type": "text"})  # values of REFUSED that ask for nothing
 
@@ -176,7 +175,7 @@ def _text_of(part: Any) -> str:
 
 
 class ChatCompletions(OpenAIBody):
-    """POST /v1/chat/completions. The template of our models is the contents of the messages, one after the other."""
+    """POST /v1/chat/completions. The template of our models: each message is a paragraph, as `CHAT_TEMPLATE` in formats/gguf.py has it."""
 
     max_new_tokens: int = Field(SamplingConfig().max_new_tokens, alias="max_tokens", ge=1, le=100_000)
     messages: tuple[Message, ...] = Field(strict=False, min_length=1, max_length=10_000)
@@ -185,7 +184,7 @@ class ChatCompletions(OpenAIBody):
 
     @property
     def prompt(self) -> str:
-        return "".join(message.content for message in self.messages)
+        return "\n\n".join(message.content for message in self.messages if message.content)
 
     def alternatives(self) -> int | None:
         return self.top_logprobs if self.logprobs else None

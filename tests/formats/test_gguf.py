@@ -110,6 +110,15 @@ def test_the_file_describes_model_and_tokenizer(tmp_path: Path, tokenizer: Token
     assert value["tokenizer.ggml.token_type"][-UNUSED:] == [gguf.TokenType.UNUSED] * UNUSED
 
 
+def test_llama_cpp_reads_a_chat_with_the_template_of_the_file(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    pytest.importorskip("xllamacpp")
+    runtime = llama_cpp.Runtime(written(tmp_path, restless_model("llama", tokenizer), tokenizer, NumberType.F32), 64)
+    said = [("user", "Старик"), ("assistant", ""), ("assistant", "чинил"), ("user", "лодку")]
+    messages = [{"role": role, "content": content} for role, content in said]
+    answer = runtime._server.handle_chat_completions({"messages": messages, "max_tokens": 1, "verbose": True})
+    assert answer["__verbose"]["prompt"].endswith("Старик\n\nчинил\n\nлодку")
+
+
 @both
 @all_types
 def test_llama_cpp_reads_the_same_tokens_and_writes_the_same_text(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jinja2
 import openai
 import pytest
 from starlette.testclient import TestClient
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 import workflows
 from engine.text import Piece
 from errors import DiskFull, Overloaded
+from formats.gguf import CHAT_TEMPLATE
 from tests.web.web_client import ADDRESS, MODEL, assert_error, expect
 from web.openai_bodies import ChatCompletions, Completions
 
@@ -195,9 +197,8 @@ def test_stop_string_ends_the_text_wherever_tokens_split_it(api: openai.OpenAI) 
 def test_chat_continues_the_contents_of_the_messages(api: openai.OpenAI) -> None:
     text = api.completions.create(prompt=PROMPT, **GREEDY).choices[0].text
     messages: list[Any] = [
-        {"role": "system", "content": "Все "},
         {"role": "assistant", "content": None},
-        {"role": "user", "content": [{"type": "text", "text": "счаст"}, {"type": "text", "text": "ливые"}]},
+        {"role": "user", "content": [{"type": "text", "text": "Все счаст"}, {"type": "text", "text": "ливые"}]},
     ]
     found = api.chat.completions.create(messages=messages, **GREEDY)
     assert (found.choices[0].message.content, found.choices[0].message.role) == (text, "assistant")
@@ -206,6 +207,18 @@ def test_chat_continues_the_contents_of_the_messages(api: openai.OpenAI) -> None
         api.chat.completions.create(model=MODEL, temperature=0, messages=messages, max_completion_tokens=16).choices
         == found.choices
     )
+
+
+def test_chat_messages_are_paragraphs_as_in_the_template_of_the_exports() -> None:
+    messages = [
+        {"role": "system", "content": ""},
+        {"role": "user", "content": "Старик чинил"},
+        {"role": "assistant", "content": "лодку."},
+        {"role": "user", "content": "Море"},
+    ]
+    prompt = ChatCompletions.model_validate({"model": "a", "messages": messages}).prompt
+    assert prompt == "Старик чинил\n\nлодку.\n\nМоре"
+    assert jinja2.Template(CHAT_TEMPLATE).render(messages=messages) == prompt
 
 
 def test_chat_stream_says_what_the_whole_says(api: openai.OpenAI) -> None:
@@ -229,6 +242,23 @@ def test_chat_stream_says_what_the_whole_says(api: openai.OpenAI) -> None:
         assert b"".join(bytes(token.bytes or ()) for token in told).decode("utf-8", "ignore") == choice.message.content
         assert {len(token.top_logprobs) for token in told} == {2}
     assert chunks[-1].usage == whole.usage
+
+
+def test_requests_as_open_webui_sends_them_are_answered(client: TestClient, trained: str) -> None:
+    """A message with the tools that it offers every model, and its request for a title, which is longer than the context."""
+    parameters = {"properties": {"days_ago": {"default": 0, "type": "integer"}}, "type": "object"}
+    tools = [{"type": "function", "function": {"name": "calculate", "description": "Count.", "parameters": parameters}}]
+    message = {"stream": True, "model": trained, "messages": [{"role": "user", "content": PROMPT}], "tools": tools}
+    streamed = client.post("/v1/chat/completions", json=message)
+    assert (streamed.status_code, streamed.text.split("\n\n")[-2]) == (200, "data: [DONE]")
+    assert "tool_calls" not in streamed.text
+    task = (
+        '### Task:\nName this chat in 2-4 words.\n### Output:\nJSON format: { "title": "words" }\n### Chat History:\n'
+    )
+    history = [{"role": "user", "content": f"{task}<chat_history>\nUSER: {PROMPT}\nASSISTANT: \n</chat_history>"}]
+    title = {"model": trained, "messages": history, "stream": False, "max_tokens": 100}
+    usage = expect(client.post("/v1/chat/completions", json=title), 200)["usage"]
+    assert usage["prompt_tokens_read"] == 32 < usage["prompt_tokens"]
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
@@ -265,14 +295,24 @@ def test_what_no_model_can_do_is_refused_kindly(
         assert words in caught.value.message
 
 
-def test_pictures_are_refused_and_so_are_tools(api: openai.OpenAI) -> None:
+def test_pictures_are_refused(api: openai.OpenAI) -> None:
     picture: Any = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
     with pytest.raises(openai.BadRequestError, match="reads text only"):
         api.chat.completions.create(messages=picture, **GREEDY)
+
+
+def test_tools_on_offer_are_not_used_and_a_demanded_one_is_refused(api: openai.OpenAI) -> None:
     message: Any = [{"role": "user", "content": PROMPT}]
     tool: Any = {"type": "function", "function": {"name": "f", "parameters": {}}}
-    with pytest.raises(openai.BadRequestError, match="Leave tools out"):
-        api.chat.completions.create(messages=message, tools=[tool], **GREEDY)
+    plain = api.chat.completions.create(messages=message, **GREEDY)
+    for choice in {}, {"tool_choice": "auto"}, {"tool_choice": "none"}:
+        offered: Any = {"tools": [tool], "parallel_tool_calls": True, **choice}
+        found = api.chat.completions.create(messages=message, **offered, **GREEDY)
+        assert found.choices == plain.choices
+        assert (found.choices[0].message.tool_calls, found.choices[0].finish_reason) == (None, "length")
+    for demanded in "required", {"type": "function", "function": {"name": "f"}}:
+        with pytest.raises(openai.BadRequestError, match="Leave tool_choice out"):
+            api.chat.completions.create(messages=message, tools=[tool], tool_choice=demanded, **GREEDY)  # type: ignore[call-overload]
 
 
 def test_labels_of_a_request_and_nulls_change_nothing(api: openai.OpenAI) -> None:
