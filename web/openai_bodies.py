@@ -35,6 +35,7 @@ IGNORED = frozenset(
 REFUSED = frozenset(
     {"audio", "function_call", "logit_bias", "response_format", "suffix", "tool_choice", "web_search_options"}
 )
+RENAMED = {"max_completion_tokens": "max_tokens", "repeat_penalty": "repetition_penalty"}  # as llama.cpp calls it
 HARMLESS: tuple[object, ...] = ("", [], {}, "none", "auto", {"type": "text"})  # values of REFUSED that ask for nothing
 
 Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -76,8 +77,9 @@ class OpenAIBody(SamplingConfig, ABC):
             given["stop"] = [given["stop"]] if given["stop"] else []
         if isinstance(given.get("seed"), int):
             given["seed"] &= SEED_LIMIT  # OpenAI's may be negative or have 64 bits
-        if "max_completion_tokens" in given:
-            given["max_tokens"] = given.pop("max_completion_tokens")
+        for theirs, ours in RENAMED.items():
+            if theirs in given:
+                given[ours] = given.pop(theirs)
         return given
 
     def sampling(self, text: int) -> SamplingConfig:

@@ -391,3 +391,8 @@ def test_defaults_are_openais() -> None:
     chat = ChatCompletions.model_validate({"model": "a", "messages": [{"role": "user", "content": "б"}]})
     assert (chat.temperature, chat.top_p, chat.top_k, chat.n) == (1, 1, 0, 1)
     assert Completions.model_validate({"model": "a", "prompt": "б", "seed": -1}).sampling(1).seed == 0
+
+
+def test_repetition_penalty_has_the_name_of_llama_cpp_too() -> None:
+    body = Completions.model_validate({"model": "a", "prompt": "б", "repeat_penalty": 1.2})
+    assert body.sampling(0).repetition_penalty == 1.2
