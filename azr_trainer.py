@@ -45,6 +45,10 @@ MOST_BAD = 5  # steps skipped in a row; then the fault is in the weights and not
 SAMPLE_TOKENS = 60
 SAMPLE_SECONDS = 1.0  # least time between samples: a card evaluates several times a second, faster than anyone reads
 MEMORISING_EVALUATIONS = 5
+LEAST_APART, SHARE_APART = (
+    5,
+    3,
+)  # iterations between two checks where time ends the run: at least, and one in so many of those done
 FORMER_REFERENCE_PREFIX = "reference/"  # weights that checkpoints of earlier versions kept for self-play
 SHARE_OF_BOOK = 0.6  # the norm of self-play's gradient, where `max_grad_share` is 1
 WEIGHTS_PREFIX = "weights/"  # marks the weights being trained among a checkpoint's tensors
@@ -57,6 +61,7 @@ class TrainerState:
 
     iteration: int = 0  # iterations finished, over all runs of this model
     run_start: int = 0
+    run_start_seconds: float | None = None  # `elapsed_seconds` then; None in checkpoints of earlier versions
     schedule_start: int = 0  # where warm-up and average began: the first run on these books
     sequences_seen: int = 0
     elapsed_seconds: float = 0.0
@@ -91,9 +96,25 @@ class TrainerState:
         guard = LossGuard(**values.get("guard", {}))
         return cls(**{**values, "guard": guard, "self_play": SelfPlayState.from_json(values["self_play"])})
 
+    def has_reached_its_end(self, config: TrainConfig) -> bool:
+        """Return whether the run's iterations are done or its time is spent."""
+        if config.iterations is not None and self.iteration >= self.run_start + config.iterations:
+            return True
+        return config.max_minutes is not None and self.elapsed_seconds >= self.ends_at_seconds(config.max_minutes)
+
+    def ends_at_seconds(self, minutes: float) -> float:
+        """Return the `elapsed_seconds` at which a run of this many minutes ends."""
+        begun = self.elapsed_seconds if self.run_start_seconds is None else self.run_start_seconds
+        return begun + minutes * 60
+
+    def is_out_of_patience(self, config: TrainConfig) -> bool:
+        """Return whether the held-out loss has been worse than its best for as long as the training allows."""
+        return config.gives_up(self.evaluations_since_best, self.iteration - self.best_iteration)
+
     def longer(self) -> TrainerState:
-        """Return the state for extending a finished run by as many iterations again."""
-        return dataclasses.replace(self, run_start=self.iteration, evaluations_since_best=0)
+        """Return the state for extending a finished run by as many iterations or minutes again."""
+        now, seconds = self.iteration, self.elapsed_seconds
+        return dataclasses.replace(self, run_start=now, run_start_seconds=seconds, evaluations_since_best=0)
 
     def next_run(self) -> TrainerState:
         """Return the state for a new run on other books."""
@@ -101,6 +122,7 @@ class TrainerState:
         return TrainerState(
             iteration=self.iteration,
             run_start=self.iteration,
+            run_start_seconds=self.elapsed_seconds,
             schedule_start=self.iteration,
             sequences_seen=self.sequences_seen,  # continues with epochs it has not seen
             elapsed_seconds=self.elapsed_seconds,
@@ -119,7 +141,8 @@ class Snapshot:
 
 
 class AZRTrainer:
-    """Trains `model`, which it owns while it runs. `config.iterations` counts from `state.run_start`; None is endless.
+    """Trains `model`, which it owns while it runs. `config.iterations` counts from `state.run_start`; None is endless, unless
+    `config.max_minutes` ends the run, for which rank 0's clock counts.
 
     The average of the weights is evaluated, sampled from and published. With several processes (`ranks`) each handles its part of
     every batch, of the held-out text and of self-play's groups, and all hold the same weights; the run of rank 0 must be closed at
@@ -144,6 +167,8 @@ class AZRTrainer:
         self.config, self.tokenizer, self.dataset, self.name = config, tokenizer, dataset, name
         self.num_threads = choose_num_threads(config.num_threads, ranks.local_world_size)
         self.state = state or TrainerState()
+        if self.state.run_start_seconds is None:
+            self.state.run_start_seconds = self.state.elapsed_seconds
         self.resumed, self.exact = optimizer_state is not None, exact
         self.learner = Learner(model, config, ranks)
         self.self_play = self_play
@@ -191,7 +216,7 @@ class AZRTrainer:
             if self._evaluation_is_due():
                 yield from self._evaluate()
                 yield StageBegun(Stage.SUPERVISED)
-            if self._out_of_patience():
+            if self.state.is_out_of_patience(self.config):
                 yield Notice(self.state.iteration, "early_stopped", self._patience_spent())
                 return
             if self._finished():
@@ -231,7 +256,7 @@ class AZRTrainer:
         state.iteration += 1
         state.sequences_seen += config.batch_size * config.grad_accum_steps
         seconds = time.perf_counter() - started_at
-        state.elapsed_seconds += seconds
+        state.elapsed_seconds += self._of_the_main_rank(seconds)
         if round_ is not None:
             state.self_play = round_.state
         if math.isfinite(loss):
@@ -352,7 +377,7 @@ class AZRTrainer:
                 notices += self._compare(self.self_play)
         bits_per_byte = val_loss / math.log(2) / self.dataset.val_bytes_per_token
         sample = self.sample() if sample_is_due else None
-        state.elapsed_seconds += time.perf_counter() - started_at
+        state.elapsed_seconds += self._of_the_main_rank(time.perf_counter() - started_at)
         yield Evaluated(state.iteration, val_loss, bits_per_byte, state.train_loss, is_best, state.elapsed_seconds)
         if sample is not None:
             yield SampleWritten(state.iteration, self.config.sample_prompt, sample)
@@ -450,11 +475,12 @@ class AZRTrainer:
         self.learner.optimizers.load_state(placed)
 
     def _started(self) -> RunStarted:
-        state, iterations = self.state, self.config.iterations
+        state, iterations, minutes = self.state, self.config.iterations, self.config.max_minutes
         return RunStarted(
             model=self.name,
             iteration=state.iteration,
             iterations=None if iterations is None else state.run_start + iterations,
+            ends_at_seconds=None if minutes is None else state.ends_at_seconds(minutes),
             resumed=self.resumed,
             exact=self.exact,
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
@@ -468,19 +494,30 @@ class AZRTrainer:
             best_iteration=state.best_iteration if state.best_val_loss is not None else None,
         )
 
+    def _of_the_main_rank(self, seconds: float) -> float:
+        """Return rank 0's seconds, so that all processes end the run after the same iteration."""
+        return self.ranks.total(seconds if self.ranks.is_main else 0.0)[0]
+
     def _evaluation_is_due(self) -> bool:
         """Return whether to evaluate: before the first iteration of a run, every `eval_every` iterations and at the end, once each."""
         iteration = self.state.iteration
-        due = iteration == self.state.run_start or iteration % self.config.eval_every == 0 or self._finished()
+        due = iteration == self.state.run_start or self._is_a_check() or self._finished()
         return due and self.state.evaluated_iteration != iteration
 
-    def _finished(self) -> bool:
-        iterations = self.config.iterations
-        return iterations is not None and self.state.iteration >= self.state.run_start + iterations
+    def _is_a_check(self) -> bool:
+        """Return whether a check comes after this iteration.
 
-    def _out_of_patience(self) -> bool:
-        patience = self.config.patience
-        return patience is not None and self.state.evaluations_since_best >= patience
+        Where time ends the run, its number of iterations is not known: the checks are close together at first and `eval_every`
+        apart later. They depend on no clock, so a resumed run has the same ones.
+        """
+        iteration, every = self.state.iteration, self.config.eval_every
+        if not self.config.ends_by_time:
+            return iteration % every == 0
+        apart = max(LEAST_APART, (iteration - self.state.run_start) // SHARE_APART)
+        return iteration - self.state.evaluated_iteration >= min(every, apart)
+
+    def _finished(self) -> bool:
+        return self.state.has_reached_its_end(self.config)
 
     def _patience_spent(self) -> dict[str, str | int | float]:
         return {"best_iteration": self.state.best_iteration, "evaluations": self.state.evaluations_since_best}

@@ -212,7 +212,7 @@ def forecast(
     measuring = words().gettext("js.forecast_measuring")
     with output.console().status(measuring) if sys.stdout.isatty() else contextlib.nullcontext():
         found = workflows.forecast(opened, plan, workflows.pace(opened, plan))
-    for line in forecast_lines(found):
+    for line in forecast_lines(found, plan.config.max_minutes):
         say(line)
 
 
@@ -239,7 +239,7 @@ def train(
             return
         with opened_for_change(workspace) as opened:
             plan = workflows.prepare_training(opened, model, tuple(book), wanted)
-            finished = show(workflows.train(opened, plan, ranks), anywhere=ranks.world_size == 1)
+            finished = show(workflows.train(opened, plan, ranks), plan.config, anywhere=ranks.world_size == 1)
     if not finished:
         say(words().gettext("cli.stopped"))
     say_next("cli.next.generate", "generate", plan.model, wanted.sample_prompt, workspace=workspace)

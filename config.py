@@ -143,9 +143,10 @@ def without_former(values: Any) -> Any:
 
 
 class TrainConfig(Config):
-    """One training. `iterations=None` is endless; an iteration is one optimizer step on book text."""
+    """One training. `iterations=None` is endless unless `max_minutes` ends it; an iteration is one optimizer step on book text."""
 
     iterations: int | None = _setting(1000, Decides.NOTHING, unit="iterations", ge=1, le=10**9)
+    max_minutes: float | None = _setting(None, Decides.NOTHING, unit="minutes", gt=0, le=525_600, advanced=True)
     book_weights: tuple[Annotated[float, Field(gt=0, le=100)], ...] = _setting(
         (), Decides.BOTH, max_length=1000, strict=False, advanced=True
     )
@@ -180,6 +181,11 @@ class TrainConfig(Config):
     self_play: SelfPlayConfig = SelfPlayConfig()
 
     @property
+    def ends_by_time(self) -> bool:
+        """Return whether time alone ends the training, so that its number of iterations is not known."""
+        return self.iterations is None and self.max_minutes is not None
+
+    @property
     def patience(self) -> int | None:
         """Number of evaluations without a better held-out loss after which the training ends; None if it never ends early.
 
@@ -188,9 +194,15 @@ class TrainConfig(Config):
         """
         if self.early_stopping_patience is not None:
             return self.early_stopping_patience or None
-        if self.iterations is None:
+        if self.iterations is None and not self.ends_by_time:
             return None
         return max(PATIENCE_EVALUATIONS, -(-PATIENCE_ITERATIONS // self.eval_every))
+
+    def gives_up(self, evaluations: int, iterations: int) -> bool:
+        """Return whether to end the training after so many evaluations and iterations without a better held-out loss."""
+        if self.patience is None or evaluations < self.patience:
+            return False
+        return self.early_stopping_patience is not None or iterations >= PATIENCE_ITERATIONS
 
 
 class SamplingConfig(Config):

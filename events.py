@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -85,6 +86,7 @@ class RunStarted(Event):
     elapsed_seconds: float = 0.0  # of training in the runs before
     best_val_loss: float | None = None
     best_iteration: int | None = None
+    ends_at_seconds: float | None = None  # the elapsed seconds at which time ends the run; None without a limit
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,8 @@ class TrainingStatus:
     stage_done: int = 0
     stage_total: int = 0
     iteration: int = 0
-    iterations: int | None = None
+    iterations: int | None = None  # at the end; where time ends the run, as expected from its pace
+    ends_at_seconds: float | None = None
     started_iteration: int = 0
     started_seconds: float = 0.0  # of training before this run
     loss: float | None = None
@@ -266,6 +269,8 @@ def advance(status: TrainingStatus, event: Event) -> TrainingStatus:
             changes = dataclasses.asdict(event) | _remaining(status, event)
         case Evaluated():
             changes = {"val_loss": event.val_loss, "bits_per_byte": event.bits_per_byte}
+            if _ends_by_time(status) and _seconds_left(status, event.elapsed_seconds) == 0:
+                changes |= {"iterations": event.iteration}
             if event.is_best:
                 changes |= {"best_val_loss": event.val_loss, "best_iteration": event.iteration}
         case SelfPlayDone():
@@ -295,14 +300,31 @@ def stopped(status: TrainingStatus) -> TrainingStatus:
 
 
 def _remaining(status: TrainingStatus, event: IterationDone) -> dict[str, float | None]:
-    """Estimate the time left from the mean speed of this run, self-play and evaluations included; needs two iterations."""
+    """Estimate the time left from the mean speed of this run, self-play and evaluations included; needs two iterations.
+
+    Where time ends the run, the time left is known, and the last iteration is estimated.
+    """
     run_seconds = status.run_seconds + max(0.0, event.elapsed_seconds - status.elapsed_seconds)
     if status.iteration == status.started_iteration:  # the first iteration of a run carries its warm-up
         run_seconds = 0.0
     done = event.iteration - status.started_iteration - 1
+    each = run_seconds / done if done > 0 else None
+    by_time = _seconds_left(status, event.elapsed_seconds)
+    if _ends_by_time(status):
+        last = None if each is None or by_time is None else event.iteration + (math.ceil(by_time / each) if each else 0)
+        return {"run_seconds": run_seconds, "eta_seconds": by_time, "iterations": last}
     left = None if status.iterations is None else status.iterations - event.iteration
-    eta_seconds = run_seconds / done * left if done > 0 and left is not None else None
-    return {"run_seconds": run_seconds, "eta_seconds": eta_seconds}
+    wholly = None if each is None or left is None else each * left
+    known = [seconds for seconds in (wholly, by_time) if seconds is not None]
+    return {"run_seconds": run_seconds, "eta_seconds": min(known, default=None)}
+
+
+def _ends_by_time(status: TrainingStatus) -> bool:
+    return status.ends_at_seconds is not None and status.config is not None and status.config.ends_by_time
+
+
+def _seconds_left(status: TrainingStatus, elapsed_seconds: float) -> float | None:
+    return None if status.ends_at_seconds is None else max(0.0, status.ends_at_seconds - elapsed_seconds)
 
 
 def to_json(event: Event) -> dict[str, Any]:

@@ -68,7 +68,7 @@ from errors import (
     OutOfMemory,
     TooManyDevices,
 )
-from events import TrainingStatus
+from events import State, TrainingStatus
 from exchange import copies, importing, verdicts
 from exchange import precision as precisions
 from exchange.offers import Offer, offers
@@ -397,8 +397,18 @@ def kept_checkpoints(workspace: Workspace, model: str) -> tuple[int, ...]:
 
 
 def last_config(workspace: Workspace, model: str) -> TrainConfig | None:
-    """Return the settings of a model's last training; None before the first, or if another version wrote settings unknown here."""
-    return known_config((read_run(workspace, model) or {}).get("config"))
+    """Return the settings of a model's last training; None before the first, or if another version wrote settings unknown here.
+
+    A training that time ends is given as one of as many iterations, so that it can be repeated and compared.
+    """
+    record = read_run(workspace, model)
+    config = known_config((record or {}).get("config"))
+    if config is None or not config.ends_by_time:
+        return config
+    status = status_of(model, record)
+    last = status.iteration if status.state is State.DONE else status.iterations or status.iteration
+    done = max(1, last - status.started_iteration)
+    return config.model_copy(update={"iterations": done, "max_minutes": None})
 
 
 # ---- writing text ------------------------------------------------------------------------------------------------------

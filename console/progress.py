@@ -29,15 +29,18 @@ from events import (
     SelfPlayCompared,
     SelfPlayDone,
     StageBegun,
+    TrainingStatus,
+    advance,
 )
 
 if TYPE_CHECKING:
     import workflows
+    from config import TrainConfig
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def show(run: Generator[Event, None, None], *, anywhere: bool) -> bool:
+def show(run: Generator[Event, None, None], config: TrainConfig | None = None, *, anywhere: bool) -> bool:
     """Run a training and print its events; return False if a signal stopped it.
 
     Before the end of the first iteration a signal ends the process at once, because no progress could be saved. Later the first
@@ -55,9 +58,10 @@ def show(run: Generator[Event, None, None], *, anywhere: bool) -> bool:
     )
     bar = Progress(*columns, console=console(), disable=not sys.stdout.isatty())
     with contextlib.closing(run), bar as progress:  # closed, and so saved, also where the output cannot be written
-        task = progress.add_task("", total=None)
+        task, status = progress.add_task("", total=None), TrainingStatus(config=config)
         for event in run:
-            _show_event(progress, task, event)
+            status = advance(status, event)
+            _show_event(progress, task, event, status)
             if isinstance(event, IterationDone) and signal.getsignal(signal.SIGINT) is signal.SIG_DFL and not stopping:
                 _catch_signals(stopping)
             if stopping and (anywhere or isinstance(event, IterationDone)):
@@ -76,14 +80,16 @@ def _catch_signals(stopping: list[int]) -> None:
         signal.signal(number, stop)
 
 
-def _show_event(progress: Progress, task: TaskID, event: Event) -> None:
+def _show_event(progress: Progress, task: TaskID, event: Event, status: TrainingStatus) -> None:
     match event:
         case StageBegun():
             progress.update(task, description=words().gettext(f"stage.{event.stage}"))
         case RunStarted():
             progress.update(task, completed=event.iteration, total=event.iterations)
         case IterationDone():
-            progress.update(task, completed=event.iteration, description=f"loss {event.loss:.3f}")
+            progress.update(
+                task, completed=event.iteration, total=status.iterations, description=f"loss {event.loss:.3f}"
+            )
         case _:
             if line := _line(event):
                 progress.console.print(line, markup=False, soft_wrap=True)
@@ -117,14 +123,16 @@ def _changed(event: SelfPlayCompared) -> Iterator[str]:
         yield f"{event.iteration:>7}  {way} since {event.since}: {looped}  {reward}"
 
 
-def forecast_lines(found: workflows.Forecast) -> Iterator[str]:
+def forecast_lines(found: workflows.Forecast, max_minutes: float | None) -> Iterator[str]:
     """Yield the sentences of a forecast, one per line."""
     t = words()
     epoch = t.duration(found.epoch_seconds)
-    if found.total_seconds is None:
+    limit = None if max_minutes is None else max_minutes * 60
+    lengths = [seconds for seconds in (found.total_seconds, limit) if seconds is not None]
+    if not lengths:
         yield t.gettext("js.forecast_endless", epoch=epoch)
     else:
-        yield t.gettext("js.forecast_total", time=t.duration(found.total_seconds))
+        yield t.gettext("js.forecast_total", time=t.duration(min(lengths)))
     yield t.gettext("js.forecast_speed", speed=t.decimal(found.tokens_per_second, 0), epoch=epoch)
     if found.epochs is not None and found.epochs_least is not None and found.epochs_least < found.epochs:
         most, least = t.decimal(found.epochs, 1), t.decimal(found.epochs_least, 1)

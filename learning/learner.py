@@ -28,6 +28,7 @@ from machine.devices import autocast, choose_device, choose_precision
 from machine.processes import ALONE, Ranks
 from model import Place, RunBlock, Transformer
 
+COMPILE_MINUTES = 10.0  # of a training that time ends; a shorter one is over soon after compiling
 COMPILE_FROM = 2 * 10**11  # numbers written in a training; from half of them on compiling pays (docs/en/scaling.md)
 
 
@@ -162,4 +163,6 @@ def pays_to_compile(model: ModelConfig, config: TrainConfig, device: torch.devic
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return False
     numbers = config.batch_size * model.max_seq_len * model.d_model * model.num_layers  # written by one pass
-    return config.iterations is None or config.iterations * numbers >= COMPILE_FROM
+    if config.iterations is None:
+        return config.max_minutes is None or config.max_minutes >= COMPILE_MINUTES
+    return config.iterations * numbers >= COMPILE_FROM

@@ -29,8 +29,6 @@ from model import Transformer, count_parameters
 from runs.plan import TrainingPlan, last_iteration
 from runs.rehearsal import Pace, Sample, rehearse
 from runs.suggestion import (
-    evaluations_apart,
-    iterations_within,
     one_reading,
     suggested_iterations,
     tokens_per_iteration,
@@ -51,7 +49,6 @@ RESTING_BYTES = 230_000_000  # of PROCESS_BYTES, held from the start
 REHEARSED_BYTES = 370_000_000  # of PROCESS_BYTES, held after the first rehearsal; later trainings start with more (docs/en/benchmarks.md)
 Result = TypeVar("Result")
 SAMPLE_CHARACTERS = 400_000  # of the books, for a rehearsal
-LEAST_WITHIN = 20  # iterations, however short the time: after fewer there is nothing to see
 
 
 @dataclass(frozen=True)
@@ -270,13 +267,3 @@ def forecast(workspace: Workspace, plan: TrainingPlan, found: Pace) -> Forecast:
         suggested_seconds=found.seconds(config, first, first + suggested),
         vocab_hardly_fits=found.unfit,
     )
-
-
-def within(plan: TrainingPlan, found: Pace, seconds: float) -> TrainingPlan:
-    """Return the plan of a new training with as many iterations as this time allows, checked about ten times."""
-    config = plan.config
-    for _ in range(2):  # how often it is checked depends on the length, and the length a little on that
-        allowed = iterations_within(seconds, lambda last: found.seconds(config, 0, last))  # noqa: B023
-        iterations = max(LEAST_WITHIN, allowed)
-        config = config.model_copy(update={"iterations": iterations, "eval_every": evaluations_apart(iterations)})
-    return dataclasses.replace(plan, config=config)

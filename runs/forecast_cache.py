@@ -60,13 +60,6 @@ class ForecastCache:
             return known
         return forecast.forecast(workspace, plan, self._measured(workspace, plan, runner))
 
-    def within(self, workspace: Workspace, plan: TrainingPlan, seconds: float, runner: JobRunner) -> TrainingPlan:
-        """Return the plan of a new training that lasts about this long on this machine. Call it inside `place`.
-
-        Raises TrainingRuns and the errors of `forecast.pace`.
-        """
-        return forecast.within(plan, self._measured(workspace, plan, runner), seconds)
-
     def _measured(self, workspace: Workspace, plan: TrainingPlan, runner: JobRunner) -> Pace:
         key = _key(workspace, plan)
         with self._measuring:

@@ -148,7 +148,7 @@ class Preparation:
                 optimizer = checkpoint.optimizer
                 exact = self._is_exact(loaded.config, checkpoint, notices)
                 then = TrainConfig.model_construct(**checkpoint.state["config"])  # perhaps of another version
-                if _is_finished(state, then) or _is_finished(state, self.config):
+                if any(state.has_reached_its_end(c) or state.is_out_of_patience(c) for c in (then, self.config)):
                     state = state.longer()
             else:
                 state = state.next_run()
@@ -194,9 +194,3 @@ class Preparation:
             config, model.config, texts, repeated, tokenizer.encode, tokenizer.decode, self.config.seed
         )
         return SelfPlay(environment, config, tokenizer, model.config, self.config.seed, self.ranks)
-
-
-def _is_finished(state: TrainerState, config: TrainConfig) -> bool:
-    if config.patience is not None and state.evaluations_since_best >= config.patience:
-        return True
-    return config.iterations is not None and state.iteration >= state.run_start + config.iterations

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -240,6 +242,42 @@ def test_endless_training_runs_past_any_number(make_trainer: Make) -> None:
     run.close()
 
 
+def _with_a_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an iteration take three seconds, and an evaluation as many as it asks for the time."""
+    monkeypatch.setattr(azr_trainer, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
+
+
+def _checks(events: list[Any]) -> list[int]:
+    return [event.iteration for event in events if isinstance(event, Evaluated)]
+
+
+def test_training_that_time_ends_is_checked_often_at_first_and_once_more_at_its_end(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _with_a_clock(monkeypatch)
+    trainer = make_trainer(iterations=None, max_minutes=2.0, eval_every=8, batch_size=1)
+    told = list(trainer.run())
+    assert _checks(told) == [0, 5, 10, 15, 22, 30, 34]  # 34 iterations and six checks, of three seconds each
+    assert trainer.state.elapsed_seconds - 120 in range(4)
+
+
+@pytest.mark.usefixtures("quick_average")
+def test_training_that_time_ends_goes_on_for_the_time_that_is_left_bit_for_bit(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _with_a_clock(monkeypatch)
+    options = {"iterations": None, "max_minutes": 1.0, "batch_size": 1}
+    straight, first = make_trainer(**options), make_trainer(**options)
+    whole, before = list(straight.run()), list(_until(first, 7))
+    second = _resumed(make_trainer, first.snapshot(), **options)
+    assert _checks(before) + _checks(list(second.run())) == _checks(whole)
+    assert second.state.iteration == straight.state.iteration
+    assert same(second.snapshot().weights, straight.snapshot().weights)
+    longer = second.state.longer()
+    assert not longer.has_reached_its_end(second.config)
+    assert longer.ends_at_seconds(1.0) == longer.elapsed_seconds + 60
+
+
 @pytest.mark.usefixtures("quick_average")
 def test_what_is_measured_and_sampled_is_the_average(make_trainer: Make) -> None:
     trainer = make_trainer(iterations=6)
@@ -292,11 +330,11 @@ def test_next_run_keeps_the_counts_and_forgets_the_rest() -> None:
 
 def test_longer_run_keeps_all_but_where_it_began_and_its_patience() -> None:
     state = TrainerState(
-        iteration=50, schedule_start=7, best_val_loss=1.0, evaluations_since_best=3, memorising_noticed=True
+        iteration=50, elapsed_seconds=7.0, schedule_start=7, best_val_loss=1.0, evaluations_since_best=3
     )
     following = state.longer()
-    assert (following.run_start, following.evaluations_since_best) == (50, 0)
-    assert dataclasses.replace(following, run_start=0, evaluations_since_best=3) == state
+    assert (following.run_start, following.run_start_seconds, following.evaluations_since_best) == (50, 7.0, 0)
+    assert dataclasses.replace(following, run_start=0, run_start_seconds=None, evaluations_since_best=3) == state
 
 
 # ---- what goes wrong -------------------------------------------------------------------------------------------------
@@ -436,6 +474,10 @@ def test_finite_training_stops_early_by_itself_and_an_endless_one_goes_on(
     _validates(finite, monkeypatch, 5.0, 4.0, *[4.1] * 50)
     notices = [event for event in finite.run() if isinstance(event, Notice)]
     assert (notices[-1].code, finite.state.iteration) == ("early_stopped", 2 + 5 * 2)
+    timed = make_trainer(iterations=None, max_minutes=1000.0, eval_every=2)
+    _validates(timed, monkeypatch, 5.0, *[5.1] * 50)
+    notices = [event for event in timed.run() if isinstance(event, Notice)]
+    assert (notices[-1].code, timed.state.iteration) == ("early_stopped", 10)
     endless = make_trainer(iterations=None, eval_every=2)
     _validates(endless, monkeypatch, 5.0, 4.0, *[4.1] * 50)
     assert max(event.iteration for event in _until(endless, 40) if isinstance(event, IterationDone)) == 40

@@ -103,7 +103,14 @@ def test_whole_number_is_not_made_of_anything_else(value: object) -> None:
 def test_parameters_leave_nested_configurations_out() -> None:
     assert "self_play" not in [parameter.name for parameter in parameters(TrainConfig)]
     optional = {parameter.name for parameter in parameters(TrainConfig) if parameter.optional}
-    assert optional == {"iterations", "weight_decay", "dropout", "num_threads", "early_stopping_patience"}
+    assert optional == {
+        "iterations",
+        "max_minutes",
+        "weight_decay",
+        "dropout",
+        "num_threads",
+        "early_stopping_patience",
+    }
 
 
 @pytest.mark.parametrize(
@@ -147,7 +154,7 @@ def test_setting_that_declares_nothing_is_noticed() -> None:
 def test_settings_that_change_the_weights_and_those_that_change_the_pace() -> None:
     free = set(TrainConfig.model_fields) - {"self_play"} - names_of(TrainConfig, Decides.NUMBERS)
     assert free == {
-        "iterations", "eval_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes",
+        "iterations", "max_minutes", "eval_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes",
         "sample_prompt", "early_stopping_patience", "device", "devices", "precision", "num_threads",
     }  # fmt: skip
     assert names_of(SelfPlayConfig, Decides.NUMBERS) == set(SelfPlayConfig.model_fields)
@@ -166,6 +173,7 @@ def test_settings_that_change_the_weights_and_those_that_change_the_pace() -> No
         ({}, 5),
         ({"eval_every": 10}, 30),
         ({"iterations": None}, None),
+        ({"iterations": None, "max_minutes": 3.0}, 5),
         ({"early_stopping_patience": 0}, None),
         ({"early_stopping_patience": 2}, 2),
         ({"iterations": None, "early_stopping_patience": 2}, 2),

@@ -8,6 +8,7 @@ from functools import reduce
 
 import pytest
 
+from config import TrainConfig
 from events import (
     MOST_NOTICES,
     CheckpointSaved,
@@ -107,6 +108,24 @@ def test_time_left_at_the_end_is_none_to_wait_for() -> None:
 def test_time_left_of_an_endless_run_is_unknown() -> None:
     endless = dataclasses.replace(STARTED, iterations=None)
     assert _after(endless, *(_done(i, float(i)) for i in range(101, 105))).eta_seconds is None
+
+
+def test_end_of_a_run_that_time_ends_is_estimated_until_it_is_there() -> None:
+    config = TrainConfig(iterations=None, max_minutes=1.0)
+    status = TrainingStatus(state=State.RUNNING, config=config)
+    for event in [dataclasses.replace(STARTED, iterations=None, ends_at_seconds=560.0), _done(101, 507.0)]:
+        status = advance(status, event)
+    assert (status.iterations, status.eta_seconds) == (None, pytest.approx(53.0))
+    status = advance(status, _done(102, 509.0))  # two seconds each
+    assert (status.iterations, status.eta_seconds) == (102 + 26, pytest.approx(51.0))
+    assert advance(status, _done(103, 561.0)).iterations == 103
+    assert advance(status, Evaluated(102, 3.0, 2.0, 3.5, False, 561.0)).iterations == 102
+
+
+def test_time_left_is_the_limit_where_the_iterations_would_take_longer() -> None:
+    limited = dataclasses.replace(STARTED, ends_at_seconds=520.0)
+    assert _after(limited, _done(101, 507.0), _done(102, 509.0)).eta_seconds == pytest.approx(11.0)
+    assert _after(limited, _done(101, 507.0), _done(102, 508.0)).eta_seconds == pytest.approx(8.0)
 
 
 def test_status_keeps_the_newest_notices() -> None:

@@ -21,8 +21,7 @@ class Started:
     job_id: str
     model: str
     books: tuple[str, ...]
-    iterations: int | None
-    seconds: float | None  # as forecast
+    seconds: float
 
 
 router = APIRouter(tags=["training"], responses=ERROR_ANSWERS)
@@ -32,21 +31,20 @@ router = APIRouter(tags=["training"], responses=ERROR_ANSWERS)
     "/first_run", status_code=202, dependencies=[JSON_BODY], summary="Create a model and train it for some minutes"
 )
 def first_run(body: FirstRun, services: ServicesDep, translator: TranslatorDep) -> Response:
-    """Create a model, measure this machine for some seconds, and start a training that lasts about `minutes`.
+    """Create a model and start a training that ends after `minutes`, however fast this machine is.
 
     Without `books` it reads the example book in your language. 409 while a training runs; nothing stays behind after an error.
     """
-    with services.forecasts.place():
-        require_idle(services)
-        books = tuple(workflows.get_book(services.workspace, name) for name in body.books)
-        books = books or (_example(services, translator.language),)
-        name = body.name if body.name is not None else workflows.name_after(services.workspace, books[0])
-        model = workflows.create_model(services.workspace, name, PRESETS[body.preset])
-        try:
-            return JSONAnswer(_start(services, model.name, books, body.minutes), status_code=202)
-        except BaseException:
-            workflows.delete_model(services.workspace, model.name)
-            raise
+    require_idle(services)
+    books = tuple(workflows.get_book(services.workspace, name) for name in body.books)
+    books = books or (_example(services, translator.language),)
+    name = body.name if body.name is not None else workflows.name_after(services.workspace, books[0])
+    model = workflows.create_model(services.workspace, name, PRESETS[body.preset])
+    try:
+        return JSONAnswer(_start(services, model.name, books, body.minutes), status_code=202)
+    except BaseException:
+        workflows.delete_model(services.workspace, model.name)
+        raise
 
 
 def _example(services: Services, language: str) -> workflows.BookInfo:
@@ -56,11 +54,10 @@ def _example(services: Services, language: str) -> workflows.BookInfo:
 
 
 def _start(services: Services, model: str, books: tuple[workflows.BookInfo, ...], minutes: float) -> Started:
-    prompt = workflows.sample_prompt(books)
-    config = TrainConfig() if prompt is None else TrainConfig(sample_prompt=prompt)
+    config = TrainConfig(iterations=None, max_minutes=minutes)
+    if (prompt := workflows.sample_prompt(books)) is not None:
+        config = config.model_copy(update={"sample_prompt": prompt})
     plan = workflows.prepare_training(services.workspace, model, tuple(book.name for book in books), config)
-    plan = services.forecasts.within(services.workspace, plan, minutes * 60, services.runner)
-    expected = services.forecasts.known(services.workspace, plan)
     with services.changes:
         job_id = begin(services, plan)
-    return Started(job_id, model, plan.books, plan.config.iterations, expected.total_seconds if expected else None)
+    return Started(job_id, model, plan.books, minutes * 60)

@@ -68,7 +68,7 @@ def waiting_json(waiting: workflows.Waiting, translator: Translator) -> dict[str
     """Return a waiting training for clients."""
     error = waiting.error and {**waiting.error, "message": translator.error(waiting.error)}
     facts = {"job_id": waiting.id, "model": waiting.model, "books": waiting.books}
-    return facts | {"iterations": waiting.config.iterations, "error": error}
+    return facts | {"iterations": waiting.config.iterations, "max_minutes": waiting.config.max_minutes, "error": error}
 
 
 @router.get("/training_status", summary="Status of the training")

@@ -35,7 +35,7 @@ from web.services import LANGUAGE_COOKIE, Services, ServicesDep, translator_of
 from web.templating import render
 
 DRAWER = {  # groups of a training's parameters; what is in none of them is about learning
-    "checks": ("eval_every", "sample_prompt", "val_fraction", "early_stopping_patience"),
+    "checks": ("eval_every", "sample_prompt", "val_fraction", "early_stopping_patience", "max_minutes"),
     "saving": ("checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "disk_budget_bytes"),
     "machine": ("precision", "device", "devices", "num_threads"),
 }

@@ -38,7 +38,7 @@ function showSample(figure, sample, i) {
 function longer({ model, books, config, state, iteration, iterations }) {
   const isUnfinished = state !== "done" && iterations !== null && config.iterations !== null;
   const before = isUnfinished ? iteration - (iterations - config.iterations) : 0;
-  return { ...config, model, books, iterations: before + MORE };
+  return { ...config, model, books, iterations: before + MORE, max_minutes: null };
 }
 
 // `started()` is called once the training goes on; `curve()` returns the smoothed loss.

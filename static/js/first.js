@@ -13,9 +13,9 @@ const example = document.getElementById("try-example");
 const NO_NAME = /[<>:"/\\|?*]/; // a title that cannot be a name
 let named = false; // by the person
 
-// Start the first run and go to its page. The server measures this machine meanwhile, which takes some seconds.
+// Start the first run and go to its page.
 async function start(wishes) {
-  progress.textContent = t("js.first_measuring");
+  progress.textContent = t("js.first_creating");
   progress.hidden = false;
   problem.hidden = true;
   try {

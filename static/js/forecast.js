@@ -31,7 +31,7 @@ export function forecasting(wishes, measured) {
     const answer = await post("/forecast", wished, { signal }).catch((error) => error);
     if (signal.aborted) return;
     const failed = answer instanceof Error;
-    say(failed ? [answer.message] : sentences(answer));
+    say(failed ? [answer.message] : sentences(answer, wished));
     measured(wished, failed ? null : answer);
   }
 
@@ -47,10 +47,11 @@ function say(lines) {
   place.replaceChildren(...lines.map((line, index) => Object.assign(document.createElement(index ? "span" : "b"), { textContent: line })));
 }
 
-function sentences(found) {
-  const total = found.total_seconds === null
+function sentences(found, { max_minutes: minutes = null }) {
+  const seconds = Math.min(found.total_seconds ?? Infinity, minutes === null ? Infinity : minutes * 60);
+  const total = seconds === Infinity
     ? t("js.forecast_endless", { epoch: duration(found.epoch_seconds) })
-    : t("js.forecast_total", { time: duration(found.total_seconds) });
+    : t("js.forecast_total", { time: duration(seconds) });
   const lines = [total, t("js.forecast_speed", { speed: number(found.tokens_per_second, 0), epoch: duration(found.epoch_seconds) })];
   if (found.epochs !== null && found.epochs_least < found.epochs) lines.push(t("js.forecast_epochs_weighed", { most: short(found.epochs), least: short(found.epochs_least) }));
   else if (found.epochs !== null) lines.push(t("js.forecast_epochs", { epochs: short(found.epochs) }));

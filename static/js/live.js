@@ -73,14 +73,18 @@ function showProgress(status, active) {
   if (total) bar.value = done / total;
   else if (active) bar.removeAttribute("value");
   write("iteration", iterationOf(status, preparing));
-  write("percent", total ? percent(done / total) : preparing ? "" : t("js.endless"));
+  write("percent", total ? percent(done / total) : preparing || endsByTime(status) ? "" : t("js.endless"));
   const elapsed = active ? "js.elapsed" : "js.elapsed_whole";
   write("elapsed", status.elapsed_seconds ? t(elapsed, { time: duration(status.elapsed_seconds) }) : "");
   write("eta", active && status.eta_seconds !== null ? t("js.eta", { time: duration(status.eta_seconds) }) : "");
 }
 
-function iterationOf({ iteration, iterations }, preparing) {
+const endsByTime = ({ config }) => config?.iterations === null && config.max_minutes !== null;
+
+function iterationOf(status, preparing) {
+  const { iteration, iterations } = status;
   if (preparing) return t("js.preparing");
+  if (iterations > iteration && endsByTime(status)) return t("js.iteration_about", { n: number(iteration), total: number(Number(iterations.toPrecision(2))) });
   if (iterations) return t("js.iteration_of", { n: number(iteration), total: number(iterations) });
   return t("js.iteration", { n: number(iteration) });
 }

@@ -2,7 +2,7 @@
 
 import { get, path, remove } from "./api.js";
 import { attempt, busy } from "./form.js";
-import { count, t } from "./text.js";
+import { count, duration, t } from "./text.js";
 
 const section = document.getElementById("queue");
 const list = section.querySelector("ol");
@@ -15,9 +15,9 @@ export async function showQueue() {
   list.replaceChildren(...waiting.map(item));
 }
 
-function item({ job_id: id, model, books, iterations, error }) {
+function item({ job_id: id, model, books, iterations, max_minutes: minutes, error }) {
   const element = template.cloneNode(true);
-  const length = iterations === null ? t("js.endless") : count("js.iterations", iterations);
+  const length = iterations !== null ? count("js.iterations", iterations) : minutes === null ? t("js.endless") : duration(minutes * 60);
   element.querySelector(".waiting-model").textContent = model;
   element.querySelector(".note").textContent = [titles(books), length].join(" · ");
   const problem = element.querySelector(".field-error");

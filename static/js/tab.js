@@ -31,5 +31,5 @@ const shareOf = ({ iteration, iterations }) => (iterations ? iteration / iterati
 // the end yet, but the settings do.
 function progressOf({ iteration, iterations, config }) {
   if (iterations) return percent(iteration / iterations);
-  return config?.iterations ? percent(0) : t("js.tab_iteration", { n: number(iteration) });
+  return config?.iterations || config?.max_minutes ? percent(0) : t("js.tab_iteration", { n: number(iteration) });
 }
