@@ -105,11 +105,9 @@ def taken_alone(
 
 
 def visitor(browser: Browser, language: str) -> BrowserContext:
-    context = browser.new_context(
+    return browser.new_context(
         locale=LOCALES[language], viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light"
     )
-    context.add_init_script("localStorage.setItem('azr-helps', 'off')")
-    return context
 
 
 def take_page(page: Page, address: str) -> bytes:

@@ -5,7 +5,6 @@ import { busy, clearErrors, read, showError, valueOf } from "./form.js";
 import { estimateFor } from "./estimate.js";
 import { forgetDraft } from "./keep.js";
 import { outlooksOf } from "./outlook.js";
-import "./popovers.js";
 import { keepRefusal } from "./refused.js";
 import { rememberedSampling } from "./sampling.js";
 import { count, t } from "./text.js";

@@ -1,9 +1,10 @@
-// What every page has: the theme button, the switch for help texts, typed text that survives a change of language, and the
-// progress of a training in its tab.
+// What every page has: the theme button, help texts that open beside their buttons, typed text that survives a change of
+// language, and the progress of a training in its tab.
 
 import { get } from "./api.js";
 import { clearErrorsOnInput } from "./form.js";
 import { keepForms } from "./keep.js";
+import "./popovers.js";
 import { showTabProgress } from "./tab.js";
 import { count } from "./text.js";
 
@@ -41,14 +42,6 @@ themeButton.addEventListener("click", () => {
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", announceTheme);
 showTheme();
-
-for (const toggle of document.querySelectorAll("[data-role=helps]")) {
-  toggle.checked = !root.classList.contains("no-helps");
-  toggle.addEventListener("change", () => {
-    root.classList.toggle("no-helps", !toggle.checked);
-    remember("azr-helps", toggle.checked ? "on" : "off");
-  });
-}
 
 // Put the unit beside an input into the form that fits its number: 1 layer, 2 layers.
 function agree(control) {

@@ -2,7 +2,7 @@
 
 const CARRIED = "azr-typed"; // restored once, after the change of language
 const draftKey = (form) => `azr-draft:${form.id}`;
-const INPUTS = ":is(input, select, textarea):not([type=file], [type=range], [data-role=helps])";
+const INPUTS = ":is(input, select, textarea):not([type=file], [type=range])";
 
 // Keep the page's forms. Each of `links` leads to the same page in another language.
 export function keepForms(links) {

@@ -247,8 +247,6 @@ def generate(page: Page) -> None:
 
     for name, value in {"temperature": "5", "top_k": "0", "top_p": "1", "min_p": "0"}.items():
         page.fill(f"#f-{name}", value)  # now half of the tokens are single bytes, which seldom make a character
-    page.locator("[data-role=helps]").first.uncheck()
-    # What hides when the field loses the focus must not move the button from under the mouse.
     page.fill("#f-prompt", "Старый маяк")
     with page.expect_response("**/generate"):
         page.click("#generate")
