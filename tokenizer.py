@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Protocol
 
+import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -31,8 +32,9 @@ SPLIT_PATTERN = (
 
 PIECE = 50_000  # characters
 PIECES_AT_ONCE = 16  # for all cores
+CHUNKS_AT_ONCE = 400  # new chunks that one core encodes together
 REMEMBERED = 1_000  # words in the library's cache; its default of 10,000 grows to 10 MB over some hours
-REMEMBERED_OF_BOOKS = 10_000  # while whole books are encoded
+REMEMBERED_OF_BOOKS = 1_000_000  # characters of chunks while a book is encoded; about 25 MB
 
 REACH = (
     1_000  # characters in which a cut looks for a place between two tokens; a longer run without one is cut anywhere
@@ -43,7 +45,11 @@ _FITTED_REACH = 500
 # Places that no token of the pattern spans: between a line end and a character that is not white space; between a letter or digit
 # and a space, a line end or a common punctuation mark. The pattern has no look-behind, and its only look-ahead is for white space,
 # so the text before such a place and the text after it get the same tokens as in the whole.
-_SEAM = re.compile(r"(?<=\n)(?=\S)|(?<=[^\W_])(?=[ \n!-/:-@\[-^`{-~\u00ab\u00bb\u2013-\u2026\u3001\u3002\uff01\uff0c])")
+_AFTER_SEAM = r"[ \n!-/:-@\[-^`{-~\u00ab\u00bb\u2013-\u2026\u3001\u3002\uff01\uff0c]"
+_SEAM = re.compile(rf"(?<=\n)(?=\S)|(?<=[^\W_])(?={_AFTER_SEAM})")
+
+# A chunk ends at the first such place behind a letter or digit: "Мама мыла раму." -> "Мама", " мыла", " раму", "."
+_CHUNK = re.compile(rf"(?:[\W_]*+[^\W_]++)+?(?={_AFTER_SEAM}|\Z)|[\s\S]+")
 
 
 class Characters(Protocol):
@@ -110,16 +116,11 @@ class Tokenizer:
         pieces = (self._engine.encode(piece, add_special_tokens=False) for piece in cut(text, PIECE))
         return [token for piece in pieces for token in piece.ids]
 
-    def encode_in_pieces(self, text: Characters, characters: int = PIECE) -> Iterator[tuple[str, list[int]]]:
+    def encode_in_pieces(self, text: Characters, characters: int = PIECE) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the pieces of a long text with their ids, computed on all cores; the ids joined equal `encode(text)`."""
-        pieces = cut(text, characters)
-        self._engine.model._resize_cache(REMEMBERED_OF_BOOKS)
-        try:
-            while some := list(islice(pieces, PIECES_AT_ONCE)):
-                encodings = self._engine.encode_batch_fast(some, add_special_tokens=False)
-                yield from ((piece, encoding.ids) for piece, encoding in zip(some, encodings, strict=True))
-        finally:
-            self._engine.model._resize_cache(REMEMBERED)
+        pieces, chunks = cut(text, characters), _Chunks(self._engine)
+        while some := list(islice(pieces, PIECES_AT_ONCE)):
+            yield from zip(some, chunks.encode(some), strict=True)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids; bytes that are not UTF-8 become U+FFFD, special tokens are left out."""
@@ -135,6 +136,45 @@ class Tokenizer:
         if piece is None or piece == END_OF_TEXT:
             return b""
         return bytes(_BYTE_OF[character] for character in piece)
+
+
+class _Chunks:
+    """Encodes the chunks of a text that have not been seen before, and remembers their ids: most chunks of a book are repeated."""
+
+    def __init__(self, engine: tokenizers.Tokenizer) -> None:
+        self._engine = engine
+        self._known: dict[str, bytes] = {}  # chunk -> its ids
+        self._characters = 0  # of all that are known
+        tokens = (engine.id_to_token(token) or "" for token in range(engine.get_vocab_size()))
+        self._bytes_of_token = np.array([len(token) for token in tokens])  # one character stands for a byte
+
+    def encode(self, pieces: Sequence[str]) -> Iterator[np.ndarray]:
+        """Yield the ids of each piece."""
+        if self._characters > REMEMBERED_OF_BOOKS:
+            self._known.clear()
+            self._characters = 0
+        chunked = [_CHUNK.findall(piece) for piece in pieces]
+        for chunk in {chunk for chunks in chunked for chunk in (chunks[0], chunks[-1])} - self._known.keys():
+            self._remember([chunk], self._ids([chunk]))
+        inner = {chunk for chunks in chunked for chunk in chunks[1:-1]} - self._known.keys()
+        if inner:
+            self._remember(list(inner), self._ids(list(inner)))
+        for chunks in chunked:
+            yield np.frombuffer(b"".join(map(self._known.__getitem__, chunks)), np.int32)
+
+    def _ids(self, chunks: list[str]) -> np.ndarray:
+        """Return the ids of chunks one after the other. Where they meet is a place between two tokens."""
+        texts = ["".join(chunks[first : first + CHUNKS_AT_ONCE]) for first in range(0, len(chunks), CHUNKS_AT_ONCE)]
+        encodings = self._engine.encode_batch_fast(texts, add_special_tokens=False)
+        return np.concatenate([np.array(encoding.ids, np.int32) for encoding in encodings])
+
+    def _remember(self, chunks: list[str], ids: np.ndarray) -> None:
+        ends = np.cumsum([len(chunk.encode("utf-8")) for chunk in chunks])
+        token_ends = np.cumsum(self._bytes_of_token[ids])
+        places = [0, *(ids.itemsize * (np.searchsorted(token_ends, ends) + 1)).tolist()]
+        data = ids.tobytes()
+        self._known.update(zip(chunks, (data[first:end] for first, end in pairwise(places)), strict=True))
+        self._characters += sum(map(len, chunks))
 
 
 def _engine(model: models.BPE) -> tokenizers.Tokenizer:

@@ -15,6 +15,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -147,10 +148,13 @@ class Encoded:
     val_bytes: int  # UTF-8 bytes of the held-out text
 
 
+Ids = Sequence[int] | np.ndarray
+
+
 class Sink(Protocol):
     """Takes the ids of one book, the training part first."""
 
-    def add(self, part: str, ids: Sequence[int]) -> None: ...
+    def add(self, part: str, ids: Ids) -> None: ...
 
     def finish(self, val_bytes: int) -> Encoded: ...
 
@@ -163,7 +167,7 @@ class InMemory:
     def __init__(self) -> None:
         self._parts: dict[str, list[Tensor]] = {"train": [], "val": []}
 
-    def add(self, part: str, ids: Sequence[int]) -> None:
+    def add(self, part: str, ids: Ids) -> None:
         self._parts[part].append(torch.tensor(ids, dtype=torch.int32))
 
     def finish(self, val_bytes: int) -> Encoded:

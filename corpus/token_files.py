@@ -23,7 +23,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from corpus.dataset import Encoded, InMemory, SplitBook, TokenDataset, characters_of, dataset_of, encode
+from corpus.dataset import Encoded, Ids, InMemory, SplitBook, TokenDataset, characters_of, dataset_of, encode
 from errors import AccessDenied, DiskFull
 from events import StageBegun
 from tokenizer import Tokenizer
@@ -89,7 +89,7 @@ class _File:
         self._file: BinaryIO = self._temporary.open("wb")
         self._file.write(bytes(_HEADER_BYTES))
 
-    def add(self, part: str, ids: Sequence[int]) -> None:
+    def add(self, part: str, ids: Ids) -> None:
         self._counts[part] += len(ids)
         self._file.write(np.array(ids, self._dtype).tobytes())
 

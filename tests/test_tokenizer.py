@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,13 +88,34 @@ def test_pieces_join_to_the_whole(text: str, characters: int) -> None:
     assert [token for _, ids in pieces for token in ids] == fitted().encode(text)
 
 
+def test_pieces_join_to_the_whole_however_little_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = PROSE * 3 + "мачта1 2,«3»" * 50 + "中文" * 300 + "\n \n" + PROSE
+    for name, least in ("REMEMBERED_OF_BOOKS", 50), ("PIECES_AT_ONCE", 2), ("CHUNKS_AT_ONCE", 3):
+        monkeypatch.setattr(tokenizer_module, name, least)
+        pieces = fitted().encode_in_pieces(text, 200)
+        assert [token for _, ids in pieces for token in ids] == fitted().encode(text)
+
+
+def test_what_is_remembered_of_a_book_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer_module, "REMEMBERED_OF_BOOKS", 2_000)
+    chunks, most = tokenizer_module._Chunks(fitted()._engine), 0
+    for number in range(100):
+        list(chunks.encode([" ".join(f"слово{number}к{word}" for word in "абвгдежзик")]))
+        most = max(most, sum(map(len, chunks._known)))
+    assert 1_000 < most < 2_200
+
+
+def test_the_join_sees_a_chunk_that_ends_inside_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer_module, "_CHUNK", re.compile(r"[\s\S]{1,3}"))
+    pieces = list(fitted().encode_in_pieces(PROSE, 100))
+    assert [token for _, ids in pieces for token in ids] != fitted().encode(PROSE)
+
+
 def test_a_long_text_comes_in_several_pieces() -> None:
     assert len(list(fitted().encode_in_pieces(PROSE * 20, 1000))) > 5
 
 
 def test_the_join_sees_a_cut_inside_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    import re
-
     monkeypatch.setattr(tokenizer_module, "_SEAM", re.compile(r"[^\W\d_](?=[^\W\d_])"))
     tokenizer = fitted()
     pieces = list(tokenizer.encode_in_pieces(PROSE, 100))
