@@ -76,7 +76,7 @@ def tokenizing(file: Path) -> tuple[float, float]:
     paragraphs = text.split("\n\n")
     turns = [
         (
-            _seconds(lambda: [torch.from_numpy(ids) for _, ids in tokenizer.encode_in_pieces(text)]),
+            _seconds(lambda: [torch.tensor(ids) for _, ids in tokenizer.encode_in_pieces(text)]),
             _seconds(lambda: [one.ids for one in library_own.encode_batch(paragraphs)]),
         )
         for _ in range(TURNS)
