@@ -5,6 +5,7 @@ import { share } from "./text.js";
 // Returns {show(anchor, content), close()}. content: {title, note, link?, items?: [{name, share, is, press}], quote?: [before, words, after]}
 export function openCard(area) {
   const card = document.getElementById("word-card");
+  let anchor = null; // the word that the card is about
 
   function close() {
     if (card.hidden) return;
@@ -13,21 +14,27 @@ export function openCard(area) {
     if (held) area.focus({ preventScroll: true });
   }
 
-  function show(anchor, content) {
-    if (!anchor) return close();
+  function show(word, content) {
+    if (!word) return close();
+    anchor = word;
     card.replaceChildren(...parts(content));
     card.hidden = false;
-    place(anchor);
+    place();
+    reveal();
   }
 
   // Below the word, inside the sheet.
-  function place(anchor) {
+  function place() {
     const frame = card.parentElement.getBoundingClientRect();
     const lines = anchor.getClientRects();
     const line = lines[lines.length - 1];
     const left = Math.max(0, Math.min(line.left - frame.left, frame.width - card.offsetWidth));
     card.style.left = `${left}px`;
     card.style.top = `${line.bottom - frame.top + 6}px`;
+  }
+
+  // Scroll until the bar at the bottom hides nothing of the card.
+  function reveal() {
     const bar = document.querySelector(".composer").getBoundingClientRect().top;
     const beyond = card.getBoundingClientRect().bottom + 8 - bar;
     if (beyond > 0) scrollBy({ top: beyond, behavior: "instant" });
@@ -65,6 +72,8 @@ export function openCard(area) {
     return rows;
   }
 
+  // Where the sheet changes its size its lines break elsewhere: the card follows its word.
+  new ResizeObserver(() => !card.hidden && (anchor.isConnected ? place() : close())).observe(card.parentElement);
   document.addEventListener("keydown", (event) => event.key === "Escape" && close());
   document.addEventListener("pointerdown", (event) => !card.contains(event.target) && event.target !== area && close());
   return { show, close };

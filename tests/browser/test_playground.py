@@ -140,6 +140,14 @@ def test_views_show_probabilities_copied_phrases_and_attention(page: Page) -> No
     )
     page.mouse.click(*page.evaluate("at"))
     expect(page.locator("#word-card a")).to_have_attribute("href", re.compile("^/library/"))
+    page.set_viewport_size({"width": 360, "height": 800})  # the phrase wraps elsewhere, and the card follows it
+    page.wait_for_function(
+        """() => {
+          const card = document.getElementById("word-card").getBoundingClientRect();
+          const below = card.top - [...document.querySelector(".picture .is-copied").getClientRects()].at(-1).bottom;
+          return below > 0 && below < 12 && card.right <= innerWidth;
+        }"""
+    )
 
     page.check("[name=view][value=attention]", force=True)
     expect(page.locator(".picture .is-looking")).to_have_count(1)
