@@ -97,10 +97,11 @@ class TrainerState:
         return cls(**{**values, "guard": guard, "self_play": SelfPlayState.from_json(values["self_play"])})
 
     def has_reached_its_end(self, config: TrainConfig) -> bool:
-        """Return whether the run's iterations are done or its time is spent."""
-        if config.iterations is not None and self.iteration >= self.run_start + config.iterations:
+        """Return whether the run's iterations are done or its time is spent, but after one iteration at least."""
+        done, minutes = self.iteration - self.run_start, config.max_minutes
+        if config.iterations is not None and done >= config.iterations:
             return True
-        return config.max_minutes is not None and self.elapsed_seconds >= self.ends_at_seconds(config.max_minutes)
+        return minutes is not None and done > 0 and self.elapsed_seconds >= self.ends_at_seconds(minutes)
 
     def ends_at_seconds(self, minutes: float) -> float:
         """Return the `elapsed_seconds` at which a run of this many minutes ends."""

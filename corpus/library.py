@@ -175,7 +175,7 @@ def bring_back(ws: Workspace, place: Path, name: str) -> BookInfo:
 def edit_book(
     ws: Workspace, name: str, *, title: str | None = None, author: str | None = None, language: str | None = None
 ) -> BookInfo:
-    """Set title, author and language of a book; None leaves a value unchanged. An empty title becomes the name.
+    """Set title, author and language of a book; None leaves a value unchanged. An empty title is made from the name.
 
     Raises InvalidName, BookNotFound, BookDamaged, DiskFull and AccessDenied.
     """
@@ -183,7 +183,7 @@ def edit_book(
         info = get_book(ws, name)
         info = dataclasses.replace(
             info,
-            title=info.title if title is None else _one_line(title) or info.name,
+            title=info.title if title is None else _one_line(title) or shelf.title_from(info.name),
             author=info.author if author is None else _one_line(author),
             language=info.language if language is None else language,
             is_edited=True,

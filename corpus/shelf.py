@@ -77,7 +77,7 @@ _SEEN_ON_DISK = ("is_damaged", "is_folder")  # not recorded
 
 
 def describe(name: str, reading: Reading, format: str, before: BookInfo | None = None, *, title: str = "") -> BookInfo:
-    """Return the record of a book that was just read; without a title it has the one that the file states, else its name.
+    """Return the record of a book that was just read; without a title it has the one that the file states, else one made from its name.
 
     `before` is the earlier record of the same book: its date and what a person edited are kept.
     """
@@ -88,7 +88,7 @@ def describe(name: str, reading: Reading, format: str, before: BookInfo | None =
         **found
         | {
             "name": name,
-            "title": title or reading.title or name,
+            "title": title or reading.title or title_from(name),
             "format": format,
             "added_at": before.added_at if before else datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -96,6 +96,16 @@ def describe(name: str, reading: Reading, format: str, before: BookInfo | None =
     if before is None or not before.is_edited:
         return info
     return dataclasses.replace(info, title=before.title, author=before.author, language=before.language, is_edited=True)
+
+
+def title_from(name: str) -> str:
+    """Return a book's name as a title: its words apart, as a file's name often does not have them.
+
+    >>> title_from("voina_i_mir_tom-1"), title_from("the-old-lighthouse"), title_from("Кто-то")
+    ('voina i mir tom-1', 'the old lighthouse', 'Кто-то')
+    """
+    words = " ".join(name.replace("_", " ").split()) or name
+    return words if " " in words or words.count("-") < 2 else " ".join(words.split("-"))
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------

@@ -257,6 +257,7 @@ def test_training_that_time_ends_is_checked_often_at_first_and_once_more_at_its_
     _with_a_clock(monkeypatch)
     trainer = make_trainer(iterations=None, max_minutes=2.0, eval_every=8, batch_size=1)
     told = list(trainer.run())
+    assert _checks(list(make_trainer(iterations=None, max_minutes=0.01, batch_size=1).run())) == [0, 1]
     assert _checks(told) == [0, 5, 10, 15, 22, 30, 34]  # 34 iterations and six checks, of three seconds each
     assert trainer.state.elapsed_seconds - 120 in range(4)
 

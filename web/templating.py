@@ -61,11 +61,21 @@ class Frame:
 
 @dataclass(frozen=True)
 class ErrorPage:
-    """`message` is the sentence in the person's language, `code` what the API calls the error."""
+    """`message` is in the person's language, `code` what the API calls the error."""
 
     status: int
     code: str
     message: str
+
+    @property
+    def heading(self) -> str:
+        """Return the first sentence, without its full stop: what has happened."""
+        return re.split(r"(?<=[^.])\. (?=[^\W\d_])", self.message)[0].removesuffix(".")
+
+    @property
+    def remedy(self) -> str:
+        """Return the other sentences: what can be done."""
+        return self.message[len(self.heading) :].lstrip(". ")
 
 
 @dataclass(frozen=True)

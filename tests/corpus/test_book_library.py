@@ -147,6 +147,21 @@ def test_the_title_is_the_name_unless_the_text_states_title_and_author(
     assert (book.title, book.author) == (title, author)
 
 
+@pytest.mark.parametrize(
+    ("file", "title"),
+    [
+        ("моя_сказка__о_море.txt", "моя сказка о море"),
+        ("the-old-lighthouse.txt", "the old lighthouse"),
+        ("кто-то.txt", "кто-то"),
+        ("___.txt", "___"),
+    ],
+)
+def test_title_that_is_only_a_files_name_has_its_words_apart(ws: Workspace, file: str, title: str) -> None:
+    book = add_book(ws, file, io.BytesIO(b"It rained."))
+    assert (book.title, book.name) == (title, file.removesuffix(".txt"))
+    assert edit_book(ws, book.name, title="").title == title
+
+
 def test_an_edited_title_stays_when_the_book_is_read_again(ws: Workspace) -> None:
     name = add(ws, TEXT.encode("koi8_r", "replace"), encoding="cp1251").name
     edited = edit_book(ws, name, title="  О звёздах\n", author="Анна Ли", language="ru")

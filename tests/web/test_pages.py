@@ -516,7 +516,10 @@ def test_an_empty_library_tells_what_to_do(client: TestClient) -> None:
 def test_a_browser_gets_errors_as_a_page(client: TestClient, language: str) -> None:
     answer = client.get("/download_model?model=x", headers={"Accept": "text/html", "Accept-Language": language})
     assert answer.status_code == 404
-    assert translator(language).gettext("error.model_not_found", name="x") in parse(answer.text).one("h1").text
+    page = parse(answer.text)
+    told = translator(language).gettext("error.model_not_found", name="x")
+    assert [f"{page.one('h1').text}.", page.one(".error-page .lead").text] == re.split(r"(?<=\.) ", told)
+    assert page.one("title").text.startswith(page.one("h1").text)
 
 
 # ---- the page of a book ----------------------------------------------------------------------------------------------
