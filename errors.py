@@ -129,8 +129,8 @@ BOOK_REASONS = (
 class ModelRefused(InvalidInput):
     """A file that is not a model this program can hold.
 
-    `reason` is one of: not_a_model, damaged, unsafe, pickle, code, too_large, architecture, setting, size, names, shape, numbers,
-    tokenizer. `found` is what stands there.
+    `reason` is one of: other_file, not_a_model, damaged, unsafe, pickle, code, too_large, architecture, setting, size, names, shape,
+    numbers, tokenizer. `found` is what stands there.
     """
 
     code = "model_refused"

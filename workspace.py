@@ -83,8 +83,8 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name.strip()).casefold())
 
 
-def suggest_name(text: str) -> str:
-    """Return the nearest safe name to a text, such as the name of an uploaded file.
+def suggest_name(text: str, otherwise: str = "book") -> str:
+    """Return the nearest safe name to a text, such as the name of an uploaded file; `otherwise` where nothing of it can stay.
 
     >>> suggest_name("../Война и мир: том 1.txt")
     'Война и мир том 1'
@@ -96,7 +96,7 @@ def suggest_name(text: str) -> str:
     while kept and _broken_rule(kept) == "too_long":
         kept = kept[:-1]
     kept = kept.strip(" .-")
-    return kept if kept and _broken_rule(kept) is None else "book"
+    return kept if kept and _broken_rule(kept) is None else otherwise
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from store.model_list import ModelInfo
 from workspace import MAX_NAME_LENGTH, Workspace, safe_name, scratch_folder, suggest_name
 
 CHUNK_BYTES = 1 << 20
+UNNAMED = "model"
 
 
 def import_model(
@@ -37,14 +38,17 @@ def import_model(
         raise NameTaken(field="name", name=safe_name(name))  # before a large file is read
     with scratch_folder(ws.models / "import") as scratch:
         if not isinstance(source, Path):
-            source = _kept(source, scratch / "upload")
+            source = _kept(source, scratch / "upload", filename)
         unpacked = scratch / "model"
         unpacked.mkdir()
         found = read_foreign(source, unpacked, require_fit, require_readable)
-        return _store(ws, name or free_name(ws, suggest_name(filename)), found)
+        return _store(ws, name or free_name(ws, suggest_name(filename, UNNAMED)), found)
 
 
-def _kept(upload: BinaryIO, path: Path) -> Path:
+def _kept(upload: BinaryIO, folder: Path, filename: str) -> Path:
+    """Copy an upload into a new folder, under a name by which an error can call it."""
+    path = folder / suggest_name(filename, UNNAMED)
+    folder.mkdir()
     with path.open("wb") as file:
         shutil.copyfileobj(upload, file, CHUNK_BYTES)
     return path

@@ -1,4 +1,5 @@
-"""Read a model that comes from elsewhere: a zip or folder of Hugging Face files, a checkpoint of ours, a GGUF file of ours.
+"""Read a model that comes from elsewhere: a zip or folder of Hugging Face files, a checkpoint of ours, a GGUF file of ours, alone or
+in the zip for Ollama.
 
 Everything is read and checked here before anything is written into the workspace. Whatever does not fit is refused with ModelRefused.
 """
@@ -68,13 +69,19 @@ def read_foreign(
     with source.open("rb") as file:
         head = file.read(4)
     if head == MAGIC:
-        found = read_gguf(source, require_fit)
-        trainings = _plausible(found.lineage, source) or (_arrived(),)
-        return _checked(ForeignModel(found.config, found.weights, found.tokenizer, trainings))
+        return _gguf(source, require_fit)
     if head == ZIP:
+        if (inner := unpacking.unpack_gguf(source, scratch)) is not None:
+            return _gguf(inner, require_fit)
         unpacking.unpack(source, scratch, most_bytes)
         return _folder(scratch, require_readable)
-    raise ModelRefused(field="file", reason="not_a_model", found=source.name)
+    raise ModelRefused(field="file", reason="other_file", found=source.name)
+
+
+def _gguf(file: Path, require_fit: Callable[[ModelConfig], None]) -> ForeignModel:
+    found = read_gguf(file, require_fit)
+    trainings = _plausible(found.lineage, file) or (_arrived(),)
+    return _checked(ForeignModel(found.config, found.weights, found.tokenizer, trainings))
 
 
 def _json(text: str, file: str) -> dict[str, Any]:

@@ -6,11 +6,12 @@ checked before and while unpacking, so a bomb stops early. Nothing is executed a
 
 from __future__ import annotations
 
+import contextlib
 import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -24,6 +25,8 @@ _MOST_RATIO, _RATIO_FROM_BYTES = 50, 64 << 20  # a larger file of a zip holds nu
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors", re.ASCII)
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 _TEXTS = frozenset({CONFIG, TOKENIZER})
+GGUF = ".gguf"
+_MOST_GGUF_RATIO = 4  # of its bytes to those of the zip
 _STEP = re.compile(r"step-\d{8,}(-\d+)?", re.ASCII)
 _STEP_FILES = frozenset({"model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"})
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
@@ -34,13 +37,31 @@ WeightsLimit = Callable[[str], int]  # the text of config.json -> the most bytes
 
 def unpack(archive: Path, target: Path, limit: WeightsLimit) -> None:
     """Unpack the model in a zip into `target`: config.json, ..., and a checkpoint as step-.../. Raises ModelRefused."""
+    with _opened(archive) as (opened, names):
+        _take(names, lambda name: cast(BinaryIO, opened.open(name)), target, limit)
+
+
+def unpack_gguf(archive: Path, target: Path) -> Path | None:
+    """Unpack the GGUF file of a zip for Ollama and return it; None where there is none, or a config.json. Raises ModelRefused."""
+    with _opened(archive) as (opened, names):
+        found = [name for name in names if name.endswith(GGUF)]
+        if not found or any(name.split("/")[-1] == CONFIG for name in names):
+            return None
+        path = target / f"model{GGUF}"
+        with opened.open(found[0]) as source:
+            _copy(cast(BinaryIO, source), path, _MOST_GGUF_RATIO * archive.stat().st_size, found[0])
+        return path
+
+
+@contextlib.contextmanager
+def _opened(archive: Path) -> Iterator[tuple[zipfile.ZipFile, list[str]]]:
+    """Yield a zip and the names of its files, once all its entries are known to be safe. Raises ModelRefused."""
     try:
         with zipfile.ZipFile(archive) as opened:
             entries = opened.infolist()
             for entry in entries:
                 _require_safe(entry)
-            names = [entry.filename for entry in entries if not entry.is_dir()]
-            _take(names, lambda name: cast(BinaryIO, opened.open(name)), target, limit)
+            yield opened, [entry.filename for entry in entries if not entry.is_dir()]
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
         raise ModelRefused(field="file", reason="damaged", found=archive.name) from error
 
@@ -95,12 +116,17 @@ def _wanted(names: list[str]) -> Mapping[str, str]:
 
 
 def _checkpoint(names: list[str]) -> dict[str, str]:
+    """Return the newest whole checkpoint. Raises ModelRefused where there are only parts of one."""
     steps: dict[str, dict[str, str]] = {}
     for name in names:
         *_, step, file = ["", "", *name.split("/")]
         if _STEP.fullmatch(step) and file in _STEP_FILES:
             steps.setdefault(name.rpartition("/")[0], {})[name] = f"{step}/{file}"
     whole = [files for files in steps.values() if len(files) == len(_STEP_FILES)]
+    if steps and not whole:
+        folder, files = max(steps.items())
+        missing = min(_STEP_FILES - {name.rpartition("/")[2] for name in files})
+        raise ModelRefused(field="file", reason="damaged", found=f"{folder.rpartition('/')[2]}/{missing}")
     return max(whole, key=lambda files: sorted(files.values()), default={})
 
 

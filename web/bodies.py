@@ -39,11 +39,19 @@ async def _json_body(request: Request) -> None:
     if not await request.body():
         return
     try:
-        json.dumps(await request.json(), ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise InvalidInput(reason="string_unicode") from None
+        body = await request.json()
+        for name, value in body.items() if isinstance(body, dict) else [("", body)]:
+            _require_unicode(name, None)
+            _require_unicode(value, shown(name) or None)
     except RecursionError:
         raise InvalidInput(reason="json_invalid") from None
+
+
+def _require_unicode(value: Any, field: str | None) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidInput(field=field, reason="string_unicode") from None
 
 
 async def _form_body(request: Request) -> None:

@@ -75,7 +75,7 @@ class OpenAIBody(SamplingConfig, ABC):
             raise InvalidInput(field="best_of", reason="refused_best_of")
         if isinstance(given.get("stop"), str):
             given["stop"] = [given["stop"]] if given["stop"] else []
-        if isinstance(given.get("seed"), int):
+        if type(given.get("seed")) is int:
             given["seed"] &= SEED_LIMIT  # OpenAI's may be negative or have 64 bits
         for theirs, ours in RENAMED.items():
             if theirs in given:

@@ -190,6 +190,19 @@ def test_a_checkpoint_that_no_training_could_go_on_from_is_refused(workspace: Wo
         assert entries(elsewhere) == [], name
 
 
+@pytest.mark.parametrize("lost", ["state.json", "optimizer.safetensors", "manifest.json"])
+def test_a_checkpoint_that_lacks_a_file_is_refused_by_its_name(workspace: Workspace, tmp_path: Path, lost: str) -> None:
+    names = ["m/config.json", "m/model.safetensors"]
+    names += [
+        f"c/step-00000005/{file}"
+        for file in ("model.safetensors", "optimizer.safetensors", "state.json", "manifest.json")
+    ]
+    archive = hostile_zip(tmp_path / "c.zip", *(name for name in names if not name.endswith(lost)))
+    with pytest.raises(ModelRefused) as caught:
+        workflows.import_model(workspace, archive, "c.zip")
+    assert caught.value.parameters == {"reason": "damaged", "found": f"step-00000005/{lost}"}
+
+
 def test_a_checkpoint_of_endless_brackets_is_damaged(tmp_path: Path) -> None:
     step = tmp_path / "step-00000001"
     step.mkdir()
@@ -313,14 +326,16 @@ def bomb(path: Path, config: dict[str, Any]) -> Path:
 
 CONFIG = {"model_type": "llama", "vocab_size": 300, "rms_norm_eps": 1e-5} | LLAMA
 FILES: list[tuple[str, Callable[[Path], Any], str]] = [
-    ("text", lambda path: path.write_text("Жил-был кот.", encoding="utf-8"), "not_a_model"),
-    ("nothing", lambda path: path.write_bytes(b""), "not_a_model"),
+    ("text", lambda path: path.write_text("Жил-был кот.", encoding="utf-8"), "other_file"),
+    ("nothing", lambda path: path.write_bytes(b""), "other_file"),
     ("no zip", lambda path: path.write_bytes(b"PK\x03\x04" + bytes(50)), "damaged"),
     ("slip", lambda path: hostile_zip(path, "../config.json", "../model.safetensors"), "unsafe"),
     ("absolute", lambda path: hostile_zip(path, "/etc/config.json"), "unsafe"),
     ("drive", lambda path: hostile_zip(path, "C:/config.json"), "unsafe"),
     ("link", lambda path: hostile_zip(path, "m/config.json", external_attr=0o120777 << 16), "unsafe"),
     ("books", lambda path: hostile_zip(path, "a.txt"), "not_a_model"),
+    ("GGUF bomb", lambda path: hostile_zip(path, "m.gguf", data=bytes(5_000_000)), "too_large"),
+    ("no GGUF in it", lambda path: hostile_zip(path, "m/m.gguf"), "damaged"),
     ("checkpoint of torch", lambda path: hostile_zip(path, "archive/data.pkl"), "pickle"),
     ("bomb", lambda path: bomb(path, CONFIG), "too_large"),
     ("bomb for a large model", lambda path: bomb(path, CONFIG | {"vocab_size": 100_000, "hidden_size": 1024}), "too_large"),

@@ -174,7 +174,7 @@ def test_half_a_character_is_refused_before_it_reaches_the_tokenizer(client: Tes
     for change in ({"prompt": "\ud800"}, {"stop": ["a", "\udfff"]}):
         body = json.dumps({**SHORT, **change})
         answer = client.post("/generate", content=body, headers={"Content-Type": "application/json"})
-        assert_error(answer, 422, "invalid_input")
+        assert_error(answer, 422, "invalid_input", *change)  # its name is told
 
 
 @pytest.mark.usefixtures("trained")

@@ -243,7 +243,9 @@ def test_download_of_a_model_with_a_subfolder_is_a_zip(client: TestClient, train
         assert archive.testzip() is None
 
 
-@pytest.mark.parametrize(("format", "ending"), [("hf", "zip"), ("checkpoint", "zip"), ("gguf", "gguf")])
+@pytest.mark.parametrize(
+    ("format", "ending"), [("hf", "zip"), ("checkpoint", "zip"), ("gguf", "gguf"), ("ollama", "zip")]
+)
 def test_model_that_was_downloaded_is_imported_under_a_free_name(
     client: TestClient, trained: str, format: str, ending: str
 ) -> None:
@@ -256,12 +258,14 @@ def test_model_that_was_downloaded_is_imported_under_a_free_name(
     texts = [
         expect(client.post("/generate", json=wish | {"model": name}), 200)["text"] for name in (trained, body["name"])
     ]
-    assert texts[0] == texts[1] or format == "gguf"
+    assert texts[0] == texts[1] or format in ("gguf", "ollama")
 
 
 def test_import_refuses_what_is_no_model_and_names_the_file(client: TestClient, trained: str) -> None:
-    answer = client.post("/import_model", files={"file": ("a.zip", b"no model")}, headers={"Accept-Language": "en"})
-    assert "There is no model in this file" in assert_error(answer, 422, "model_refused", "file")["message"]
+    answer = client.post(
+        "/import_model", files={"file": ("../стихи.md", b"no model")}, headers={"Accept-Language": "en"}
+    )
+    assert "“стихи” is not a model" in assert_error(answer, 422, "model_refused", "file")["message"]
     content = client.get("/download_model", params={"model": trained}).content
     taken = client.post("/import_model", files={"file": ("a.zip", content)}, data={"name": trained.upper()})
     assert_error(taken, 409, "name_taken", "name")
