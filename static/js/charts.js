@@ -95,7 +95,7 @@ export function charts(root) {
   function tellFigures(smooth) {
     const curves = { loss: smooth, val_loss: checks.column("val_loss"), reward: rounds.column("reward"), looped: loops.column("looped") };
     const words = {
-      loss: ofLoss(batches.iteration, smooth),
+      loss: ofLoss(batches.iteration, batches.column("loss")),
       val_loss: ofHeldOut(checks.column("val_loss"), checks.column("train_loss")),
       reward: besideBooks(rounds.column("reward").at(-1), book.reward, true),
       looped: besideBooks(loops.column("looped").at(-1), book.looped, false),

@@ -4,7 +4,7 @@
 const LOOK_BACK = 3; // checks
 const BEHIND = 0.01; // above the best by this share: it has become worse
 const STILL = 0.01; // a smaller change over LOOK_BACK checks is none
-const CHANGE = 0.01; // of the smoothed loss over the last fifth of the iterations
+const CHANGE = 0.01; // of the mean loss from the last fifth but one to the last fifth of the iterations
 
 // Held-out loss. `val` and `train` are the losses at the checks: on held-out text, and on the text that was learnt since.
 export function ofHeldOut(val, train) {
@@ -17,14 +17,19 @@ export function ofHeldOut(val, train) {
   return now.loss < before.loss * (1 - STILL) ? "good" : "still";
 }
 
-// Loss of the batches, smoothed.
-export function ofLoss(iterations, smooth) {
-  const end = iterations.at(-1);
-  const from = iterations.findIndex((n) => n >= iterations[0] + 0.8 * (end - iterations[0]));
-  if (iterations.length < 20 || from < 0) return null;
-  const change = smooth.at(-1) / smooth[from] - 1;
+// Loss of the batches. Means are compared, not two points: a batch may be harder than another by more than a training brings.
+export function ofLoss(iterations, losses) {
+  const length = iterations.at(-1) - iterations[0];
+  const meanBetween = (from, to) => mean(losses.filter((_, i) => iterations[i] > iterations[0] + from * length && iterations[i] <= iterations[0] + to * length));
+  if (iterations.length < 20) return null;
+  const change = meanBetween(0.8, 1) / meanBetween(0.6, 0.8) - 1;
   if (Math.abs(change) < CHANGE) return "still";
   return change < 0 ? "falls" : "rises";
+}
+
+function mean(values) {
+  const known = values.filter((value) => typeof value === "number");
+  return known.reduce((sum, value) => sum + value, 0) / known.length;
 }
 
 // Reward or repetition beside the same figure of the books: `band` is [low, mean, high]. Nothing is said without the books.

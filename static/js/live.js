@@ -24,7 +24,7 @@ export function showRun(model, status, known, books = {}) {
   const own = status.model === model;
   write("title", model ?? t("js.no_model"));
   place("state").dataset.state = own ? status.state : "idle";
-  write("state", own ? t(`state.${status.state}`) : t("js.not_training"));
+  write("state", own ? t(`state.${status.state}`) : t(waits(model) ? "js.waits_its_turn" : "js.not_training"));
   const active = own && isActive(status);
   document.getElementById("stop").hidden = !active;
   document.getElementById("to-setup").textContent = t(active ? "js.to_setup" : "js.to_setup_again");
@@ -37,6 +37,8 @@ export function showRun(model, status, known, books = {}) {
   for (const name of ["reward_soon", "rollouts_soon"]) write(name, t(whyNoSelfPlay(own ? status : {}, active) ?? `js.${name}`));
   showNotices(own ? status.notices : []);
 }
+
+const waits = (model) => [...document.querySelectorAll("#queue [data-waits]")].some(({ dataset }) => dataset.waits === model);
 
 function whyNoSelfPlay({ config = null }, active) {
   if (config?.self_play?.enabled === false) return "js.self_play_off";

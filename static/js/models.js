@@ -39,6 +39,7 @@ const actions = {
   duplicate: (name) => askName("duplicate", name, "", (wanted) => post(path`/models/${name}/duplicate`, wanted.trim() ? { name: wanted } : {})),
   delete: (name, card) => attempt(card.querySelector("[data-role=model-error]"), async () => {
     await remove(path`/models/${name}`);
+    card.querySelector(".model-pick input:checked")?.click(); // a model that is gone is not compared
     card.remove();
     document.querySelector(".imported")?.remove();
     document.querySelector("[data-role=models-count]").textContent = number(models.children.length);

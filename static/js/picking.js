@@ -9,7 +9,8 @@ function show() {
   const [first, second] = picked.map((box) => box.value);
   bar.hidden = !first;
   document.getElementById("compare").disabled = !second;
-  document.getElementById("compare-note").textContent = second ? t("js.picked", { first, second }) : t("js.pick_another", { name: first });
+  const note = second ? t("js.picked", { first, second }) : first ? t("js.pick_another", { name: first }) : "";
+  document.getElementById("compare-note").textContent = note;
 }
 
 if (bar) {

@@ -13,12 +13,14 @@ export async function showQueue() {
   const { waiting } = await get("/queue").catch(() => ({ waiting: [] }));
   section.hidden = waiting.length === 0;
   list.replaceChildren(...waiting.map(item));
+  document.dispatchEvent(new Event("queueshown"));
 }
 
 function item({ job_id: id, model, books, iterations, max_minutes: minutes, error }) {
   const element = template.cloneNode(true);
   const length = iterations !== null ? count("js.iterations", iterations) : minutes === null ? t("js.endless") : duration(minutes * 60);
   element.querySelector(".waiting-model").textContent = model;
+  element.dataset.waits = error ? "" : model;
   element.querySelector(".note").textContent = [titles(books), length].join(" · ");
   const problem = element.querySelector(".field-error");
   problem.textContent = error?.message ?? "";

@@ -26,7 +26,10 @@ export function setup(models, on) {
   let running = null;
   const minutes = linkMinutes(form, () => noteStart());
   const suggestion = suggesting(form);
-  const forecast = forecasting(wished, (asked, found) => minutes.measured(...secondsFound(asked, found)));
+  const forecast = forecasting(wished, (asked, found) => {
+    minutes.measured(...secondsFound(asked, found));
+    if (found && suggestion.measured(found.suggested_iterations)) foretell();
+  });
 
   function describe() {
     const { iteration } = chosen();

@@ -50,6 +50,14 @@ export function suggesting(form) {
   return {
     describe,
     forget: () => own.clear(),
+    // Take the number that the forecast has counted: the one before it was an estimate. Returns whether the length has changed.
+    measured(counted) {
+      if (suggested === null || counted === suggested) return false;
+      const before = form.elements.iterations.value;
+      suggested = counted;
+      apply();
+      return form.elements.iterations.value !== before;
+    },
     // Update the suggestions after a change of books, batch or model. `going`: the model goes on with the books and settings
     // of its last training, so nothing is suggested.
     async follow(shape, going) {

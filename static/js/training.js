@@ -196,6 +196,7 @@ if (page.firstElementChild === live && isNarrow()) settings.open = false;
 
 uploads(document.querySelector("[data-role=uploader]"), takeBook);
 if (like) others.add(like);
+document.addEventListener("queueshown", () => viewed && showAll());
 showQueue();
 status = await get("/training_status").catch(() => status);
 takeStatus(status);

@@ -176,6 +176,7 @@ def test_model_that_is_created_during_a_training_waits_its_turn(visit: Any, serv
     page.click("#create")
     expect(page).to_have_url(re.compile("/training"))
     assert [wishes.get("queue", False) for wishes in asked] == [False, True]
+    expect(page.locator("[data-live=state]")).to_have_text("Ждёт своей очереди")
     page.click("#queue button")
     expect(page.locator("#queue .field-error")).to_have_text("Оно уже началось.")
     assert all(re.search("404|409", complaint) for complaint in visitor.take_complaints())

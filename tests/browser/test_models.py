@@ -51,8 +51,10 @@ def test_a_download_is_tested_on_the_page_and_comes_back_as_a_model(server, visi
     renamed = page.locator('[data-model="Прозаик"]')
     expect(renamed).to_have_count(1)
     page.wait_for_load_state()
+    renamed.locator(".model-pick input").check()
     renamed.locator("[data-model-action=delete]").click()
     expect(renamed).to_have_count(0)
+    expect(page.locator("#compare-form")).to_be_hidden()  # nothing is picked now
     page.get_by_role("button", name="Bring back").click()
     expect(renamed).to_have_count(1)
     page.wait_for_load_state()

@@ -308,7 +308,7 @@ def test_training_has_everything_but_the_length_in_groups_of_a_drawer(client: Te
 
 @pytest.mark.usefixtures("furnished")
 def test_training_puts_the_settings_first_until_there_is_a_run(client: TestClient) -> None:
-    assert order_on_the_page(client) == ["setup", "live"]
+    assert order_on_the_page(client) == ["queue", "setup", "live"]
 
 
 def test_training_puts_the_run_first_once_there_is_one(client: TestClient, trained: str) -> None:
