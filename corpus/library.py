@@ -220,7 +220,8 @@ def book_notices(book: BookInfo) -> list[BookNotice]:
     if book.letters_apart:
         notices.append(BookNotice(code="letters_apart", parameters={"share": book.letters_apart}))
     if book.similar_to:
-        notices.append(BookNotice(code="similar", parameters={"name": book.similar_to, "share": book.similar_share}))
+        twin = book.similar_title or book.similar_to
+        notices.append(BookNotice(code="similar", parameters={"name": twin, "share": book.similar_share}))
     if book.repeated >= MIN_REPEATED:
         notices.append(BookNotice(code="repeated", parameters={"share": book.repeated}))
     if book.marks:

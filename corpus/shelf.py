@@ -67,6 +67,7 @@ class BookInfo:
     fingerprint: str = ""  # for finding books that are much like this one (corpus/likeness.py)
     repeated: int = 0  # percent of the text that stands in it twice
     similar_to: str = ""  # the name of the book that was most like this one when this one was added
+    similar_title: str = ""  # its title then
     similar_share: int = 0  # percent of the shorter one's text that stands in both
     is_edited: bool = False  # a person wrote title, author and language
     is_damaged: bool = False  # the text on disk does not match the record and cannot be restored

@@ -18,32 +18,35 @@ MIN_SHARE = 0.5  # of the shorter book
 
 
 def with_twin(ws: Workspace, book: BookInfo) -> BookInfo:
-    """Return the record of a book with the name of the one that it is most like, if it shares enough with any."""
+    """Return the record of a book with the name and title of the one that it is most like, if it shares enough with any."""
     names = [name for name in shelf.recorded_names(ws) if name != book.name and ws.book_text(name).is_file()]
-    shares = ((likeness(book.fingerprint, _fingerprint(ws, name)), name) for name in names)
+    shares = ((likeness(book.fingerprint, _stated(ws, name, "fingerprint")), name) for name in names)
     share, name = max(shares, default=(0.0, ""))
-    return dataclasses.replace(
-        book,
-        similar_to=name if share >= MIN_SHARE else "",
-        similar_share=round(100 * share) if share >= MIN_SHARE else 0,
-    )
+    if share < MIN_SHARE:
+        return _without_twin(book)
+    title = _stated(ws, name, "title") or name
+    return dataclasses.replace(book, similar_to=name, similar_title=title, similar_share=round(100 * share))
 
 
 def if_still_there(ws: Workspace, book: BookInfo) -> BookInfo:
     """Return the record of a book without its twin, if that was deleted."""
     if not book.similar_to or ws.book_text(book.similar_to).is_file():
         return book
-    return dataclasses.replace(book, similar_to="", similar_share=0)
+    return _without_twin(book)
 
 
-def _fingerprint(ws: Workspace, name: str) -> str:
+def _without_twin(book: BookInfo) -> BookInfo:
+    return dataclasses.replace(book, similar_to="", similar_title="", similar_share=0)
+
+
+def _stated(ws: Workspace, name: str, key: str) -> str:
     record = ws.book_record(name)
-    return _recorded(record, record.stat().st_mtime_ns)
+    return _recorded(record, record.stat().st_mtime_ns, key)
 
 
 @functools.lru_cache(maxsize=4096)
-def _recorded(record: Path, changed_ns: int) -> str:
+def _recorded(record: Path, changed_ns: int, key: str) -> str:
     try:
-        return str(read_json(record)["fingerprint"])
+        return str(read_json(record)[key])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""  # of an earlier version, or damaged

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from corpus.library import add_book, book_notices, delete_book, get_book, list_books
+from corpus.library import add_book, book_notices, delete_book, edit_book, get_book, list_books
 from corpus.likeness import Fingerprinter, Likeness, likeness
 from workspace import Workspace
 
@@ -81,10 +81,11 @@ def ws(tmp_path: Path) -> Workspace:
 
 def test_a_book_says_which_other_it_is_like_as_long_as_that_is_there(ws: Workspace) -> None:
     add_book(ws, "first.txt", io.BytesIO(random_words(1, 3000).encode()))
+    edit_book(ws, "first", title="Первая")
     add_book(ws, "other.txt", io.BytesIO(random_words(2, 3000).encode()))
     book = add_book(ws, "second.txt", io.BytesIO((random_words(1, 3000) + " конец").encode()))
     (notice,) = book_notices(book)
-    assert (notice.code, notice.parameters["name"]) == ("similar", "first")
+    assert (notice.code, notice.parameters["name"]) == ("similar", "Первая")
     assert int(notice.parameters["share"]) > 95
     assert get_book(ws, "second") == book
     delete_book(ws, "first")
