@@ -53,11 +53,8 @@ def _text(text: object) -> str:
     'See this'
     """
     if isinstance(text, list):
-        return "".join(
-            part if isinstance(part, str) else str(part.get("text", ""))
-            for part in text
-            if isinstance(part, str | dict)
-        )
+        parts = [part.get("text") if isinstance(part, dict) else part for part in text]
+        return "".join(part for part in parts if isinstance(part, str))
     return text if isinstance(text, str) else ""
 
 

@@ -21,7 +21,7 @@ def test_a_download_is_tested_on_the_page_and_comes_back_as_a_model(server, visi
     page = visitor.open("/library")
     (tmp_path / "broken.zip").write_bytes(b"PK")
     page.set_input_files("#import-file", tmp_path / "broken.zip")
-    expect(page.locator("[data-role=import-error]")).to_contain_text("There is no model in this file")
+    expect(page.locator("[data-role=import-error]")).to_contain_text("“broken” is not a model")
     assert len(visitor.take_complaints()) == 1  # the browser's own line about the answer 422
     page.set_input_files("#import-file", tmp_path / "поэт.gguf")
     page.wait_for_url("**/library?imported=*")

@@ -331,7 +331,7 @@ def test_a_telegram_chat_is_who_said_what(read: Read) -> None:
             "id": 3,
             "type": "message",
             "from": "Борис",
-            "text": ["Смотри: ", {"type": "link", "text": "сад"}],
+            "text": ["Смотри: ", {"type": "link", "text": "сад"}, {"type": "x", "text": None}],
             "photo": "p.jpg",
         },
         {"id": 4, "type": "message", "from": None, "text": ""},
