@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from errors import ModelNotFound, NameTaken
-from exchange.importing import free_name
+from errors import ModelNotFound
+from exchange import importing
 from store import checkpoint_store, model_store
 from store.model_list import ModelInfo, get_model
 from workspace import Workspace, safe_name
@@ -29,15 +29,13 @@ def duplicate_model(ws: Workspace, name: str, new_name: str | None = None) -> Mo
     Without a name the copy is called "name (2)" or the next that is free. Raises ModelNotFound, InvalidName, NameTaken, DiskFull.
     """
     old = _existing(ws, name)
-    target = safe_name(new_name) if new_name is not None else free_name(ws, old)
-    if ws.model_folder(target).exists():
-        raise NameTaken(field="name", name=target)
-    checkpoint_store.copy_newest(ws, old, target)
-    try:
-        model_store.duplicate(ws, old, target)
-    except BaseException:
-        checkpoint_store.delete_all(ws, target)
-        raise
+    with importing.new_name(ws, new_name, old) as target:
+        checkpoint_store.copy_newest(ws, old, target)
+        try:
+            model_store.duplicate(ws, old, target)
+        except BaseException:
+            checkpoint_store.delete_all(ws, target)
+            raise
     return get_model(ws, target)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +20,7 @@ from workspace import MAX_NAME_LENGTH, Workspace, safe_name, scratch_folder, sug
 
 CHUNK_BYTES = 1 << 20
 UNNAMED = "model"
+_storing = threading.Lock()
 
 
 def import_model(
@@ -42,7 +45,8 @@ def import_model(
         unpacked = scratch / "model"
         unpacked.mkdir()
         found = read_foreign(source, unpacked, require_fit, require_readable)
-        return _store(ws, name or free_name(ws, suggest_name(filename, UNNAMED)), found)
+        with new_name(ws, name, suggest_name(filename, UNNAMED)) as chosen:
+            return _store(ws, chosen, found)
 
 
 def _kept(upload: BinaryIO, folder: Path, filename: str) -> Path:
@@ -64,6 +68,18 @@ def _store(ws: Workspace, name: str, found: ForeignModel) -> ModelInfo:
             model_store.delete(ws, info.name)
             raise
     return info
+
+
+@contextlib.contextmanager
+def new_name(ws: Workspace, name: str | None, otherwise: str) -> Iterator[str]:
+    """Yield the name of a model that is about to be stored: `name`, or a free one like `otherwise`. Raises NameTaken, InvalidName.
+
+    One at a time: of two that want one name, the later would remove checkpoints of the earlier.
+    """
+    with _storing:
+        if name is not None and ws.model_folder(name).exists():
+            raise NameTaken(field="name", name=safe_name(name))
+        yield free_name(ws, otherwise) if name is None else safe_name(name)
 
 
 def free_name(ws: Workspace, wanted: str) -> str:

@@ -9,6 +9,7 @@ import struct
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,20 @@ def test_a_checkpoint_of_endless_brackets_is_damaged(tmp_path: Path) -> None:
 def test_a_taken_name_is_refused_before_the_file_is_read(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(NameTaken):
         workflows.import_model(workspace, tmp_path / "there is no such file", "x.zip", MODEL.upper())
+
+
+def test_models_stored_at_once_get_names_of_their_own_and_keep_their_checkpoints(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    list(workflows.train(workspace, plan(workspace, iterations=2)))
+    source = tmp_path / "копия.zip"
+    source.write_bytes(b"".join(workflows.export_model(workspace, MODEL, "checkpoint").chunks))
+    with ThreadPoolExecutor(6) as executor:
+        copies = [executor.submit(workflows.duplicate_model, workspace, MODEL) for _ in range(3)]
+        imported = [executor.submit(workflows.import_model, workspace, source, "копия.zip") for _ in range(3)]
+    names = [task.result().name for task in copies + imported]
+    assert sorted(names) == sorted([f"{MODEL} ({n})" for n in (2, 3, 4)] + ["копия", "копия (2)", "копия (3)"])
+    assert all(checkpoint_store.latest(workspace, name)[0] for name in names)
 
 
 # ---- refused ---------------------------------------------------------------------------------------------------------
