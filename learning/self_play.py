@@ -25,18 +25,19 @@ from torch import Tensor
 from config import ModelConfig, SamplingConfig, SelfPlayConfig
 from engine.rollouts import Rollouts, write_rollouts
 from events import Event, Notice, Rollout, SelfPlayCompared, SelfPlayDone, Stage, StageBegun, Writing, restored
+from learning.loop_breaking import PADDED, ROWS_AT_ONCE, loop_breaking_gradient
 from learning.round_report import reported, round_event, writing
-from learning.unlikelihood import unlikelihood_gradient
 from machine.processes import ALONE, Ranks
 from model import Transformer
 from selfplay.environment import Environment, Prompt, Score
 from selfplay.factory import rollout_tokens
 from selfplay.gate import Gate, Starter
+from selfplay.push import FIRST_ROUNDS, Push
 from tokenizer import Tokenizer
 
 COMPARED_PROMPTS = 8
 FULL_FROM = 0.25  # share of texts with faults from which a round learns with full strength
-FIRST_FAULTS = 8  # of a text, which count: with them its loop begins, and what follows inside a loop follows from it
+FIRST_FAULTS = PADDED // ROWS_AT_ONCE  # of a text, which count: 32
 Autocast = Callable[[], AbstractContextManager[Any]]
 
 
@@ -58,22 +59,33 @@ class SelfPlayState:
     gate: Gate = field(default_factory=Gate)
     train_loss_at_best: float = math.inf
     beginning: Beginning | None = None
+    push: Push = field(default_factory=Push)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SelfPlayState:
         """Return the state that a checkpoint of this or an earlier version holds."""
-        beginning = values.get("beginning")
+        began = values.get("beginning")
+        beginning = None if began is None else restored(Beginning, began)
         return cls(
             round=values["round"],
             starter=Starter(**values["starter"]),
             gate=Gate(**values["gate"]),
             train_loss_at_best=math.inf if values["train_loss_at_best"] is None else values["train_loss_at_best"],
-            beginning=None if beginning is None else restored(Beginning, beginning),
+            beginning=beginning,
+            push=Push(**values["push"]) if "push" in values else _push_since(beginning),
         )
 
     def to_json(self) -> dict[str, Any]:
         finite = math.isfinite(self.train_loss_at_best)
         return dataclasses.asdict(self) | {"train_loss_at_best": self.train_loss_at_best if finite else None}
+
+
+def _push_since(beginning: Beginning | None) -> Push:
+    """Return the push of a checkpoint that kept none: as hard as when self-play began."""
+    if beginning is None:
+        return Push()
+    looped = sum(one.looped for one in beginning.writing.values()) / len(beginning.writing)
+    return Push(FIRST_ROUNDS, looped, looped)
 
 
 @dataclass(frozen=True)
@@ -158,11 +170,12 @@ class SelfPlay:
         yield StageBegun(Stage.REWARD)
         scores = self._scores(mine, written)
         yield StageBegun(Stage.UPDATE)
-        gradient = self._gradient(model, written, scores, autocast)
+        gradient = self._gradient(model, written, scores, state.push.strength, autocast)
         rollouts = self._of_all_ranks(reported(mine, written, scores, greedy, self._tokenizer))
         event = round_event(iteration, number, rollouts, self._environment.book)
         looping = sum(bool(rollout.looped) for rollout in rollouts) / len(rollouts)
-        return Round(gradient, min(1.0, looping / FULL_FROM), event, dataclasses.replace(state, round=number))
+        state = dataclasses.replace(state, round=number, push=state.push.after(event.looped or 0.0))
+        return Round(gradient, min(1.0, looping / FULL_FROM), event, state)
 
     def _write(
         self,
@@ -182,9 +195,9 @@ class SelfPlay:
         return [self._environment.score(*row) for row in rows]
 
     def _gradient(
-        self, model: Transformer, written: Rollouts, scores: list[Score], autocast: Autocast
+        self, model: Transformer, written: Rollouts, scores: list[Score], push: float, autocast: Autocast
     ) -> list[Tensor] | None:
-        """Return the gradient of the unlikelihood of each text's first faults; whoever adds it to another scales it."""
+        """Return the gradient of each text's first faults; whoever adds it to another scales it."""
         (faults,) = self._ranks.total(sum(len(score.faults) for score in scores))
         if not faults:
             return None
@@ -195,7 +208,8 @@ class SelfPlay:
             firsts = [start + place - 1 for place in score.repeats[:FIRST_FAULTS]]
             weights[row, places] = 1.0
             repeats[row, places] = torch.tensor(firsts, dtype=torch.int64, device=repeats.device)
-        gradient = unlikelihood_gradient(model, written.tokens, weights, repeats, self._tokenizer.size, autocast)
+        size = self._tokenizer.size
+        gradient = loop_breaking_gradient(model, written.tokens, weights, repeats, size, push, autocast)
         self._ranks.sum_(gradient)
         return gradient
 

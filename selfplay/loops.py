@@ -3,7 +3,7 @@
 Particular: what the book itself repeats at short range, such as "- said the", is allowed as often as the book does it
 (corpus/repetition.py); a first repetition of any other 4-gram counts already, because it is where a loop begins.
 
-Not here: what is learned from these places (learning/unlikelihood.py).
+Not here: what is learned from these places (learning/loop_breaking.py).
 """
 
 from __future__ import annotations
