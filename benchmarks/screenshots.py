@@ -3,9 +3,10 @@
     python -m benchmarks.screenshots [--iterations 300] [--language en --language ru] [--num-threads 1] [--workspace DIR]
                                      [--only PAGE]
 
-Writes docs/img/<page>-<language>.png for every page, the four tabs in both of their states where they have two (before the
-first model, while a training runs), training and generation also in the dark theme and on a narrow screen. The training and the generated text on them are what this machine made just now, or earlier
-in the workspace that is given; then the two earlier states are left out. `--only create --only training` writes some alone.
+Writes docs/img/<page>-<language>.png for every page and its states: before the first model, while a training runs and others wait, with
+a card beside a word, with something deleted, with results of a search; training and generation also in the dark theme and on a narrow
+screen. The training and the generated text on them are what this machine made just now, or earlier in the workspace that is given; then
+the states before its end are left out. `--only create --only training` writes some alone.
 Pictures are reduced to 256 colours, so that the repository stays small; that needs Pillow.
 """
 
@@ -19,6 +20,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
@@ -50,10 +52,14 @@ def main() -> None:
         languages = chosen.language or sorted(LOCALES)
         taken: dict[str, bytes] = {}
         if not any(model["trained"] for model in server.get("/models")["models"]):
-            taken |= taken_alone(browser, server, "first", "/", languages)
-            begin(server, chosen.iterations, chosen.num_threads)
+            for name, address in BEFORE.items():
+                taken |= taken_alone(browser, server, name, address, languages)
+            wish = begin(server, chosen.iterations, chosen.num_threads)
             follow(server, until=chosen.iterations // 3)
             taken |= taken_alone(browser, server, "running", "/training", languages)
+            waiting = server.post("/train", wish | {"queue": True})["job_id"]
+            taken |= taken_alone(browser, server, "queue", "/training", languages, show="#queue")
+            server.delete(f"/queue/{waiting}")
             follow(server, until=None)
         for language in languages:
             taken |= {
@@ -75,10 +81,12 @@ def write(taken: dict[str, bytes]) -> None:
         print(f"{target.name}: {target.stat().st_size:,} bytes")
 
 
-def begin(server: ServerProcess, iterations: int, num_threads: int | None) -> None:
+def begin(server: ServerProcess, iterations: int, num_threads: int | None) -> dict[str, Any]:
+    """Begin the training and return what was asked for."""
     server.post("/create_model", {"name": MODEL, "preset": "small"})
     wish = {"model": MODEL, "books": ["example_book"], "iterations": iterations, "eval_every": max(1, iterations // 12)}
     server.post("/train", wish | {"num_threads": num_threads})
+    return wish
 
 
 def follow(server: ServerProcess, until: int | None) -> None:
@@ -93,13 +101,13 @@ def follow(server: ServerProcess, until: int | None) -> None:
 
 
 def taken_alone(
-    browser: Browser, server: ServerProcess, name: str, path: str, languages: list[str]
+    browser: Browser, server: ServerProcess, name: str, path: str, languages: list[str], show: str | None = None
 ) -> dict[str, bytes]:
     """Take a page whose state does not last, in each language."""
     taken = {}
     for language in languages:
         context = visitor(browser, language)
-        taken[f"{name}-{language}"] = take_page(context.new_page(), server.address + path)
+        taken[f"{name}-{language}"] = take_page(context.new_page(), server.address + path, show)
         context.close()
     return taken
 
@@ -110,11 +118,20 @@ def visitor(browser: Browser, language: str) -> BrowserContext:
     )
 
 
-def take_page(page: Page, address: str) -> bytes:
+def take_page(page: Page, address: str, show: str | None = None) -> bytes:
+    """Take the page at an address, at the part that is to be shown."""
     page.goto(address)
     page.wait_for_load_state()
     page.wait_for_timeout(SETTLED_MS)
+    if show is not None:
+        look_at(page, show)
     return take(page)
+
+
+def look_at(page: Page, selector: str) -> None:
+    """Scroll until a part of the page stands in the middle of the window."""
+    page.locator(selector).evaluate("element => element.scrollIntoView({ block: 'center', behavior: 'instant' })")
+    page.wait_for_timeout(SETTLED_MS)
 
 
 def take_all(browser: Browser, server: ServerProcess, language: str, only: list[str] | None) -> dict[str, bytes]:
@@ -144,7 +161,12 @@ def take_training(page: Page, server: ServerProcess) -> dict[str, bytes]:
     page.goto(f"{server.address}/training")
     page.wait_for_selector("[data-chart=loss][data-points]")
     page.wait_for_timeout(2 * SETTLED_MS)
-    return take_looks(page, "training")
+    taken = take_looks(page, "training")
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+    page.locator("#setup").evaluate("setup => (setup.open = true)")
+    expect(page.locator("#start-note")).to_have_text(re.compile(r"\d"), timeout=600_000)  # the forecast is there
+    look_at(page, ".set-up-head")
+    return taken | {"training-settings": take(page)}
 
 
 def take_generation(page: Page, server: ServerProcess) -> dict[str, bytes]:
@@ -154,13 +176,22 @@ def take_generation(page: Page, server: ServerProcess) -> dict[str, bytes]:
     expect(page.locator("#generate")).to_be_enabled()
     page.wait_for_timeout(SETTLED_MS)
     page.evaluate("scrollTo(0, 0)")
-    return take_looks(page, "generation")
+    taken = take_looks(page, "generation")
+    page.check("[name=view][value=likely]", force=True)
+    word = page.locator(".picture [data-key]").nth(12)
+    word.wait_for(state="attached")
+    box = word.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page.locator("#word-card")).to_be_visible()
+    return taken | {"generation-words": take(page)}
 
 
 def take_others(page: Page, server: ServerProcess) -> dict[str, bytes]:
     book = server.get("/books")["books"][0]["name"]
     paths = {
         "library": "/library",
+        "books": "/library?tab=books",
         "book": f"/library/{book}",
         "help": "/help",
         "api": "/docs",
@@ -169,9 +200,32 @@ def take_others(page: Page, server: ServerProcess) -> dict[str, bytes]:
     taken = {name: take_page(page, server.address + path) for name, path in paths.items()}
     page.click("#phone-button")
     page.wait_for_timeout(SETTLED_MS)
-    return taken | {"phone": take(page)}  # closed: a picture shows no token
+    taken["phone"] = take(page)  # closed: a picture shows no token
+    page.goto(f"{server.address}/help")
+    page.fill("#help-query", WORD_SOUGHT[page.evaluate("document.documentElement.lang")])
+    expect(page.locator("#help-hits a").first).to_be_visible()
+    return taken | {"help-search": take(page)} | take_pair(page, server)
 
 
+def take_pair(page: Page, server: ServerProcess) -> dict[str, bytes]:
+    """Take two models side by side, and the library after one of them was deleted."""
+    copy = server.post(f"/models/{MODEL}/duplicate", {})["name"]
+    page.goto(f"{server.address}/compare?model={MODEL}&model={copy}")
+    page.click("#measure")
+    expect(page.locator("#measured-verdict")).not_to_be_empty(timeout=120_000)
+    page.click("#write button")
+    page.wait_for_timeout(3 * SETTLED_MS)
+    page.evaluate("scrollTo(0, 0)")
+    taken = {"compare": take(page)}
+    page.goto(f"{server.address}/library")
+    page.locator(f'[data-model="{copy}"] [data-model-action=delete]').click()
+    page.wait_for_timeout(SETTLED_MS)
+    page.evaluate("scrollTo(0, 0)")
+    return taken | {"library-deleted": take(page)}
+
+
+BEFORE = {"first": "/", "training-empty": "/training", "generation-empty": "/generation", "library-empty": "/library"}
+WORD_SOUGHT = {"en": "phone", "ru": "телефон"}
 OTHERS = "others"
 VISITS = {"create": take_create, "training": take_training, "generation": take_generation, OTHERS: take_others}
 

@@ -37,6 +37,9 @@ class ServerProcess:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
+    def delete(self, path: str) -> None:
+        urllib.request.urlopen(urllib.request.Request(self.address + quote(path), method="DELETE"), timeout=30).close()
+
 
 @contextlib.contextmanager
 def serving(workspace: Path) -> Iterator[ServerProcess]:

@@ -32,6 +32,9 @@ def test_one_click_leads_from_an_empty_workspace_to_a_running_training(visit: An
     status = server.get("/training_status")
     assert (status["state"], status["model"], status["books"]) == ("running", "Библиотека у моря", ["example_book"])
     assert (status["config"]["iterations"], status["config"]["max_minutes"]) == (None, 3.0)
+    about = re.compile(r"^Итерация \d+ примерно из \d+")
+    expect(page.locator("[data-live=iteration]")).to_have_text(about, timeout=200_000)  # after two iterations
+    expect(page.locator("[data-live=eta]")).to_have_text(re.compile("Осталось около"))
     server.post("/stop_training", {})
 
 
