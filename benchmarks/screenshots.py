@@ -165,7 +165,8 @@ def take_training(page: Page, server: ServerProcess) -> dict[str, bytes]:
     page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
     page.locator("#setup").evaluate("setup => (setup.open = true)")
     expect(page.locator("#start-note")).to_have_text(re.compile(r"\d"), timeout=600_000)  # the forecast is there
-    look_at(page, ".set-up-head")
+    page.locator("#setup").evaluate("setup => setup.scrollIntoView({ behavior: 'instant' })")
+    page.wait_for_timeout(SETTLED_MS)
     return taken | {"training-settings": take(page)}
 
 
