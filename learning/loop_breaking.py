@@ -5,9 +5,6 @@ learns these, without the token it repeated. So the texts stay as likely as befo
 (unlikelihood, Welleck et al., arXiv 1908.04319) leaves to chance what comes instead: inside a loop the other tokens share a hundredth of the
 probability, and nothing there says which of them makes sense.
 
-That breaks loops to the degree to which they feed themselves. As far as more is needed, some of the token's own probability is pushed over
-to the others as well, at most PUSH times as much (selfplay/push.py decides).
-
 A token that was certain where it first stood, such as the rest of a word, counts little: with 1 - q the probability that was left to
 others, by (1 - q)^2.
 
@@ -26,8 +23,6 @@ from torch import Tensor
 
 from model import Transformer
 
-PUSH = 2.0
-SMALLEST = 1e-9  # what is divided by, where nothing was left to others
 # Rows and chosen tokens come in multiples of these, as the libraries beneath keep memory for every size of a product they have met.
 ROWS_AT_ONCE, PADDED = 8, 256  # the former bounds the memory
 BYTES_PER_LOGIT = 24  # at the peak
@@ -39,15 +34,13 @@ def loop_breaking_gradient(
     weights: Tensor,
     repeats: Tensor,
     size: int,
-    push: float,
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> list[Tensor]:
-    """Return the gradient of the sum of weights[:, t] (1 - q)^2 (H + PUSH push p (H + log p)) over the first `size` ids.
+    """Return the gradient of the sum of weights[:, t] (1 - q)^2 H over the first `size` ids.
 
-    `weights` and `repeats` are (B, T-1). p is the probability of the repeated token tokens[:, t+1] after tokens[:, :t+1], and q the one it
-    had at the place t' = repeats[:, t]. H is the cross-entropy of all other ids: of their probabilities here, p_v, with those at t',
-    q_v / (1 - q). Those at t', and the p of `push p`, are constants; `push` is from 0 to 1. The gradient is in the order of `model.parameters()`, and zero where all
-    weights are.
+    `weights` and `repeats` are (B, T-1). H is the cross-entropy of the probabilities p_v after tokens[:, :t+1] with q_v / (1 - q), a
+    constant: q_v are the probabilities at the place t' = repeats[:, t], v any id but the repeated token tokens[:, t+1], and q that of the
+    token. The gradient is in the order of `model.parameters()`, and zero where all weights are.
     """
     total = [torch.zeros_like(parameter) for parameter in model.parameters()]
     needed = _with_weights(weights)
@@ -56,7 +49,7 @@ def loop_breaking_gradient(
     ):
         if bool(shares.any()):
             with autocast():
-                loss = _loss(model, rows, shares, firsts, size, push)
+                loss = _loss(model, rows, shares, firsts, size)
             torch._foreach_add_(total, list(torch.autograd.grad(loss, list(model.parameters()))))
     return total
 
@@ -68,7 +61,7 @@ def _with_weights(weights: Tensor) -> Tensor:
     return weighted.int().argsort(descending=True, stable=True)[:count]
 
 
-def _loss(model: Transformer, tokens: Tensor, weights: Tensor, repeats: Tensor, size: int, push: float) -> Tensor:
+def _loss(model: Transformer, tokens: Tensor, weights: Tensor, repeats: Tensor, size: int) -> Tensor:
     rows, chosen = weights.nonzero(as_tuple=True)
     padding = (0, -len(chosen) % PADDED)
     shares = F.pad(weights[rows, chosen], padding)  # (N,)
@@ -77,9 +70,6 @@ def _loss(model: Transformer, tokens: Tensor, weights: Tensor, repeats: Tensor, 
     head, repeated = model.lm_head.weight[:size], F.pad(tokens[rows, chosen + 1], padding)[:, None]
     logprobs = F.linear(here, head).float().log_softmax(-1)  # (N, V)
     with torch.no_grad():
-        others = F.linear(first, head).float().softmax(-1).scatter(1, repeated, 0.0)
-        left = others.sum(-1, keepdim=True)  # 1 - q
-        others = others / left.clamp_min(SMALLEST)
-        pushed = PUSH * push * logprobs.gather(1, repeated).exp()
-    per_token = pushed * logprobs.gather(1, repeated) - (1 + pushed) * (others * logprobs).sum(-1, keepdim=True)
-    return (shares[:, None] * left**2 * per_token).sum()
+        others = F.linear(first, head).float().softmax(-1).scatter(1, repeated, 0.0)  # sums to 1 - q
+        others = others * others.sum(-1, keepdim=True)
+    return -(shares[:, None] * others * logprobs).sum()

@@ -32,7 +32,6 @@ from model import Transformer
 from selfplay.environment import Environment, Prompt, Score
 from selfplay.factory import rollout_tokens
 from selfplay.gate import Gate, Starter
-from selfplay.push import FIRST_ROUNDS, Push
 from tokenizer import Tokenizer
 
 COMPARED_PROMPTS = 8
@@ -59,33 +58,22 @@ class SelfPlayState:
     gate: Gate = field(default_factory=Gate)
     train_loss_at_best: float = math.inf
     beginning: Beginning | None = None
-    push: Push = field(default_factory=Push)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SelfPlayState:
         """Return the state that a checkpoint of this or an earlier version holds."""
-        began = values.get("beginning")
-        beginning = None if began is None else restored(Beginning, began)
+        beginning = values.get("beginning")
         return cls(
             round=values["round"],
             starter=Starter(**values["starter"]),
             gate=Gate(**values["gate"]),
             train_loss_at_best=math.inf if values["train_loss_at_best"] is None else values["train_loss_at_best"],
-            beginning=beginning,
-            push=Push(**values["push"]) if "push" in values else _push_since(beginning),
+            beginning=None if beginning is None else restored(Beginning, beginning),
         )
 
     def to_json(self) -> dict[str, Any]:
         finite = math.isfinite(self.train_loss_at_best)
         return dataclasses.asdict(self) | {"train_loss_at_best": self.train_loss_at_best if finite else None}
-
-
-def _push_since(beginning: Beginning | None) -> Push:
-    """Return the push of a checkpoint that kept none: as hard as when self-play began."""
-    if beginning is None:
-        return Push()
-    looped = sum(one.looped for one in beginning.writing.values()) / len(beginning.writing)
-    return Push(FIRST_ROUNDS, looped, looped)
 
 
 @dataclass(frozen=True)
@@ -170,11 +158,11 @@ class SelfPlay:
         yield StageBegun(Stage.REWARD)
         scores = self._scores(mine, written)
         yield StageBegun(Stage.UPDATE)
-        gradient = self._gradient(model, written, scores, state.push.strength, autocast)
+        gradient = self._gradient(model, written, scores, autocast)
         rollouts = self._of_all_ranks(reported(mine, written, scores, greedy, self._tokenizer))
         event = round_event(iteration, number, rollouts, self._environment.book)
         looping = sum(bool(rollout.looped) for rollout in rollouts) / len(rollouts)
-        state = dataclasses.replace(state, round=number, push=state.push.after(event.looped or 0.0))
+        state = dataclasses.replace(state, round=number)
         return Round(gradient, min(1.0, looping / FULL_FROM), event, state)
 
     def _write(
@@ -195,7 +183,7 @@ class SelfPlay:
         return [self._environment.score(*row) for row in rows]
 
     def _gradient(
-        self, model: Transformer, written: Rollouts, scores: list[Score], push: float, autocast: Autocast
+        self, model: Transformer, written: Rollouts, scores: list[Score], autocast: Autocast
     ) -> list[Tensor] | None:
         """Return the gradient of each text's first faults; whoever adds it to another scales it."""
         (faults,) = self._ranks.total(sum(len(score.faults) for score in scores))
@@ -209,7 +197,7 @@ class SelfPlay:
             weights[row, places] = 1.0
             repeats[row, places] = torch.tensor(firsts, dtype=torch.int64, device=repeats.device)
         size = self._tokenizer.size
-        gradient = loop_breaking_gradient(model, written.tokens, weights, repeats, size, push, autocast)
+        gradient = loop_breaking_gradient(model, written.tokens, weights, repeats, size, autocast)
         self._ranks.sum_(gradient)
         return gradient
 

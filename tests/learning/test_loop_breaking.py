@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from learning import loop_breaking
-from learning.loop_breaking import PUSH, loop_breaking_gradient
+from learning.loop_breaking import loop_breaking_gradient
 from model import Transformer
 from tests.training_kit import make_model, wild
 
@@ -23,8 +23,8 @@ def _case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return tokens, weights, torch.randint(0, 11, (5, 11), generator=generator)
 
 
-def _gradient(model: Transformer, *case: torch.Tensor, push: float = 0.5) -> list[torch.Tensor]:
-    return loop_breaking_gradient(model, *case, SIZE, push, contextlib.nullcontext)
+def _gradient(model: Transformer, *case: torch.Tensor) -> list[torch.Tensor]:
+    return loop_breaking_gradient(model, *case, SIZE, contextlib.nullcontext)
 
 
 def _probabilities(model: Transformer, tokens: torch.Tensor) -> torch.Tensor:
@@ -44,9 +44,7 @@ def test_gradient_equals_autograd_written_out() -> None:
         q, repeated = p[row, repeats[row, place]].detach(), int(tokens[row, place + 1])
         others = torch.arange(SIZE) != repeated
         entropy = -((q / (1 - q[repeated])) * p[row, place].log())[others].sum()
-        own = p[row, place, repeated]
-        pushed = PUSH * 0.5 * own.detach() * (entropy + own.log())
-        loss = loss + weights[row, place] * (1 - q[repeated]) ** 2 * (entropy + pushed)
+        loss = loss + weights[row, place] * (1 - q[repeated]) ** 2 * entropy
     expected = torch.autograd.grad(loss, list(model.parameters()))
     for own, wanted in zip(_gradient(model, tokens, weights, repeats), expected, strict=True):
         torch.testing.assert_close(own, wanted, rtol=1e-3, atol=1e-5)

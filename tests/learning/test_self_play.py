@@ -18,7 +18,6 @@ from learning.self_play import Beginning, Round, SelfPlay, SelfPlayState
 from model import Transformer
 from selfplay.environment import Band, Prompt, Score
 from selfplay.gate import Gate, Starter
-from selfplay.push import Push
 from tests.training_kit import finish, make_model, play, same, wild
 from tokenizer import Tokenizer
 
@@ -129,7 +128,7 @@ def test_round_weighs_the_first_faults_of_each_text(tokenizer: Tokenizer, monkey
         first = [place for place, token in enumerate(completion) if token < WRONG][:3]
         weights[0, [place + 1 for place in first]] = 1.0
         repeats = torch.arange(len(completion) + 1)[None]
-        own = loop_breaking_gradient(model, tokens, weights, repeats, tokenizer.size, 1.0, contextlib.nullcontext)
+        own = loop_breaking_gradient(model, tokens, weights, repeats, tokenizer.size, contextlib.nullcontext)
         torch._foreach_add_(total, own)
     for one, wanted in zip(found, total, strict=True):
         torch.testing.assert_close(one, wanted, rtol=1e-3, atol=1e-6)
@@ -221,7 +220,6 @@ def test_self_play_pauses_while_the_model_gets_worse_unless_it_memorises_the_boo
             Gate(2.0, 3, True),
             2.25,
             Beginning(200, "Он", {"greedy": WRITING}),
-            Push(3, 0.2, 0.1),
         ),
     ],
 )
@@ -243,22 +241,3 @@ def test_self_play_is_due_every_so_often_once_started_and_not_paused(tokenizer: 
     assert [i for i in range(1, 41) if player.is_due(i, STARTED)] == [10, 20, 30, 40]
     assert not player.is_due(10, SelfPlayState())
     assert not player.is_due(10, dataclasses.replace(STARTED, gate=Gate(2.0, 3, True)))
-
-
-@pytest.mark.parametrize(
-    ("beginning", "push"), [(Beginning(200, "Он", {"greedy": WRITING}), Push(5, 0.25, 0.25)), (None, Push())]
-)
-def test_state_of_a_checkpoint_without_a_push_begins_as_self_play_began(
-    beginning: Beginning | None, push: Push
-) -> None:
-    values = SelfPlayState(7, Starter(5.7, True), beginning=beginning).to_json()
-    del values["push"]
-    assert SelfPlayState.from_json(json.loads(json.dumps(values))).push == push
-
-
-def test_round_pushes_as_hard_as_the_rounds_before_it_ask(tokenizer: Tokenizer) -> None:
-    model, player = wild(make_model()), _player(tokenizer)
-    hard, soft = (_round(player, model, dataclasses.replace(STARTED, push=Push(9, 0.5, now))) for now in (0.5, 0.1))
-    assert hard.gradient is not None and soft.gradient is not None
-    assert not all(torch.equal(*pair) for pair in zip(hard.gradient, soft.gradient, strict=True))
-    assert hard.state.push == Push(9, 0.5, 0.5).after(hard.event.looped or 0.0)
