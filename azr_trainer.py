@@ -45,10 +45,8 @@ MOST_BAD = 5  # steps skipped in a row; then the fault is in the weights and not
 SAMPLE_TOKENS = 60
 SAMPLE_SECONDS = 1.0  # least time between samples: a card evaluates several times a second, faster than anyone reads
 MEMORISING_EVALUATIONS = 5
-LEAST_APART, SHARE_APART = (
-    5,
-    3,
-)  # iterations between two checks where time ends the run: at least, and one in so many of those done
+# Where time ends the run, at least so many iterations lie between two checks, and one in SHARE_APART of those done.
+LEAST_APART, SHARE_APART = 5, 3
 FORMER_REFERENCE_PREFIX = "reference/"  # weights that checkpoints of earlier versions kept for self-play
 SHARE_OF_BOOK = 0.6  # the norm of self-play's gradient, where `max_grad_share` is 1
 WEIGHTS_PREFIX = "weights/"  # marks the weights being trained among a checkpoint's tensors
