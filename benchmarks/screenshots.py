@@ -202,10 +202,21 @@ def take_others(page: Page, server: ServerProcess) -> dict[str, bytes]:
     page.click("#phone-button")
     page.wait_for_timeout(SETTLED_MS)
     taken["phone"] = take(page)  # closed: a picture shows no token
+    taken["sign-in"] = take_sign_in(page, server)
     page.goto(f"{server.address}/help")
     page.fill("#help-query", WORD_SOUGHT[page.evaluate("document.documentElement.lang")])
     expect(page.locator("#help-hits a").first).to_be_visible()
     return taken | {"help-search": take(page)} | take_pair(page, server)
+
+
+def take_sign_in(page: Page, server: ServerProcess) -> bytes:
+    """Take what a phone sees that comes without its link. Needs a local network."""
+    link = server.post("/network", {})["link"]
+    page.set_viewport_size({"width": NARROW, "height": NARROW_HEIGHT})
+    taken = take_page(page, link.split("?")[0])
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+    server.delete("/network")
+    return taken
 
 
 def take_pair(page: Page, server: ServerProcess) -> dict[str, bytes]:
