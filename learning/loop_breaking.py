@@ -23,8 +23,9 @@ from torch import Tensor
 
 from model import Transformer
 
+ROWS_AT_ONCE = 16  # bounds the memory
 # Rows and chosen tokens come in multiples of these, as the libraries beneath keep memory for every size of a product they have met.
-ROWS_AT_ONCE, PADDED = 8, 256  # the former bounds the memory
+FEW_ROWS, PADDED = 8, 64
 BYTES_PER_LOGIT = 24  # at the peak
 
 
@@ -57,7 +58,7 @@ def loop_breaking_gradient(
 def _with_weights(weights: Tensor) -> Tensor:
     """Return the numbers of the rows that have weights, and of a few others, so that there are few different numbers of them."""
     weighted = weights.any(dim=1)
-    count = -(-int(weighted.sum()) // ROWS_AT_ONCE) * ROWS_AT_ONCE
+    count = -(-int(weighted.sum()) // FEW_ROWS) * FEW_ROWS
     return weighted.int().argsort(descending=True, stable=True)[:count]
 
 

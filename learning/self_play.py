@@ -25,7 +25,7 @@ from torch import Tensor
 from config import ModelConfig, SamplingConfig, SelfPlayConfig
 from engine.rollouts import Rollouts, write_rollouts
 from events import Event, Notice, Rollout, SelfPlayCompared, SelfPlayDone, Stage, StageBegun, Writing, restored
-from learning.loop_breaking import PADDED, ROWS_AT_ONCE, loop_breaking_gradient
+from learning.loop_breaking import loop_breaking_gradient
 from learning.round_report import reported, round_event, writing
 from machine.processes import ALONE, Ranks
 from model import Transformer
@@ -36,7 +36,7 @@ from tokenizer import Tokenizer
 
 COMPARED_PROMPTS = 8
 FULL_FROM = 0.25  # share of texts with faults from which a round learns with full strength
-FIRST_FAULTS = PADDED // ROWS_AT_ONCE  # of a text, which count: 32
+FIRST_FAULTS = 32  # of a text, which count; bounds the memory
 Autocast = Callable[[], AbstractContextManager[Any]]
 
 

@@ -22,8 +22,9 @@ from events import StageBegun
 from kernels import native, native_attention
 from kernels.attention import LONGEST_KEPT, QUERIES_AT_ONCE
 from kernels.head import rows_at_once
-from learning.loop_breaking import BYTES_PER_LOGIT, PADDED
+from learning.loop_breaking import BYTES_PER_LOGIT
 from learning.loop_breaking import ROWS_AT_ONCE as SELF_PLAY_ROWS
+from learning.self_play import FIRST_FAULTS
 from machine.devices import choose_device, choose_precision
 from machine.memory import available_bytes, give_back_unused, held_bytes
 from model import Transformer, count_parameters
@@ -104,7 +105,7 @@ def training_bytes(config: ModelConfig, train: TrainConfig, parameters: int) -> 
     rows = -(-rows // train.devices)
     logits = 10 * min(rows * config.max_seq_len, rows_at_once(choose_device(train.device)))  # bytes for each id
     if train.self_play.enabled:
-        logits = max(logits, BYTES_PER_LOGIT * PADDED)
+        logits = max(logits, BYTES_PER_LOGIT * SELF_PLAY_ROWS * FIRST_FAULTS)
     learning = (
         4 * parameters + logits * config.vocab_size + rows * config.max_seq_len * _bytes_per_token(config, train)
     )  # with the gradients
