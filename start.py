@@ -50,7 +50,8 @@ CUDA_INDEX = "https://download.pytorch.org/whl/cu130"
 OLD_CUDA_INDEX = "https://download.pytorch.org/whl/cu126"
 PLAYWRIGHT_HOST = "https://cdn.playwright.dev"
 
-SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile"]  # many tests wait for processes; `-n 0` runs them one by one
+# Many tests wait for processes; `-n 0` runs them one by one. In the order of collection the slow ones, in the browser, come first.
+SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 PROBE_SECONDS = 4.0
 NVIDIA_SMI_SECONDS = 10.0
