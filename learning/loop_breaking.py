@@ -1,9 +1,9 @@
 """Compute the gradient that teaches a model to go on where its own texts repeat a passage.
 
 Where a text wrote the passage first, the model's probabilities show how else it might have gone on. Where it repeats the passage, it
-learns these, without the token it repeated. So the texts stay as likely as before. Making the token less likely and no more
-(unlikelihood, Welleck et al., arXiv 1908.04319) leaves to chance what comes instead: inside a loop the other tokens share a hundredth of the
-probability, and nothing there says which of them makes sense.
+learns these, without the token it repeated. Making the token less likely and no more (unlikelihood, Welleck et al., arXiv 1908.04319)
+leaves to chance what comes instead: inside a loop little probability is left to the other tokens, and nothing there says which of them
+makes sense.
 
 A token that was certain where it first stood, such as the rest of a word, counts little: with 1 - q the probability that was left to
 others, by (1 - q)^2.
