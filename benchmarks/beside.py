@@ -1,9 +1,10 @@
 """What a training and a request cost each other: iterations per second alone and while texts are written, and how long a first token takes.
 
-    python -m benchmarks.beside --preset small --seconds 20
+    python -m benchmarks.beside --preset small --turns 12
 
-Through the server, as a person works: a training on the example book, and one text after the other. Turns alternate, and the medians count.
-"Computed" is the share of the time in which a text was being written; with one of the machine's cores, it cannot cost the training more.
+Through the server, as a person works: a training on the example book, and one text after the other. Turns alternate; what is lost is the mean
+of the pairs, with its standard error. "Computed" is the share of the time in which a text was being written, by one core, while the other one
+waits for it: the training should lose no more.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, stdev
 
 from benchmarks.first_experiment import EXAMPLE
 from config import PRESETS
 from tests.server_process import ServerProcess, serving
 from workspace import Workspace
 
-NAME, BOOK, TURNS = "beside", "book", 3
+NAME, BOOK = "beside", "book"
 TRAINING = {"model": NAME, "books": [BOOK], "iterations": None, "self_play": {"enabled": False}}
 
 
@@ -37,7 +38,8 @@ class Turn:
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--preset", choices=sorted(PRESETS), default="small")
-    options.add_argument("--seconds", type=float, default=20.0, help="of each turn")
+    options.add_argument("--seconds", type=float, default=10.0, help="of each turn")
+    options.add_argument("--turns", type=int, default=12, help="of each kind, at least two")
     options.add_argument("--pause", type=float, default=1.0, help="seconds from one text to the next")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder, serving(prepared(Path(folder))) as server:
@@ -45,12 +47,12 @@ def main() -> None:
         server.post("/train", TRAINING)
         while server.get("/training_status")["iteration"] < 20:
             time.sleep(0.2)
-        alone, beside = [], []
-        for _ in range(TURNS):
-            alone.append(turn(server, chosen.seconds, lambda: time.sleep(0.1)))
-            beside.append(turn(server, chosen.seconds, lambda: write(server, chosen.pause)))
+        pairs = []
+        for _ in range(chosen.turns):
+            alone = turn(server, chosen.seconds, lambda: time.sleep(0.1))
+            pairs.append((alone, turn(server, chosen.seconds, lambda: write(server, chosen.pause))))
         server.post("/stop_training", {})
-    print(table(chosen.preset, alone, beside))
+    print(table(chosen.preset, pairs))
 
 
 def prepared(root: Path) -> Path:
@@ -87,16 +89,16 @@ def write(server: ServerProcess, pause: float) -> tuple[float, float]:
     return first, whole
 
 
-def table(preset: str, alone: list[Turn], beside: list[Turn]) -> str:
-    firsts = sorted(first for turn in beside for first in turn.first_seconds)
-    rate, rate_beside = (median(turn.iterations_per_second for turn in turns) for turns in (alone, beside))
+def table(preset: str, pairs: list[tuple[Turn, Turn]]) -> str:
+    firsts = sorted(first for _, with_texts in pairs for first in with_texts.first_seconds)
+    lost = [1 - with_texts.iterations_per_second / without.iterations_per_second for without, with_texts in pairs]
     cells = (
         preset,
-        f"{rate:.2f}",
-        f"{rate_beside:.2f}",
-        f"{1 - rate_beside / rate:.1%}",
-        f"{median(turn.computed for turn in beside):.1%}",
-        f"{1000 * median(firsts):.0f}",
+        f"{mean(without.iterations_per_second for without, _ in pairs):.2f}",
+        f"{mean(with_texts.iterations_per_second for _, with_texts in pairs):.2f}",
+        f"{mean(lost):.1%} ± {stdev(lost) / len(lost) ** 0.5:.1%}",
+        f"{mean(with_texts.computed for _, with_texts in pairs):.1%}",
+        f"{1000 * firsts[len(firsts) // 2]:.0f}",
         f"{1000 * firsts[-1]:.0f}",
         str(len(firsts)),
     )
