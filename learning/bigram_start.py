@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,12 +57,19 @@ def start_from_bigrams(model: Transformer, tokens: Tensor) -> None:
 def _excess(tokens: Tensor, share: Tensor) -> Tensor:
     """Return log(1 + n_ij / (k q_j)) of all pairs that occur, as a sparse (V, V)."""
     vocab_size = len(share)
-    pairs, counts = torch.unique(tokens[:-1] * vocab_size + tokens[1:], return_counts=True)
-    rows, columns = pairs // vocab_size, pairs % vocab_size
-    values = torch.log1p(counts / (CHANCE * share[columns]))
-    return torch.sparse_coo_tensor(
-        torch.stack((rows, columns)), values, (vocab_size, vocab_size), is_coalesced=True, check_invariants=False
-    )
+    pairs, counts = _counted(torch.add(tokens[1:], tokens[:-1], alpha=vocab_size).numpy())
+    places = np.empty((2, len(pairs)), np.int64)
+    np.divmod(pairs, vocab_size, out=(places[0], places[1]))
+    indices = torch.from_numpy(places)
+    values = torch.log1p(torch.from_numpy(counts) / (CHANCE * share[indices[1]]))
+    return torch.sparse_coo_tensor(indices, values, (vocab_size, vocab_size), is_coalesced=True, check_invariants=False)
+
+
+def _counted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the different values (P,), in order, and how often each occurs. Sorts in place: torch.unique takes several copies."""
+    values.sort()
+    first = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
+    return values[first], np.diff(first, append=len(values))
 
 
 def _factors(excess: Tensor, row_weights: Tensor, column_weights: Tensor, rank: int) -> tuple[Tensor, Tensor]:
