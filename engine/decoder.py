@@ -17,14 +17,12 @@ from kernels import decode
 from model import Block, KVCache, SwiGLU, Transformer
 
 
-def decoder(model: Transformer, rows: int, size: int) -> Decoder:
-    """Return a decoder of `rows` texts out of the first `size` ids, with the weights that `model` has now, under the caller's autocast."""
+def decoder(model: Transformer, size: int) -> Decoder:
+    """Return the fastest decoder of texts out of the first `size` ids, with the weights that `model` has now, under the caller's autocast."""
     device = model.lm_head.weight.device
     dtype = _compute_dtype(device)
     fast = fast_decoder(model, size) if dtype == torch.bfloat16 else None
-    decoding = fast or Decoder(model, size, dtype)
-    decoding.grow(rows)
-    return decoding
+    return fast or Decoder(model, size, dtype)
 
 
 def exact_decoder(model: Transformer, size: int) -> Decoder:

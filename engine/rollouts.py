@@ -40,11 +40,13 @@ def write_rollouts(
     end_of_text: int,
     generator: torch.Generator,
     part: tuple[int, int] | None = None,
+    decoding: Decoder | None = None,
 ) -> Rollouts:
     """Continue each prompt by at most `sampling.max_new_tokens` of the first `size` ids: the likeliest ones where `greedy`, else sampled.
 
     Prompts longer than the window allows keep their end. Runs under the caller's autocast. `part` (first, total) says
-    that these are the rows from `first` on of `total`, so that each row draws what it would draw among all of them.
+    that these are the rows from `first` on of `total`, so that each row draws what it would draw among all of them. `decoding` is a decoder without
+    rows; the fastest one is taken unless given.
     """
     device, new = model.lm_head.weight.device, sampling.max_new_tokens
     first, total = part or (0, len(prompts))
@@ -54,7 +56,8 @@ def write_rollouts(
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)] = torch.tensor(prompt, device=device)
     chances = torch.rand(new, total, dtype=torch.float64, generator=generator).T[first : first + len(prompts)]  # (B, N)
-    decoding = decoder(model, len(prompts), size)
+    decoding = decoding or decoder(model, size)
+    decoding.grow(len(prompts))
     if isinstance(decoding, NativeDecoder):
         _write_in_one_call(decoding, tokens, starts, _choices(sampling, greedy, size), chances, end_of_text)
     else:

@@ -69,6 +69,7 @@ class Choices:
 
 def step(weights: Weights, cache: Cache, tokens: Tensor, places: Tensor) -> Tensor:
     """Return the logits (B, size) after `tokens` (B,), which stand at `places` (B,) of their texts. Raises MemoryError."""
+    assert len(tokens) <= cache.keys.shape[1], "no room"
     logits = torch.empty(len(tokens), _columns(weights))
     _compute(weights, cache, tokens, places, torch.arange(len(tokens)), logits)
     return logits[:, : weights.size]
@@ -100,6 +101,7 @@ def run(
     but not before the first token. `chances` (B, N), float64, are uniform on [0, 1). Raises MemoryError.
     """
     rows, steps = chances.shape
+    assert rows <= cache.keys.shape[1], "no room"
     written = torch.zeros(rows, steps + 1, dtype=torch.int64)
     written[:, 0] = tokens
     made = torch.zeros(1, dtype=torch.int64)

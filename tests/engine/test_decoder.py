@@ -82,11 +82,12 @@ def test_c_code_decodes_a_row_alike_in_any_company_and_with_any_threads() -> Non
 )
 def test_decoder_is_the_c_code_where_it_fits(changes: dict[str, object], kind: type) -> None:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        decoding = decoder(_model(changed(SHAPE, **changes)), 2, SIZE)
+        decoding = decoder(_model(changed(SHAPE, **changes)), SIZE)
+        decoding.grow(2)
         assert type(decoding) is kind
         assert decoding.step(torch.tensor([5, 6]), torch.tensor([0, 0])).isfinite().all()
 
 
 @torch.no_grad()
 def test_decoder_in_float32_is_the_model_itself() -> None:
-    assert type(decoder(_model(), 2, SIZE)) is Decoder
+    assert type(decoder(_model(), SIZE)) is Decoder

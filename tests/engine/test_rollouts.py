@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from config import ModelConfig, SamplingConfig
-from engine import rollouts
 from engine.decoder import Decoder, exact_decoder, fast_decoder
 from engine.rollouts import Rollouts, write_rollouts
 from kernels import native
@@ -21,6 +20,7 @@ SIZE, ROWS, NEW = 290, 40, 12
 PROMPTS = [list(range(row, row + 1 + row % 5)) for row in range(ROWS)]  # one to five tokens
 GREEDY = [row % 4 == 0 for row in range(ROWS)]
 SAMPLING = SamplingConfig(max_new_tokens=NEW, temperature=0.8, top_k=20, top_p=0.9)
+Writes = Callable[..., Rollouts]
 NATIVE, STEP_BY_STEP = fast_decoder, exact_decoder
 
 
@@ -31,30 +31,17 @@ def model() -> Transformer:
     return wild(model, std=0.15)
 
 
-Writes = Callable[..., Rollouts]
-
-
 @pytest.fixture
-def written(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> Writes:
+def written(model: Transformer) -> Writes:
     def written(
         make: Callable[[Transformer, int], Decoder | None],
         end_of_text: int = 3,
         part: slice = slice(ROWS),
         **sampling: float,
     ) -> Rollouts:
-        def decoder(model: Transformer, rows: int, size: int) -> Decoder:
-            decoding = make(model, size)
-            assert decoding is not None
-            decoding.grow(rows)
-            return decoding
-
-        monkeypatch.setattr(rollouts, "decoder", decoder)
-        settings = changed(SAMPLING, **sampling)
-        generator = torch.Generator().manual_seed(7)
-        prompts, greedy = PROMPTS[part], GREEDY[part]
-        return write_rollouts(
-            model, prompts, greedy, settings, SIZE, end_of_text, generator, part=(part.start or 0, ROWS)
-        )
+        settings, generator = changed(SAMPLING, **sampling), torch.Generator().manual_seed(7)
+        rows = (PROMPTS[part], GREEDY[part], settings, SIZE, end_of_text, generator, (part.start or 0, ROWS))
+        return write_rollouts(model, *rows, make(model, SIZE))
 
     return written
 
