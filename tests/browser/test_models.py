@@ -65,6 +65,7 @@ def test_a_download_is_tested_on_the_page_and_comes_back_as_a_model(server, visi
     renamed.locator(".model-pick input").check()
     page.click("#compare")
     expect(page.locator("#choose select").nth(1)).to_have_value("Прозаик")
+    page.wait_for_load_state()
     page.click("#measure")
     expect(page.locator("#measured-verdict")).to_have_text("Both models predict this text alike.")
     page.fill("#f-prompt", "Старик")

@@ -132,6 +132,7 @@ def test_views_show_probabilities_copied_phrases_and_attention(page: Page) -> No
     page.check("[name=view][value=copied]", force=True)
     expect(page.locator("#view-note")).to_contain_text("Ни одной фразы")
     phrase = " ".join(TEXT.split()[10:22])
+    page.fill("#f-prompt", "")  # an end that both texts share would stay the model's
     page.fill("#f-prompt", f"Своё слово. {phrase}")
     underlined = page.locator(".picture .is-copied")
     expect(underlined).to_have_text(phrase.strip(".,!?"))
