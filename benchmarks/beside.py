@@ -3,8 +3,8 @@
     python -m benchmarks.beside --preset small --turns 12
 
 Through the server, as a person works: a training on the example book, and one text after the other. Turns alternate; what is lost is the mean
-of the pairs, with its standard error. "Computed" is the share of the time in which a text was being written, by one core, while the other one
-waits for it: the training should lose no more.
+of the pairs, with its standard error. "Computed" is the share of the time in which a text was being written: the training should lose no
+more.
 """
 
 from __future__ import annotations

@@ -56,6 +56,15 @@ def test_c_code_decodes_like_the_model(lengths: list[int]) -> None:
 
 @here
 @torch.no_grad()
+def test_c_code_refuses_more_rows_than_there_is_room_for() -> None:
+    decoding = NativeDecoder(_model(), SIZE)
+    decoding.grow(2)
+    with pytest.raises(AssertionError, match="no room"):
+        decoding.step(torch.tensor([5, 6, 7]), torch.tensor([0, 0, 0]))
+
+
+@here
+@torch.no_grad()
 def test_c_code_decodes_a_row_alike_in_any_company_and_with_any_threads() -> None:
     model, threads = _model(), torch.get_num_threads()
     alone = _decoded(NativeDecoder(model, SIZE), [7])
