@@ -269,8 +269,9 @@ def generate(
         existing(workspace), model, prompt, sampling, cache=cache, engines=engines, version=wanted
     )
     print(prompt, end="", flush=True)
-    for piece in pieces:
-        print(piece.text, end="", flush=True)
+    with contextlib.closing(pieces):  # the process waits for its threads
+        for piece in pieces:
+            print(piece.text, end="", flush=True)
     print()
 
 

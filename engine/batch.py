@@ -4,8 +4,9 @@ A text joins at any step and leaves its row when it ends, so nobody waits for th
 The parameters of each text are its own. What is written is what stream.py writes, but for the rounding of larger products. How to write
 with the C code says native_batch.py.
 
-Particular: one thread computes while there are texts, and ends with them. The last row of the decoder takes the place of one that ends; it
-grows to the next power of two when rows join, and is given up at the end.
+Particular: one thread computes while there are texts, and ends with them. The process waits for it: Python would end a daemon in the middle
+of torch's C++, which aborts. The last row of the decoder takes the place of one that ends; it grows to the next power of two when rows
+join, and is given up at the end.
 
 Shapes: B rows, V ids.
 """
@@ -56,7 +57,7 @@ class Batch:
             self._waiting.append(row)
             self._interrupt()
             if not self._runs:
-                threading.Thread(target=self._run, name="batch", daemon=True).start()
+                threading.Thread(target=self._run, name="batch").start()
                 self._runs = True
         try:
             yield from row.found

@@ -124,7 +124,8 @@ class LlamaCpp:
         """Yield `room` tokens after the context in groups, or fewer and then None for an end of text."""
         request = _Request(self._digits)
         question = _question(context, sampling, room, seed)
-        threading.Thread(target=request.run, args=(self._server, question), name="llama.cpp", daemon=True).start()
+        # not a daemon: Python would end it in the middle of llama.cpp's C++, which aborts
+        threading.Thread(target=request.run, args=(self._server, question), name="llama.cpp").start()
         try:
             yield from request.found
         finally:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from itertools import chain
+from pathlib import Path
 
 import pytest
 import torch
@@ -131,3 +134,29 @@ def test_what_stops_the_computing_reaches_every_reader_and_the_next_text_is_writ
         found = _at_once([lambda: list(flat(batch.stream([5], SETTINGS[0]))) for _ in range(3)])
     assert [type(each) for each in found] == [ZeroDivisionError] * 3
     assert len(list(flat(batch.stream([5], SETTINGS[0])))) == 20
+
+
+ENDING = """
+import time
+import torch
+from config import SamplingConfig
+from engine.batch import Batch
+from engine.decoder import exact_decoder
+from tests.training_kit import make_model
+
+class Slow(Batch):
+    def _tidy(self):
+        super()._tidy()  # the reader has its last token
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            torch.isfinite(torch.zeros(2000)).all(-1)
+
+print(len(list(Slow(exact_decoder(make_model(), 300), -1, 1).stream([5], SamplingConfig(max_new_tokens=1)))))
+"""
+
+
+def test_process_that_ends_right_after_a_text_ends_well() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", ENDING], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "1\n", "")

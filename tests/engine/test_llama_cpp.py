@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -218,3 +219,16 @@ def test_switch_in_the_environment_turns_it_off(monkeypatch: pytest.MonkeyPatch)
     assert not llama_cpp.is_available(), "off in the tests"
     monkeypatch.setenv("AZR_LLAMA_CPP", "1")
     assert llama_cpp.is_available()
+
+
+def test_process_waits_for_the_thread_of_a_text(engine: LlamaCpp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would end a daemon in the middle of llama.cpp's C++, which aborts."""
+    run, daemons = llama_cpp._Request.run, []
+
+    def told(*arguments: Any) -> None:
+        daemons.append(threading.current_thread().daemon)
+        run(*arguments)
+
+    monkeypatch.setattr(llama_cpp._Request, "run", told)
+    assert len(_ids(engine, [5], PLAIN)) == 20
+    assert daemons == [False]
