@@ -163,3 +163,12 @@ def test_git_keeps_only_the_example_books() -> None:
         *(f"{folder}/.gitkeep" for folder in DATA_FOLDERS),
     }
     assert set(listed.stdout.split()) <= allowed
+
+
+def test_git_does_not_keep_what_the_program_writes_into_its_folder() -> None:
+    written = [".lock", "cache/1.tokens", "models/poet/azr.json", "books/book.txt", "checkpoints/poet/metrics.jsonl"]
+    asked = ["git", "check-ignore", "--no-index", *written]
+    ignored = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False)
+    if ignored.returncode == 128:
+        pytest.skip("not a git checkout")
+    assert ignored.stdout.split() == written
