@@ -20,10 +20,12 @@ from errors import BookRefused
 if TYPE_CHECKING:
     from pypdf import PdfReader
 
+_NOBODY = r"\(?(?:anonymous|unspecified|unknown)\)?"  # what programs write where a person wrote nothing
 _NO_TITLE = re.compile(
-    r"^(?:microsoft word\b.*|untitled.*|без имени.*|.*\.(?:docx?|indd|qxd|pdf|tex|dvi|odt|rtf|p65))$|^.{0,2}$",
+    rf"^(?:{_NOBODY}|microsoft word\b.*|untitled.*|без имени.*|.*\.(?:docx?|indd|qxd|pdf|tex|dvi|odt|rtf|p65))$|^.{{0,2}}$",
     re.IGNORECASE,
 )
+_NO_AUTHOR = re.compile(rf"^{_NOBODY}$", re.IGNORECASE)
 _FEWEST_LETTERS = 10  # a page, on average
 _UNREADABLE = re.compile("[\ue000-\uf8ff\ufffd\x00-\x08\x0e-\x1f]|\\(cid:\\d+\\)")
 _MOST_UNREADABLE = 0.3
@@ -91,7 +93,7 @@ def _describe(reader: PdfReader, found: Found) -> None:
     properties = reader.metadata
     title, author = (properties.title, properties.author) if properties else (None, None)
     found.title = title if isinstance(title, str) and not _NO_TITLE.match(title.strip()) else ""
-    found.author = author if isinstance(author, str) else ""
+    found.author = author if isinstance(author, str) and not _NO_AUTHOR.match(author.strip()) else ""
 
 
 def _require_letters(text: str, pages: int, field: str) -> None:

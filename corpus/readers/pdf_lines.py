@@ -1,7 +1,7 @@
 """Make paragraphs of the lines on the pages of a PDF: without page numbers, running titles, contents and hyphens at line ends.
 
 A PDF knows places of letters, not paragraphs, so everything here is a rule of thumb: a line that is as long as the others goes on in
-the next one; the same first or last line on several pages is a running title.
+the next one; the same first or last line on several pages, seldom found elsewhere, is a running title.
 """
 
 from __future__ import annotations
@@ -45,9 +45,14 @@ def letters_apart(text: str) -> int:
 
 
 def _running_titles(pages: Sequence[Sequence[str]]) -> frozenset[str]:
-    """Return the keys of lines that stand first or last on several pages."""
+    """Return the keys of lines that stand first or last on several pages, and inside of pages less often: a play repeats its speakers."""
     counts = Counter(key for page in pages for key in {_key(line) for line in _edges(page)})
-    return frozenset(key for key, count in counts.items() if count >= _FEWEST_PAGES and any(map(str.isalpha, key)))
+    everywhere = Counter(_key(line) for page in pages for line in page)
+    return frozenset(
+        key
+        for key, count in counts.items()
+        if count >= _FEWEST_PAGES and 2 * count > everywhere[key] and any(map(str.isalpha, key))
+    )
 
 
 def _edges(page: Sequence[str]) -> list[str]:

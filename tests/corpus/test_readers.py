@@ -259,6 +259,13 @@ def test_a_pdf_becomes_paragraphs_without_running_titles_and_page_numbers(read: 
     assert left_out(reading) == {"page_numbers": 4, "running_titles": 4, "hyphens": 4}
 
 
+def test_a_pdf_of_a_play_keeps_the_speakers_that_begin_its_pages(read: Read) -> None:
+    pages = [["BRUTUS:", "Speak.", "BRUTUS:", "Once more.", "BRUTUS:", f"I say {word}."] for word in "abcd"]
+    text, reading = read("a.pdf", pdf(pages, info=r"/Title (\(anonymous\)) /Author (anonymous)"))
+    assert text.count("BRUTUS:") == 12
+    assert not left_out(reading) and (reading.title, reading.author) == ("", "")
+
+
 def test_words_that_fall_apart_into_letters_are_told(read: Read) -> None:
     assert read("a.pdf", pdf([[" ".join("itwasraininganditrained") for _ in range(5)]]))[1].letters_apart == 100
     assert read("a.pdf", pdf([PROSE]))[1].letters_apart == 0
