@@ -122,7 +122,7 @@ class BookRefused(InvalidInput):
 
 BOOK_REASONS = (
     "damaged", "mislabelled", "encrypted", "entities", "bomb", "many", "nested", "no_books", "slow", "memory", "scanned", "glyphs",
-    "old_word", "not_a_chat", "package",
+    "old_word", "not_a_chat", "package", "a_model",
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from corpus import adoption, shelf
 from corpus.cleaning import clean
 from corpus.readers import zipped
 from corpus.readers.encoding import canonical, detect
-from corpus.readers.formats import PLAIN_TEXT, READERS, ZIP, ending_of, endings, format_of, recognised
+from corpus.readers.formats import PLAIN_TEXT, READERS, ZIP, ending_of, endings, format_of, recognised, require_no_model
 from corpus.shelf import LOCK, BookInfo
 from corpus.twins import with_twin
 from errors import AZRError, BookRefused, BookTooLarge, InvalidInput, NotText
@@ -198,6 +198,8 @@ def _unpacked(
 ) -> Intake:
     """Make a book of each readable file of an archive; together they may take `limit_bytes`."""
     entries = [entry for entry in archive.infolist() if _is_file(entry)]
+    for entry in entries:
+        require_no_model(entry.filename)
     wanted = [(_name_of(entry), entry) for entry in entries if ending_of(entry.filename) in endings()]
     if not wanted:
         raise BookRefused(field="file", reason="no_books", supported=", ".join(endings()))

@@ -12,10 +12,11 @@ from typing import Protocol
 
 from corpus.readers import isolation, json_lines, plain_text, subtitles, table, telegram, whatsapp
 from corpus.readers.reading import Found, Reading, write_clean
-from errors import UnsupportedFormat
+from errors import BookRefused, UnsupportedFormat
 
 PLAIN_TEXT = "txt"  # the format of files that a person drops into the books folder
 ZIP = ".zip"
+_MODELS = (".safetensors", ".gguf")  # weights
 _HEAD_BYTES = 4096
 
 
@@ -114,13 +115,22 @@ def endings() -> tuple[str, ...]:
 
 
 def format_of(filename: str) -> str:
-    """Return the format of a file by its ending. Raises UnsupportedFormat, which names the field "file"."""
+    """Return the format of a file by its ending. Raises UnsupportedFormat or BookRefused, which name the field "file"."""
     ending = ending_of(filename)
     for name, reader in READERS.items():
         if ending in reader.endings:
             return name
+    if ending == ".doc":
+        raise BookRefused(field="file", reason="old_word")
+    require_no_model(filename)
     shown = "".join(c for c in ending[:16] if c.isprintable())
     raise UnsupportedFormat(field="file", format=shown, supported=", ".join(endings()))
+
+
+def require_no_model(filename: str) -> None:
+    """Raise BookRefused for the weights of a model: those are imported, not read."""
+    if ending_of(filename) in _MODELS:
+        raise BookRefused(field="file", reason="a_model")
 
 
 def ending_of(filename: str) -> str:

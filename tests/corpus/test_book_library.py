@@ -291,7 +291,7 @@ def test_the_place_of_the_first_wrong_byte_is_told(ws: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    "filename", ["book.doc", "book", "book.txt.exe", "", "book.\ud800", "a/b.mobi", "x." + "y" * 500]
+    "filename", ["book.docs", "book", "book.txt.exe", "", "book.\ud800", "a/b.mobi", "x." + "y" * 500]
 )
 def test_other_formats_are_refused_with_those_we_read(ws: Workspace, filename: str) -> None:
     with pytest.raises(UnsupportedFormat) as refused:

@@ -40,6 +40,13 @@ def test_a_zipped_fiction_book_is_one_book_named_after_its_file(ws: Workspace) -
     assert list_books(ws) == [book] == [get_book(ws, "Сад")]
 
 
+def test_a_model_and_an_old_word_document_are_refused_with_what_to_do(ws: Workspace) -> None:
+    model = zip_of({"poet/README.md": "# poet", "poet/config.json": "{}", "poet/model.safetensors": b"x"})
+    brought = {"poet.zip": model, "poet-f16.GGUF": b"GGUF", "a.safetensors": b"x", "письмо.doc": b"x"}
+    reasons = [refused(ws, name, data).parameters["reason"] for name, data in brought.items()]
+    assert reasons == ["a_model", "a_model", "a_model", "old_word"]
+
+
 @pytest.mark.slow
 def test_an_archive_of_every_kind_gives_its_books_and_names_what_it_refused(ws: Workspace) -> None:
     inside = zip_of(
