@@ -340,6 +340,9 @@ def test_the_job_by_curl_runs_line_by_line(tmp_path):
             assert command != line, "a line that does not speak to the server"
             output = run([bash, "-c", command], folder)
             assert_answer(line, output)
+            if saved := re.search(r" -o (\S+) 'localhost:8000(.+?)'", line):
+                with urllib.request.urlopen(server.address + saved[2]) as answer:
+                    assert answer.headers.get_filename() == saved[1]  # as a browser would name it
         assert server.get("/models") == {"models": []}
         assert "Traceback" not in text_of(server.workspace / "server.err")
     written = run(

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
@@ -76,6 +77,17 @@ def precision_json(found: Precision | None) -> dict[str, Any]:
         "cost": found and found.cost,
         "places": found and found.places,
     }
+
+
+def attached(filename: str) -> dict[str, str]:
+    """Return the header that names a download; some programs (curl -OJ) read the plain form only.
+
+    >>> [attached(name)["Content-Disposition"] for name in ("poet.zip", "я.zip")]
+    ['attachment; filename="poet.zip"', "attachment; filename*=UTF-8''%D1%8F.zip"]
+    """
+    quoted = quote(filename, safe="")
+    name = f'filename="{filename}"' if quoted == filename else f"filename*=UTF-8''{quoted}"
+    return {"Content-Disposition": f"attachment; {name}"}
 
 
 class JSONAnswer(JSONResponse):

@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 import workflows
 from config import PRESETS, Config, ModelConfig, SamplingConfig, SelfPlayConfig, TrainConfig, parameters
 from i18n import Translator
-from web.answers import JSONAnswer, plain
+from web.answers import JSONAnswer, attached, plain
 from web.bodies import ERROR_ANSWERS, JSON_BODY
 from web.drawings import cover
 from web.schemas import CreateModel, DuplicateModel, EditModel, EstimateShape, SuggestModel, narrowed
@@ -133,7 +133,7 @@ def download_model(
     store numbers.
     """
     export = workflows.export_model(services.workspace, model, format, kind)
-    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(export.filename, safe='')}"}
+    headers = attached(export.filename)
     if export.size is not None:
         headers["Content-Length"] = str(export.size)
     return StreamingResponse(_chunks(export.chunks), media_type=export.media_type, headers=headers)

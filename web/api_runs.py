@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 import workflows
-from web.answers import JSONAnswer, plain
+from web.answers import JSONAnswer, attached, plain
 from web.bodies import ERROR_ANSWERS
 from web.run_report import run_report
 from web.services import ServicesDep
@@ -36,7 +35,7 @@ def training_log(model: str, services: ServicesDep) -> Response:
     """Return a row for each iteration, with empty places where nothing was measured."""
     name = workflows.get_model(services.workspace, model).name
     lines = workflows.csv_lines(services.workspace, name)
-    return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=_attached(f"{name}.csv"))
+    return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=attached(f"{name}.csv"))
 
 
 @router.get("/training_report", summary="A training as one HTML file")
@@ -44,7 +43,7 @@ def training_report(model: str, request: Request, services: ServicesDep) -> Resp
     """Return a page in the person's language that loads nothing and can be sent to anyone."""
     report = run_report(services.workspace, model)
     answer = render(request, "report", report)
-    answer.headers.update(_attached(f"{report.model.name}.html"))
+    answer.headers.update(attached(f"{report.model.name}.html"))
     return answer
 
 
@@ -53,7 +52,3 @@ def machine() -> Response:
     """Return one reading. The share of the processor between two of them is the difference of `cpu_seconds` over that of
     `at_seconds`, over `cpu_count`. Unknown values are null."""
     return JSONAnswer(workflows.machine_load())
-
-
-def _attached(filename: str) -> dict[str, str]:
-    return {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(filename, safe='')}"}

@@ -396,3 +396,9 @@ def test_trained_model_says_so(client: TestClient, trained: str) -> None:
     assert (training["books"], training["from_iteration"]) == (["Анна Каренина"], 0)
     assert (training["val_loss"], training["iteration"]) == (body["val_loss"], body["iteration"])
     assert body["val_loss"] > 0
+
+
+def test_download_of_a_plainly_named_model_is_named_for_every_program(client: TestClient) -> None:
+    expect(client.post("/create_model", json={"name": "poet", **TINY_MODEL}), 201)
+    answer = client.get("/download_model", params={"model": "poet", "format": "card"})
+    assert answer.headers["content-disposition"] == 'attachment; filename="poet.md"'  # curl -OJ reads no other form
