@@ -24,6 +24,11 @@ _SENTENCES = re.compile(
 )
 
 
+def begins_with_licence(text: str) -> bool:
+    """Return whether the first lines of a text have the mark of a licence's end."""
+    return any(map(_START.match, text.splitlines()[:_NEAR_THE_HEAD]))
+
+
 def without_licences(lines: Iterator[str], found: Found) -> Iterator[str]:
     """Yield the lines of a book without those of licence pages, which are counted as "licence"."""
     head: list[str] = []

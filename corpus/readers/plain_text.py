@@ -2,17 +2,21 @@
 
 Particular: an encoding detected from a sample may fail at a place that the sample missed; then it is detected once more around
 that place. UTF-8 with a few wrong bytes is accepted, with U+FFFD in their place; two encodings in one file are refused.
+The licence around a text of Project Gutenberg, known by its mark in the first piece, is left out; any other text stays as it is.
 `decoded_text` gives the same text to readers of formats that are written as text: subtitles, tables, chats.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from corpus.languages import stated_title
 from corpus.readers.encoding import SINGLE_BYTE, Damage, decoded, detect, may_be_mixed, sample_of
+from corpus.readers.licences import begins_with_licence, without_licences
 from corpus.readers.mixture import find_mixture
 from corpus.readers.reading import Found, Reading, write_clean
 from errors import BookUnreadable, NotText, TwoEncodings
@@ -29,10 +33,21 @@ def read(source: Path, target: Path, encoding: str | None, *, field: str) -> Rea
 
         def read_as(encoding: str) -> tuple[Reading, Damage]:
             found = Found(encoding=encoding)
-            pieces = decoded(file, encoding, found.damage, field=field)
+            pieces = _without_licence(decoded(file, encoding, found.damage, field=field), found)
             return write_clean(pieces, found, target, field=field), found.damage
 
         return read_as(encoding)[0] if encoding is not None else _settled(file, field, read_as)
+
+
+def _without_licence(pieces: Iterator[str], found: Found) -> Iterator[str]:
+    """Yield a text as it is, or what stands between the marks of Project Gutenberg, whose head states title and author."""
+    first = next(pieces, "")
+    if not begins_with_licence(first):
+        yield first
+        yield from pieces
+        return
+    found.title, found.author = stated_title(first)
+    yield from without_licences(lines(itertools.chain([first], pieces)), found)
 
 
 def decoded_text(file: BinaryIO, encoding: str | None, found: Found, *, field: str) -> Iterator[str]:

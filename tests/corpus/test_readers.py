@@ -38,6 +38,36 @@ def left_out(reading: Reading) -> dict[str, int]:
     return {each.code: each.count for each in reading.left_out}
 
 
+# ---- plain text -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_text_of_project_gutenberg_is_read_without_its_licence(read: Read, line_end: str) -> None:
+    source = """The Project Gutenberg eBook of The Sea
+
+Title: The Sea
+
+Author: Ann Lee
+
+*** START OF THE PROJECT GUTENBERG EBOOK THE SEA ***
+
+I
+
+It rained.
+
+*** END OF THE PROJECT GUTENBERG EBOOK THE SEA ***
+Donate.
+"""
+    text, reading = read("pg1.txt", source.replace("\n", line_end))
+    assert text == "I\n\nIt rained.\n"
+    assert (reading.title, reading.author, left_out(reading)) == ("The Sea", "Ann Lee", {"licence": 9})
+
+
+def test_other_plain_text_stays_as_it_is(read: Read) -> None:
+    text = "End of the Project Gutenberg was in sight.\nСпасибо, что скачали книгу в библиотеке.\n"
+    assert read("a.txt", text)[0] == text
+
+
 # ---- text with signs -------------------------------------------------------------------------------------------------
 
 
@@ -350,6 +380,26 @@ def test_a_telegram_chat_is_who_said_what(read: Read) -> None:
     assert (reading.title, left_out(reading)) == ("Друзья", {"times": 3, "service": 1, "media": 1})
     whole = {"chats": {"list": [{"name": "А", "messages": messages}, {"name": "Б", "messages": messages[1:2]}]}}
     assert read("result.json", json.dumps(whole))[0].count("Анна: Привет!") == 2
+
+
+def test_a_telegram_chat_as_a_page_is_who_said_what(read: Read) -> None:
+    source = """<!DOCTYPE html><html><head><meta charset="utf-8"/><title>Exported Data</title></head><body><div class="page_wrap">
+<div class="page_header"><a class="content block_link" href="#"><div class="text bold">Друзья</div></a></div>
+<div class="page_body chat_page"><div class="history">
+<div class="message service" id="message-1"><div class="body details">1 February 2024</div></div>
+<div class="message default clearfix" id="message1">
+ <div class="pull_left userpic_wrap"><div class="userpic"><div class="initials">А</div></div></div>
+ <div class="body"><div class="pull_right date details" title="01.02.2024">10:01</div>
+  <div class="from_name">Анна </div><div class="reply_to details">In reply to <a href="#">this message</a></div>
+  <div class="text">Смотри: <a href="https://a.b">сад</a><br>и <strong>море</strong></div></div></div>
+<div class="message default clearfix joined" id="message2"><div class="body"><div class="pull_right date details">10:02</div>
+  <div class="media_wrap clearfix"><a class="photo_wrap" href="p.jpg"><img src="p.jpg"></a></div><div class="text">Ещё</div></div></div>
+<div class="message default clearfix" id="message3"><div class="body"><div class="from_name">Борис</div>
+  <div class="forwarded body"><div class="from_name">Канал <span class="date details">01.02.2024</span></div><div class="text">Новость</div></div></div></div>
+</div></div></div></body></html>"""
+    text, reading = read("messages.html", source)
+    assert text == "Анна: Смотри: сад\nи море\nАнна: Ещё\nБорис: Новость\n"
+    assert (reading.title, left_out(reading)) == ("Друзья", {"times": 3, "service": 1, "media": 1})
 
 
 @pytest.mark.parametrize(
