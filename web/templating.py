@@ -164,7 +164,9 @@ def anchor(name: str) -> str:
 
 
 def shown(value: Any, translator: Translator) -> str:
-    return translator.number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return translator.gettext("page.value.yes" if value else "page.value.no")
+    return translator.number(value) if isinstance(value, int | float) else str(value)
 
 
 def _prompt_of(book: workflows.BookInfo) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import zipfile
 
 import pytest
+import safetensors.torch
 from starlette.testclient import TestClient
 
 from tests.web.page_tree import parse
@@ -39,6 +42,32 @@ def test_report_is_one_file_that_loads_nothing(client: TestClient, trained: str,
     assert page.all("blockquote")
     assert not page.all("script") and not page.all("link") and not page.all("img")
     assert not re.search(r"https?://|url\(", answer.text)
+
+
+def test_report_says_yes_and_no_in_words(client: TestClient, trained: str) -> None:
+    rows = parse(client.get(f"/training_report?model={trained}").text).all("tr")
+    assert "Start from token pairs yes" in [row.text.strip() for row in rows]
+
+
+def test_report_of_an_imported_model_does_not_claim_to_be_from_scratch(client: TestClient, trained: str) -> None:
+    assert "trained from scratch" in client.get(f"/training_report?model={trained}").text
+    ours = client.get("/download_model", params={"model": trained, "format": "hf"}).content
+    expect(client.post("/import_model", files={"file": ("чужая.zip", _as_if_made_elsewhere(ours))}), 201)
+    report = client.get("/training_report?model=чужая").text
+    assert "made elsewhere" in report and "from scratch" not in report
+
+
+def _as_if_made_elsewhere(exported: bytes) -> bytes:
+    """The zip of a model without what this program notes about its trainings."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(exported)) as before, zipfile.ZipFile(made, "w") as after:
+        for name in before.namelist():
+            content = before.read(name)
+            if name.endswith(".safetensors"):
+                content = safetensors.torch.save(safetensors.torch.load(content), {"format": "pt"})
+            if not name.endswith("azr.json"):
+                after.writestr(name, content)
+    return made.getvalue()
 
 
 def test_report_leaves_notes_at_home(client: TestClient, trained: str) -> None:
