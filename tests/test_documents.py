@@ -189,7 +189,7 @@ COMMANDS = sorted(
     {
         (document.relative_to(ROOT).as_posix(), command)
         for document in DOCUMENTS
-        for command in re.findall(r"python start\.py cli ([^`#\n]+)", text_of(document))
+        for command in re.findall(r"python (?:start\.py cli|cli\.py) ([^`#\n]+)", text_of(document))
     }
 )
 
