@@ -2,7 +2,7 @@
 
     python -m benchmarks.endless --book FILE --characters 350000 --iterations 1000 --num-threads 1
 
-Small preset, self-play off, the same seed, order and split for both; the characters are taken from a tenth of the book on, because
+Self-play off, the same seed, order and split for both; the characters are taken from a tenth of the book on, because
 a file often begins with what is not the book. "Readings" counts how often the last iteration has read the text.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from azr_trainer import AZRTrainer
 from benchmarks.training import read
-from config import PRESETS, SelfPlayConfig, TrainConfig
+from config import PRESETS, ModelConfig, SelfPlayConfig, TrainConfig
 from corpus.dataset import split, tokenized
 from events import Evaluated
 from learning.bigram_start import start_from_bigrams
@@ -36,6 +36,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--book", type=Path, required=True)
     options.add_argument("--characters", type=int, help="of the book; all from its first tenth on unless given")
+    options.add_argument("--preset", choices=sorted(PRESETS), default="small")
     options.add_argument("--iterations", type=int, default=1000)
     options.add_argument("--eval-every", type=int, default=50)
     options.add_argument("--seed", type=int, default=0)
@@ -55,12 +56,12 @@ def main() -> None:
             early_stopping_patience=0,
             self_play=SelfPlayConfig(enabled=False),
         )
-        print(row(arm, course(text, config)), flush=True)
+        print(row(arm, course(text, PRESETS[chosen.preset], config)), flush=True)
 
 
-def course(text: str, config: TrainConfig) -> Course:
+def course(text: str, shape: ModelConfig, config: TrainConfig) -> Course:
     """Train a new model on the text; return its best and its last evaluation."""
-    parts, shape = split(text, config.val_fraction), PRESETS["small"]
+    parts = split(text, config.val_fraction)
     tokenizer = Tokenizer.fit([parts.train], shape.vocab_size)
     data, model = tokenized([parts], tokenizer), Transformer(shape)
     model.initialise(config.seed)
