@@ -48,7 +48,6 @@ MEMORISING_EVALUATIONS = 5
 # Where time ends the run, at least so many iterations lie between two checks, and one in SHARE_APART of those done.
 LEAST_APART, SHARE_APART = 5, 3
 FORMER_REFERENCE_PREFIX = "reference/"  # weights that checkpoints of earlier versions kept for self-play
-SHARE_OF_BOOK = 0.6  # the norm of self-play's gradient, where `max_grad_share` is 1
 WEIGHTS_PREFIX = "weights/"  # marks the weights being trained among a checkpoint's tensors
 ANCHOR_PREFIX = "anchor/"  # and the best ones, once the books are known
 
@@ -291,7 +290,7 @@ class AZRTrainer:
         """Play a round and add its gradient. On out-of-memory, skip the round and emit a notice."""
         try:
             round_ = yield from self_play.play(
-                self.model, self.state.self_play, self.state.iteration + 1, self.learner.autocast
+                self.model, self.average.model, self.state.self_play, self.state.iteration + 1, self.learner.autocast
             )
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or self.ranks.world_size > 1:
@@ -321,14 +320,14 @@ class AZRTrainer:
         return Notice(self.state.iteration, "micro_batch_halved", {"batch_size": -(-rows // self._micro_batches)})
 
     def _add_gradient(self, gradient: list[Tensor] | None, strength: float) -> None:
-        """Add self-play's gradient, scaled to SHARE_OF_BOOK times the norm of the book's, times `max_grad_share` and `strength`."""
+        """Add self-play's gradient, scaled to the norm of the book's, times `max_grad_share` and `strength`."""
         if gradient is None:
             return
         own = [p.grad for p in self.model.parameters() if p.grad is not None]
         book_norm, play_norm = (float(torch.nn.utils.get_total_norm(g)) for g in (own, gradient))
         if not (math.isfinite(play_norm) and play_norm > 0):
             return
-        share = strength * self.config.self_play.max_grad_share * SHARE_OF_BOOK * book_norm / play_norm
+        share = strength * self.config.self_play.max_grad_share * book_norm / play_norm
         torch._foreach_add_(own, gradient, alpha=share)
 
     def _skip_step(self, verdict: Verdict) -> Notice:

@@ -101,7 +101,9 @@ class Parts:
         tokens = torch.randint(self.size, (len(self.prompts), start + length))
         weights, repeats = torch.zeros(len(tokens), start + length - 1), torch.zeros_like(tokens[:, 1:])
         weights[:, start : start + FIRST_FAULTS] = 1.0
-        loop_breaking_gradient(self.model, tokens, weights, repeats, self.size, self.learner.autocast)
+        loop_breaking_gradient(
+            self.model, self.learner.average.model, tokens, weights, repeats, self.size, self.learner.autocast
+        )
 
 
 if __name__ == "__main__":

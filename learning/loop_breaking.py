@@ -1,9 +1,9 @@
 """Compute the gradient that teaches a model to go on where its own texts repeat a passage.
 
-Where a text wrote the passage first, the model's probabilities show how else it might have gone on. Where it repeats the passage, it
-learns these, without the token it repeated. Making the token less likely and no more (unlikelihood, Welleck et al., arXiv 1908.04319)
-leaves to chance what comes instead: inside a loop little probability is left to the other tokens, and nothing there says which of them
-makes sense.
+Where a text wrote the passage first, the probabilities of the averaged weights show how else it might have gone on. Where it repeats the
+passage, the model learns these, without the token it repeated. Making the token less likely and no more (unlikelihood, Welleck et al.,
+arXiv 1908.04319) leaves to chance what comes instead: inside a loop little probability is left to the other tokens, and nothing there
+says which of them makes sense.
 
 A token that was certain where it first stood, such as the rest of a word, counts little: with 1 - q the probability that was left to
 others, by (1 - q)^2.
@@ -31,6 +31,7 @@ BYTES_PER_LOGIT = 24  # at the peak
 
 def loop_breaking_gradient(
     model: Transformer,
+    averaged: Transformer,
     tokens: Tensor,
     weights: Tensor,
     repeats: Tensor,
@@ -40,8 +41,8 @@ def loop_breaking_gradient(
     """Return the gradient of the sum of weights[:, t] (1 - q)^2 H over the first `size` ids.
 
     `weights` and `repeats` are (B, T-1). H is the cross-entropy of the probabilities p_v after tokens[:, :t+1] with q_v / (1 - q), a
-    constant: q_v are the probabilities at the place t' = repeats[:, t], v any id but the repeated token tokens[:, t+1], and q that of the
-    token. The gradient is in the order of `model.parameters()`, and zero where all weights are.
+    constant: q_v are the probabilities of `averaged` at the place t' = repeats[:, t], v any id but the repeated token tokens[:, t+1], and
+    q that of the token. The gradient is in the order of `model.parameters()`, and zero where all weights are.
     """
     total = [torch.zeros_like(parameter) for parameter in model.parameters()]
     needed = _with_weights(weights)
@@ -50,7 +51,7 @@ def loop_breaking_gradient(
     ):
         if bool(shares.any()):
             with autocast():
-                loss = _loss(model, rows, shares, firsts, size)
+                loss = _loss(model, averaged, rows, shares, firsts, size)
             torch._foreach_add_(total, list(torch.autograd.grad(loss, list(model.parameters()))))
     return total
 
@@ -62,15 +63,21 @@ def _with_weights(weights: Tensor) -> Tensor:
     return weighted.int().argsort(descending=True, stable=True)[:count]
 
 
-def _loss(model: Transformer, tokens: Tensor, weights: Tensor, repeats: Tensor, size: int) -> Tensor:
+def _loss(
+    model: Transformer, averaged: Transformer, tokens: Tensor, weights: Tensor, repeats: Tensor, size: int
+) -> Tensor:
     rows, chosen = weights.nonzero(as_tuple=True)
     padding = (0, -len(chosen) % PADDED)
     shares = F.pad(weights[rows, chosen], padding)  # (N,)
-    hidden = model.hidden(tokens[:, :-1])  # (B, T-1, C)
-    here, first = (hidden[F.pad(rows, padding), F.pad(places, padding)] for places in (chosen, repeats[rows, chosen]))
-    head, repeated = model.lm_head.weight[:size], F.pad(tokens[rows, chosen + 1], padding)[:, None]
-    logprobs = F.linear(here, head).float().log_softmax(-1)  # (N, V)
+    rows, here, first = (F.pad(numbers, padding) for numbers in (rows, chosen, repeats[rows, chosen]))
     with torch.no_grad():
-        others = F.linear(first, head).float().softmax(-1).scatter(1, repeated, 0.0)  # sums to 1 - q
-        others = others * others.sum(-1, keepdim=True)
+        others = _logits(averaged, tokens, rows, first, size).softmax(-1).scatter(1, tokens[rows, here + 1, None], 0.0)
+        others *= others.sum(-1, keepdim=True)  # which is 1 - q
+    logprobs = _logits(model, tokens, rows, here, size).log_softmax(-1)
     return -(shares[:, None] * others * logprobs).sum()
+
+
+def _logits(model: Transformer, tokens: Tensor, rows: Tensor, places: Tensor, size: int) -> Tensor:
+    """Return the logits (N, V), float32, after tokens[rows, : places + 1]."""
+    hidden = model.hidden(tokens[:, :-1])[rows, places]  # (N, C)
+    return F.linear(hidden, model.lm_head.weight[:size]).float()

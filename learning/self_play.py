@@ -1,8 +1,8 @@
 """A round of self-play: the model writes, the environment scores its texts and names their faults, and the faults become less likely.
 
-The model writes as people let it write: half of the texts greedily, half with the person's sampling settings. A reward for a whole
-text does not know which token was wrong, so learning uses the environment's faults (for text, the tokens with which it loops); the
-reward measures whether the texts improve. `selfplay/` scores and decides when to start and pause; it uses no tensors.
+The model writes as people let it write: with its averaged weights, half of the texts greedily, half with the person's sampling
+settings. A reward for a whole text does not know which token was wrong, so learning uses the environment's faults (for text, the tokens
+with which it loops); the reward measures whether the texts improve. `selfplay/` scores and decides when to start and pause; it uses no tensors.
 
 `play` does not change the weights; the trainer adds the gradient to the book's and takes the step.
 Several processes divide a round by texts: each writes, scores and differentiates its own, and all get the same sums.
@@ -17,6 +17,7 @@ import random
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -31,11 +32,10 @@ from machine.processes import ALONE, Ranks
 from model import Transformer
 from selfplay.environment import Environment, Prompt, Score
 from selfplay.factory import rollout_tokens
-from selfplay.gate import Gate, Starter
+from selfplay.gate import Gate, Starter, strength
 from tokenizer import Tokenizer
 
-COMPARED_PROMPTS = 8
-FULL_FROM = 0.25  # share of texts with faults from which a round learns with full strength
+COMPARED_PROMPTS = 16
 FIRST_FAULTS = 32  # of a text, which count; bounds the memory
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -141,9 +141,12 @@ class SelfPlay:
     # ---- a round ---------------------------------------------------------------------------------------------------
 
     def play(
-        self, model: Transformer, state: SelfPlayState, iteration: int, autocast: Autocast
+        self, model: Transformer, averaged: Transformer, state: SelfPlayState, iteration: int, autocast: Autocast
     ) -> Generator[Event, None, Round]:
-        """Write, score and compute the gradient. Prompts and tokens depend only on seed, round number and weights."""
+        """Let `averaged` write, score its texts, and compute the gradient of `model`.
+
+        Prompts and tokens depend only on seed, round number and weights.
+        """
         config, number = self._config, state.round + 1
         rng = random.Random(f"{self._seed}/{number}")
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
@@ -154,16 +157,16 @@ class SelfPlay:
         greedy = [row < config.num_prompts * config.greedy_share for row in own]
         model.eval()
         with autocast():
-            written = self._write(model, mine, greedy, generator, part=(own.start, config.num_prompts))
+            written = self._write(averaged, mine, greedy, generator, part=(own.start, config.num_prompts))
         yield StageBegun(Stage.REWARD)
         scores = self._scores(mine, written)
         yield StageBegun(Stage.UPDATE)
-        gradient = self._gradient(model, written, scores, autocast)
+        gradient = self._gradient(model, averaged, written, scores, autocast)
         rollouts = self._of_all_ranks(reported(mine, written, scores, greedy, self._tokenizer))
         event = round_event(iteration, number, rollouts, self._environment.book)
         looping = sum(bool(rollout.looped) for rollout in rollouts) / len(rollouts)
-        state = dataclasses.replace(state, round=number)
-        return Round(gradient, min(1.0, looping / FULL_FROM), event, state)
+        left = _left(rollouts, state.beginning)
+        return Round(gradient, strength(looping, left), event, dataclasses.replace(state, round=number))
 
     def _write(
         self,
@@ -183,7 +186,7 @@ class SelfPlay:
         return [self._environment.score(*row) for row in rows]
 
     def _gradient(
-        self, model: Transformer, written: Rollouts, scores: list[Score], autocast: Autocast
+        self, model: Transformer, averaged: Transformer, written: Rollouts, scores: list[Score], autocast: Autocast
     ) -> list[Tensor] | None:
         """Return the gradient of each text's first faults; whoever adds it to another scales it."""
         (faults,) = self._ranks.total(sum(len(score.faults) for score in scores))
@@ -197,7 +200,7 @@ class SelfPlay:
             weights[row, places] = 1.0
             repeats[row, places] = torch.tensor(firsts, dtype=torch.int64, device=repeats.device)
         size = self._tokenizer.size
-        gradient = loop_breaking_gradient(model, written.tokens, weights, repeats, size, autocast)
+        gradient = loop_breaking_gradient(model, averaged, written.tokens, weights, repeats, size, autocast)
         self._ranks.sum_(gradient)
         return gradient
 
@@ -238,3 +241,10 @@ class SelfPlay:
         rollouts = reported(prompts, written, self._scores(prompts, written), greedy, self._tokenizer)
         half = len(rollouts) // 2
         return prompts[0].text, {"greedy": writing(rollouts[:half]), "sampled": writing(rollouts[half:])}
+
+
+def _left(rollouts: list[Rollout], beginning: Beginning | None) -> float | None:
+    """Return the repetition of the greedy texts in parts of that when self-play began; None where either is not known or there was none."""
+    greedy = [rollout.looped or 0.0 for rollout in rollouts if rollout.greedy]
+    began = beginning.writing["greedy"].looped if beginning else 0.0
+    return fmean(greedy) / began if greedy and began else None

@@ -190,7 +190,7 @@ class _Rehearsal:
         with lack_named(describe(device)):
             while not taken or not is_enough(taken):
                 started_at = time.perf_counter()
-                for _ in player.play(model, state, 1, calculation):
+                for _ in player.play(model, model, state, 1, calculation):
                     self._go_on()
                 if device.type == "cuda":
                     torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""Decide when self-play starts and when it pauses.
+"""Decide when self-play starts, when it pauses, and how strongly a round teaches.
 
 Two small state machines. Each is a frozen dataclass of plain numbers, so a checkpoint holds `dataclasses.asdict(gate)`
 and a resumed run continues from `Gate(**state)`; `after` returns the next state and perhaps the code of a notice for the person.
@@ -22,6 +22,8 @@ PAUSE_MARGIN = 0.05  # nats per token above the best val_loss
 PAUSE_EVALUATIONS = 3
 CONTROL_EVALUATIONS = 6  # without self-play, after which it is known whether self-play was the cause
 RECOVERY = PAUSE_MARGIN / 2  # nats per token by which val_loss falls in that time if it was
+FULL_FROM = 0.25  # share of texts with faults from which a round teaches with full strength
+NONE_LEFT, FULL_LEFT = 0.2, 0.36  # of the repetition, where a round teaches nothing, and where fully
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,17 @@ class Gate:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def strength(looping: float, left: float | None) -> float:
+    """Return how strongly a round teaches, from 0 to 1: less where few texts loop, and where little of the repetition is left.
+
+    `looping` is the share of texts with faults. `left` is the share of tokens of the greedy texts that are faults, in parts of that when
+    self-play began; None where it is not known. The trainer scales the gradient by the book's, so without this the last faults would
+    weigh most, which makes texts less likely (docs/en/defaults.md).
+
+    >>> strength(0.5, 1.0), strength(0.125, 1.0), round(strength(0.5, 0.28), 3), strength(0.5, 0.1), strength(0.5, None)
+    (1.0, 0.5, 0.5, 0.0, 1.0)
+    """
+    needed = 1.0 if left is None else (left - NONE_LEFT) / (FULL_LEFT - NONE_LEFT)
+    return min(1.0, looping / FULL_FROM) * min(1.0, max(0.0, needed))

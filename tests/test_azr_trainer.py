@@ -16,7 +16,7 @@ import torch
 import azr_trainer
 from azr_trainer import ANCHOR_PREFIX, WEIGHTS_PREFIX, AZRTrainer, Snapshot, TrainerState
 from errors import Diverged, OutOfMemory
-from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWritten, SelfPlayDone, StageBegun
+from events import Evaluated, Event, IterationDone, Notice, Rollout, RunStarted, SampleWritten, SelfPlayDone, StageBegun
 from learning import self_play
 from learning.schedules import LEAST_KNOWN
 from tests.training_kit import SELF_PLAY, SHAPE, changed, make_model, same, wild
@@ -301,6 +301,18 @@ def test_texts_of_self_play_are_compared_as_the_average_writes_them(make_trainer
     assert trainer._compare(trainer.self_play) != before
 
 
+def test_average_writes_the_texts_of_self_play(make_trainer: Make) -> None:
+    def texts(change: float) -> tuple[Rollout, ...]:
+        trainer = make_trainer(self_play=True, iterations=2)
+        told = trainer.run()
+        next(event for event in told if isinstance(event, IterationDone))
+        with torch.no_grad():
+            trainer.average.model.lm_head.weight.mul_(change)
+        return next(event for event in told if isinstance(event, SelfPlayDone)).rollouts
+
+    assert texts(1.0) == texts(1.0) != texts(-1.0)
+
+
 def test_beginning_of_self_play_is_kept_where_no_sample_is_due(make_trainer: Make) -> None:
     trainer = make_trainer(self_play=True, iterations=2)
     trainer._sampled_at = math.inf
@@ -573,7 +585,7 @@ def test_self_play_adds_its_share_of_the_books_gradient(
     trainer._add_gradient([torch.randn(g.shape, generator=generator) * size for g in book], strength)
     added = [p.grad - g for p, g in zip(trainer.model.parameters(), book, strict=True)]
     book_norm, added_norm = (float(torch.nn.utils.get_total_norm(g)) for g in (book, added))
-    wanted = strength * share * azr_trainer.SHARE_OF_BOOK * book_norm
+    wanted = strength * share * book_norm
     assert added_norm == pytest.approx(wanted, rel=1e-3, abs=1e-5)
 
 

@@ -23,8 +23,8 @@ def _case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return tokens, weights, torch.randint(0, 11, (5, 11), generator=generator)
 
 
-def _gradient(model: Transformer, *case: torch.Tensor) -> list[torch.Tensor]:
-    return loop_breaking_gradient(model, *case, SIZE, contextlib.nullcontext)
+def _gradient(model: Transformer, *case: torch.Tensor, averaged: Transformer | None = None) -> list[torch.Tensor]:
+    return loop_breaking_gradient(model, averaged or model, *case, SIZE, contextlib.nullcontext)
 
 
 def _probabilities(model: Transformer, tokens: torch.Tensor) -> torch.Tensor:
@@ -37,16 +37,17 @@ def _probability(model: Transformer, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def test_gradient_equals_autograd_written_out() -> None:
-    model, (tokens, weights, repeats) = wild(make_model()), _case()
-    p = _probabilities(model, tokens)
+    model, averaged, (tokens, weights, repeats) = wild(make_model()), wild(make_model(), seed=2), _case()
+    p, of_averaged = _probabilities(model, tokens), _probabilities(averaged, tokens).detach()
     loss = torch.zeros(())
     for row, place in weights.nonzero().tolist():
-        q, repeated = p[row, repeats[row, place]].detach(), int(tokens[row, place + 1])
+        q, repeated = of_averaged[row, repeats[row, place]], int(tokens[row, place + 1])
         others = torch.arange(SIZE) != repeated
         entropy = -((q / (1 - q[repeated])) * p[row, place].log())[others].sum()
         loss = loss + weights[row, place] * (1 - q[repeated]) ** 2 * entropy
     expected = torch.autograd.grad(loss, list(model.parameters()))
-    for own, wanted in zip(_gradient(model, tokens, weights, repeats), expected, strict=True):
+    found = _gradient(model, tokens, weights, repeats, averaged=averaged)
+    for own, wanted in zip(found, expected, strict=True):
         torch.testing.assert_close(own, wanted, rtol=1e-3, atol=1e-5)
     assert any(float(gradient.abs().max()) > 1e-3 for gradient in expected)
 

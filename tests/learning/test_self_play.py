@@ -50,8 +50,19 @@ def _player(tokenizer: Tokenizer, faultless: bool = False, config: SelfPlayConfi
     return play(tokenizer, config, Toy(faultless))
 
 
-def _round(player: SelfPlay, model: Transformer, state: SelfPlayState = STARTED) -> Round:
-    return finish(player.play(model, state, 1, contextlib.nullcontext))
+def _round(
+    player: SelfPlay, model: Transformer, state: SelfPlayState = STARTED, averaged: Transformer | None = None
+) -> Round:
+    return finish(player.play(model, averaged or model, state, 1, contextlib.nullcontext))
+
+
+def test_averaged_weights_write_and_the_model_learns(tokenizer: Tokenizer) -> None:
+    model, averaged, player = wild(make_model()), wild(make_model(), seed=2), _player(tokenizer)
+    found, own, others = _round(player, model, averaged=averaged), _round(player, model), _round(player, averaged)
+    assert found.event == others.event != own.event
+    assert found.gradient is not None and others.gradient is not None
+    assert not any(torch.equal(*pair) for pair in zip(found.gradient, others.gradient, strict=True))
+    assert all(parameter.grad is None for parameter in averaged.parameters())
 
 
 # ---- learning --------------------------------------------------------------------------------------------------------
@@ -104,6 +115,29 @@ def test_round_learns_with_less_strength_when_few_texts_loop(
     assert _round(player, wild(make_model())).strength == pytest.approx(strength)
 
 
+@pytest.mark.parametrize(("looped", "strength"), [(0.3, 1.0), (0.3 / 0.28, 0.5), (2.0, 0.0), (0.0, 1.0)])
+def test_round_learns_with_less_strength_the_less_repetition_is_left_in_greedy_texts(
+    tokenizer: Tokenizer, looped: float, strength: float
+) -> None:
+    """`looped` is the repetition of greedy texts when self-play began; now it is 0.3 of their tokens, and all of the others'."""
+    began = dataclasses.replace(
+        STARTED, beginning=Beginning(200, "", {"greedy": dataclasses.replace(WRITING, looped=looped)})
+    )
+    player = _player(tokenizer, config=CONFIG.model_copy(update={"max_new_tokens": 10}))
+    some, all_ = (Score(0.5, {"right": 0.5}, tuple(range(count)), (0,) * count) for count in (3, 10))
+    scores = iter([some] * 6 + [all_] * 6)
+    player._environment.score = lambda *_: next(scores)  # type: ignore[method-assign]
+    assert _round(player, wild(make_model()), began).strength == pytest.approx(strength, abs=1e-5)
+
+
+def test_round_without_greedy_texts_learns_with_full_strength(tokenizer: Tokenizer) -> None:
+    began = dataclasses.replace(
+        STARTED, beginning=Beginning(200, "", {"greedy": dataclasses.replace(WRITING, looped=2.0)})
+    )
+    player = _player(tokenizer, config=CONFIG.model_copy(update={"greedy_share": 0.0}))
+    assert _round(player, wild(make_model()), began).strength == 1.0
+
+
 def test_round_tells_the_share_of_each_text_that_is_faults(tokenizer: Tokenizer) -> None:
     rollouts = _round(_player(tokenizer), wild(make_model())).event.rollouts
     assert [one.looped for one in rollouts] == pytest.approx([1 - one.reward for one in rollouts])
@@ -111,7 +145,7 @@ def test_round_tells_the_share_of_each_text_that_is_faults(tokenizer: Tokenizer)
 
 def test_round_weighs_the_first_faults_of_each_text(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("learning.self_play.FIRST_FAULTS", 3)
-    model, player = wild(make_model()), _player(tokenizer)
+    model, averaged, player = wild(make_model()), wild(make_model(), seed=2), _player(tokenizer)
     written: list[tuple[Prompt, list[int]]] = []
     score = player._environment.score
 
@@ -120,7 +154,7 @@ def test_round_weighs_the_first_faults_of_each_text(tokenizer: Tokenizer, monkey
         return score(prompt, completion, finished)
 
     player._environment.score = watched  # type: ignore[method-assign]
-    found = _round(player, model).gradient
+    found = _round(player, model, averaged=averaged).gradient
     assert sum(token < WRONG for _, completion in written for token in completion) > 3 * 12  # more than count
     total = [torch.zeros_like(parameter) for parameter in model.parameters()]
     for prompt, completion in written:
@@ -128,7 +162,7 @@ def test_round_weighs_the_first_faults_of_each_text(tokenizer: Tokenizer, monkey
         first = [place for place, token in enumerate(completion) if token < WRONG][:3]
         weights[0, [place + 1 for place in first]] = 1.0
         repeats = torch.arange(len(completion) + 1)[None]
-        own = loop_breaking_gradient(model, tokens, weights, repeats, tokenizer.size, contextlib.nullcontext)
+        own = loop_breaking_gradient(model, averaged, tokens, weights, repeats, tokenizer.size, contextlib.nullcontext)
         torch._foreach_add_(total, own)
     for one, wanted in zip(found, total, strict=True):
         torch.testing.assert_close(one, wanted, rtol=1e-3, atol=1e-6)
