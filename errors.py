@@ -321,7 +321,7 @@ class NoFreePort(Conflict):
 
 
 class Overloaded(AZRError):
-    """More generations are waiting than the server will queue; try again after `seconds`."""
+    """More generations are waiting than the server will queue, or it is being closed; try again after `seconds`."""
 
     code = "overloaded"
     status = 503

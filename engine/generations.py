@@ -53,7 +53,9 @@ class Generations:
         """
         generation = _Generation(start, asyncio.get_running_loop(), self._patience_seconds)
         with self._lock:
-            if self._closed or len(self._admitted) >= self._limit:
+            if self._closed:
+                raise Overloaded(reason="closing", seconds=RETRY_AFTER_SECONDS)
+            if len(self._admitted) >= self._limit:
                 raise Overloaded(seconds=RETRY_AFTER_SECONDS)
             self._admitted.add(generation)
             try:

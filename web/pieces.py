@@ -40,7 +40,7 @@ async def following(found: AsyncGenerator[T, None]) -> T:
     """Return what comes next. Raises Overloaded where nothing does: the server is going down."""
     async for each in found:
         return each
-    raise Overloaded(seconds=workflows.RETRY_AFTER_SECONDS)
+    raise Overloaded(reason="closing", seconds=workflows.RETRY_AFTER_SECONDS)
 
 
 async def all_of(pieces: Pieces) -> list[Piece]:

@@ -7,7 +7,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from engine.generations import ROOM, Generations
 from engine.score import score
 from engine.text import FinishReason, Piece
 from errors import AZRError, DiskFull, Overloaded, ReaderStalled
+from i18n import translator
 from store import model_store
 from tests.web.web_client import (
     BOOK,
@@ -39,6 +40,7 @@ from tests.web.web_client import (
     wait_until_over,
 )
 from web.app import create_app
+from web.pieces import all_of
 from workspace import Workspace
 
 PROMPT = "Все счастливые"
@@ -513,12 +515,23 @@ def test_closed_pool_ends_what_runs_and_refuses_the_rest() -> None:
             count += 1
             if count == 3:
                 pool.close()
-        with pytest.raises(Overloaded):
+        with pytest.raises(Overloaded) as refused:
             await anext(pool.run(writer.write))
+        assert translator("en").error(refused.value).startswith("The program is being closed")
         return count
 
     assert asyncio.run(read_until_closed()) >= 3
     assert writer.ended.wait(5)
+
+
+def test_text_that_ends_with_the_server_says_so() -> None:
+    async def ended() -> AsyncGenerator[Piece, None]:
+        for piece in ():
+            yield piece
+
+    with pytest.raises(Overloaded) as cut:
+        asyncio.run(all_of(ended()))
+    assert cut.value.parameters["reason"] == "closing"
 
 
 def test_errors_reach_the_reader_as_they_are() -> None:
