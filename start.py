@@ -501,6 +501,8 @@ def read_note() -> Optional[Dict[str, str]]:
         note = json.loads(NOTE.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    if not (VENV / "pyvenv.cfg").is_file():  # without it that Python starts, but finds no packages
+        return None
     python = look_at(str(VENV_PYTHON))
     suits = python and objection(python) is None and note.get("python") == version_text(python.version)
     return note if suits else None

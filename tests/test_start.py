@@ -489,6 +489,12 @@ def test_venv_whose_python_is_gone_is_made_anew(project: Project) -> None:
     assert project.set_up() == [["torch==2.13.0"], project.install_product()]
 
 
+def test_venv_whose_python_finds_no_packages_any_more_is_made_anew(project: Project) -> None:
+    project.set_up()
+    (project.folder / ".venv" / "pyvenv.cfg").unlink()
+    assert project.set_up() == [["torch==2.13.0"], project.install_product()]
+
+
 def test_venv_of_another_python_version_is_made_anew(project: Project) -> None:
     project.set_up()
     note = json.loads(project.start.NOTE.read_text(encoding="utf-8"))
