@@ -14,6 +14,7 @@ export function addBook(book, look = true) {
   showBook(row, book);
   row.classList.add("is-new");
   if (!row.isConnected) list.prepend(row);
+  list.scrollTop = row.offsetTop - list.offsetTop;
   part(row, "looking").open = look;
   empty.hidden = true;
 }
@@ -60,8 +61,17 @@ export function previews() {
 
 export function chooseBooks(names) {
   for (const box of list.querySelectorAll("[name=books]")) box.checked = names.includes(box.value);
+  showChosen();
   showWeights();
 }
+
+// Scroll a long list to the first chosen book.
+function showChosen() {
+  const row = list.querySelector("[data-book]:has([name=books]:checked)");
+  if (row) list.scrollTop = row.offsetTop - list.offsetTop;
+}
+
+showChosen();
 
 function rowOf(name) {
   return list.querySelector(`[data-book="${CSS.escape(name)}"]`);

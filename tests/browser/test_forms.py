@@ -137,6 +137,26 @@ def test_start_without_a_book_shows_the_error_where_one_can_read_it(visit: Any) 
 
 
 @pytest.mark.usefixtures("furnished")
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (360, 740)])
+def test_many_books_scroll_in_their_list_and_leave_the_place_for_new_ones_in_view(
+    visit: Any, server: Any, width: int, height: int
+) -> None:
+    for number in range(33):
+        (server.workspace / "books" / f"том {number:02}.txt").write_text(f"{number} {TEXT}", encoding="utf-8")
+    page = opened(visit, f"/training?book=том 31&model={LONG_NAME}", width=width, height=height)
+    field, zone = (page.locator(each).bounding_box() for each in ("#f-books", ".book-tiles .dropzone"))
+    assert field and zone and zone["y"] + zone["height"] - field["y"] < height  # both on one screen
+    ticked = page.locator("#books .book:has([name=books]:checked)")
+    expect(ticked).to_have_attribute("data-book", "том 31")
+    shown, around = ticked.bounding_box(), page.locator("#books").bounding_box()
+    assert shown and around and around["y"] <= shown["y"] <= around["y"] + around["height"]
+    last = page.locator("#books .book:last-child [name=books]")
+    last.focus()  # as the keyboard does, which scrolls the list
+    expect(last).to_be_in_viewport()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.usefixtures("furnished")
 def test_long_names_stay_inside_the_page(visit: Any) -> None:
     for path in ("/training", "/library", "/library?tab=books", "/generation"):
         page = opened(visit, path, width=360)
