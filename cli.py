@@ -27,7 +27,7 @@ from console.options import SELF_PLAY_PREFIX, parameters_table, train_config, wi
 from console.output import Failed, errors_as_sentences, say, words
 from console.progress import forecast_lines, show
 from console.streams import READER_GONE, ReaderGone, guarded_output
-from console.workspaces import ROOT, WorkspaceOption, existing, opened_for_change, say_next
+from console.workspaces import ROOT, EarlyWorkspace, WorkspaceOption, before_the_command, existing, opened_for_change, say_next
 from errors import FileMissing, InvalidInput, OutputUnwritable
 from workspace import Workspace
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 REFUSED, INTERRUPTED = 2, 130
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="cli.help")
-books = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="cli.books")
+books = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="cli.books", callback=before_the_command)
 app.add_typer(models, name="models")
 app.add_typer(books, name="books")
 
@@ -48,8 +48,10 @@ EndlessOption = Annotated[bool, typer.Option("--endless", help="cli.option.endle
 @app.callback()
 def _every_command(
     language: Annotated[Optional[str], typer.Option(envvar="AZR_LANGUAGE", help="cli.option.language")] = None,  # noqa: UP045
+    workspace: EarlyWorkspace = None,
 ) -> None:
     """Declare --language for the help; `main` reads it before anything is printed."""
+    before_the_command(workspace)
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------

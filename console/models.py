@@ -14,14 +14,14 @@ import typer
 from console import output
 from console.output import errors_as_sentences, say, words
 from console.streams import ReaderGone
-from console.workspaces import ROOT, WorkspaceOption, existing, opened_for_change, say_next
+from console.workspaces import ROOT, WorkspaceOption, before_the_command, existing, opened_for_change, say_next
 from errors import FileInTheWay, FileMissing, FileUnwritable, FolderUnusable
 from workspace import explain, replace_atomic
 
 if TYPE_CHECKING:
     import workflows
 
-models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="cli.models")
+models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="cli.models", callback=before_the_command)
 
 
 @models.command("list", help="cli.models.list")

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -16,9 +16,15 @@ from workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 
-WorkspaceOption = Annotated[
-    Path, typer.Option("--workspace", envvar="AZR_WORKSPACE", show_default=False, help="cli.option.workspace")
-]
+_OPTION = typer.Option("--workspace", envvar="AZR_WORKSPACE", show_default=False, help="cli.option.workspace")
+WorkspaceOption = Annotated[Path, _OPTION]
+EarlyWorkspace = Annotated[Optional[Path], _OPTION]  # noqa: UP045  (before the command)
+
+
+def before_the_command(workspace: EarlyWorkspace = None) -> None:
+    """Take --workspace where it stands before a command, whose own then is what the environment says."""
+    if workspace is not None:
+        os.environ["AZR_WORKSPACE"] = str(workspace)  # also for the processes that a training starts
 
 
 @contextlib.contextmanager

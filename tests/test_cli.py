@@ -398,6 +398,24 @@ def test_parameters_table_has_a_row_with_meaning_for_every_field(language):
     assert all(len(row.split(" | ")[-1].strip(" |")) > 20 for row in rows)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--workspace", "HERE", "models", "list"],
+        ["models", "--workspace=HERE", "list"],
+        ["models", "list", "--workspace", "HERE"],
+        ["--workspace", "elsewhere", "models", "list", "--workspace", "HERE"],
+    ],
+)
+def test_workspace_of_the_option_wins_wherever_it_stands(tmp_path, call, arguments):
+    fill(Workspace(tmp_path / "здесь"))
+    done = call(*(each.replace("HERE", str(tmp_path / "здесь")) for each in arguments))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert MODEL in done.stdout
+    assert failed_in_a_sentence(call("--workspace", str(tmp_path / "нигде"), "models", "list"), 1)
+    assert "--workspace" in failed_in_a_sentence(call("models", "--workspace"), 2)
+
+
 @pytest.mark.slow
 def test_adding_a_book_says_what_is_to_be_known_about_it(tmp_path: Path) -> None:
     book = tmp_path / "marks.txt"
