@@ -28,6 +28,7 @@ def translated(app: typer.Typer, translator: i18n.Translator) -> Any:
 
 def _translate(command: Any, translator: i18n.Translator) -> None:
     command.help = translator.gettext(command.help) if command.help else None
+    command.short_help = command.help  # else the list of commands cuts it
     for parameter in command.params:
         if text := getattr(parameter, "help", None):
             is_field = text.startswith(FIELD)

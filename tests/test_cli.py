@@ -297,6 +297,13 @@ def test_help_of_every_command_is_in_one_language(language, call):
         assert any(english) == (language == "en"), done.stdout
 
 
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_list_of_commands_tells_each_in_full(language, call):
+    for group in ([], ["books"], ["models"]):
+        assert "..." not in call(*group, "--help", language=language).stdout.partition("\n\n")[2]
+    assert "Ollama" in call("models", "--help", language=language).stdout
+
+
 def test_language_of_the_option_wins_wherever_it_stands(call):
     for arguments in (["--language", "ru", "books"], ["books", "--language=ru"]):
         assert "Добавить" in call(*arguments).stdout
