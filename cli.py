@@ -27,7 +27,17 @@ from console.options import SELF_PLAY_PREFIX, parameters_table, train_config, wi
 from console.output import Failed, errors_as_sentences, say, words
 from console.progress import forecast_lines, show
 from console.streams import READER_GONE, ReaderGone, guarded_output
-from console.workspaces import ROOT, EarlyWorkspace, WorkspaceOption, before_the_command, existing, opened_for_change, say_next
+from console.workspaces import (
+    ROOT,
+    EarlyWorkspace,
+    WorkspaceOption,
+    before_the_command,
+    existing,
+    existing_with_examples,
+    opened_for_change,
+    say_next,
+    with_examples,
+)
 from errors import FileMissing, InvalidInput, OutputUnwritable
 from workspace import Workspace
 
@@ -111,6 +121,7 @@ def add_books(
     added: list[workflows.BookInfo] = []
     is_complete = True
     with opened_for_change(workspace) as opened:
+        with_examples(opened)
         for path in wanted:
             try:
                 with errors_as_sentences(path, about=path.name if len(wanted) > 1 else ""):
@@ -177,7 +188,7 @@ def list_books(workspace: WorkspaceOption = ROOT) -> None:
     import workflows
 
     with errors_as_sentences(workspace):
-        found = workflows.list_books(existing(workspace))
+        found = workflows.list_books(existing_with_examples(workspace))
     columns = [words().gettext(f"cli.column.{key}") for key in ("book", "title", "encoding", "characters")]
     output.show_table(
         columns, [[book.name, book.title, book.encoding, words().number(book.characters)] for book in found]
@@ -209,7 +220,7 @@ def forecast(
 ) -> None:
     import workflows
 
-    opened = existing(workspace)
+    opened = existing_with_examples(workspace)
     plan = workflows.prepare_training(opened, model, tuple(book), train_config(options, endless=endless))
     measuring = words().gettext("js.forecast_measuring")
     with output.console().status(measuring) if sys.stdout.isatty() else contextlib.nullcontext():
@@ -240,7 +251,7 @@ def train(
             workflows.follow(workflows.work(Workspace(workspace), plan, ranks))
             return
         with opened_for_change(workspace) as opened:
-            plan = workflows.prepare_training(opened, model, tuple(book), wanted)
+            plan = workflows.prepare_training(with_examples(opened), model, tuple(book), wanted)
             finished = show(workflows.train(opened, plan, ranks), plan.config, anywhere=ranks.world_size == 1)
     if not finished:
         say(words().gettext("cli.stopped"))

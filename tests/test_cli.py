@@ -432,6 +432,31 @@ def test_adding_a_book_says_what_is_to_be_known_about_it(tmp_path: Path) -> None
     assert "<|endoftext|>" in added.stdout and "61" in added.stdout
 
 
+@pytest.mark.parametrize("command", [["books", "list"], ["forecast", MODEL, "--book", "example_book"]])
+def test_example_books_are_there_where_a_new_workspace_needs_books(tmp_path, call, command):
+    assert call("create", MODEL, *SIZES).returncode == 0
+    done = call(*command)
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = call("books", "list").stdout
+    assert "example_book\tБиблиотека у моря" in listed and "example_book_en\tCoriolanus" in listed
+    assert call("books", "delete", "example_book").returncode == 0
+    assert "Библиотека" not in call("books", "list").stdout  # it stays away
+
+
+@pytest.mark.slow
+def test_training_in_a_new_workspace_finds_the_example_book(call):
+    assert call("create", MODEL, *SIZES).returncode == 0
+    done = call("train", MODEL, "--book", "example_book_en", "--iterations", "1", "--batch-size", "2")
+    assert done.returncode == 0, done.stderr
+
+
+def test_books_are_listed_while_a_server_holds_a_new_workspace(tmp_path, call):
+    workspace = Workspace(tmp_path / "ws")
+    workspace.prepare()
+    with workspace.lock("http://localhost:8000"):
+        assert call("books", "list").returncode == 0
+
+
 def test_books_of_a_folder_are_added_and_a_bad_one_is_named(tmp_path: Path, call: Callable[..., Done]) -> None:
     folder = tmp_path / "полка" / "том"
     folder.mkdir(parents=True)
