@@ -68,8 +68,10 @@ READERS: dict[str, Reader] = {
     "pdf": Reader((".pdf",), _apart("pdf"), has_encoding=False),
     "rtf": Reader((".rtf",), _apart("rtf"), has_encoding=False),
     "srt": Reader((".srt",), _here(subtitles.pieces)),
+    "vtt": Reader((".vtt",), _here(subtitles.web_pieces)),
     "jsonl": Reader((".jsonl",), _here(json_lines.pieces)),
     "csv": Reader((".csv",), _here(table.pieces)),
+    "tsv": Reader((".tsv",), _here(table.tab_pieces)),
     "telegram": Reader((".json",), _here(telegram.pieces)),
     "whatsapp": Reader((), _here(whatsapp.pieces)),  # a .txt, known by its first lines
 }

@@ -1,7 +1,7 @@
-"""Read a table (.csv): the column that holds the texts, one row after another; the others are left out and counted.
+"""Read a table (.csv, .tsv): the column that holds the texts, one row after another; the others are left out and counted.
 
 The column is the one with a usual name ("text", "текст" ...), else the one with the most letters in the first rows. The signs
-between columns (comma, semicolon, tab, bar) are found in the first line.
+between columns (comma, semicolon, tab, bar) are found in the first line; in a .tsv they are tabs.
 """
 
 from __future__ import annotations
@@ -38,19 +38,27 @@ _LOOKED_AT = 200  # rows in which the column is found
 _FEW_LETTERS = 30  # a first row with cells beyond that has no names of columns
 
 
-def pieces(source: Path, encoding: str | None, found: Found, *, field: str) -> Iterator[str]:
+def tab_pieces(source: Path, encoding: str | None, found: Found, *, field: str) -> Iterator[str]:
+    """Yield the text of a table with tabs between its columns. Raises as `pieces` does."""
+    return pieces(source, encoding, found, field=field, delimiter="\t")
+
+
+def pieces(
+    source: Path, encoding: str | None, found: Found, *, field: str, delimiter: str | None = None
+) -> Iterator[str]:
     """Yield the text. Raises NotText, TwoEncodings, BookUnreadable, and BookRefused for a file that is no table."""
     with source.open("rb") as file:
         text = lines(decoded_text(file, encoding, found, field=field))
         first = next(text, "").lstrip("\ufeff")
         if told := _TOLD.fullmatch(first):
             first = next(text, "")
+        sign = told[1] if told else delimiter or _delimiter(first)
         csv.field_size_limit(_LONGEST_CELL)
-        rows = csv.reader(itertools.chain([first], text), delimiter=told[1] if told else _delimiter(first))
+        rows = csv.reader(itertools.chain([first], text), delimiter=sign)
         try:
             yield from _cells(rows, found)
         except csv.Error:
-            raise BookRefused(field=field, reason="damaged", format="CSV") from None
+            raise BookRefused(field=field, reason="damaged", format="TSV" if delimiter else "CSV") from None
 
 
 def _cells(rows: Iterator[list[str]], found: Found) -> Iterator[str]:

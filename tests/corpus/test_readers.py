@@ -335,6 +335,40 @@ def test_subtitles_are_what_is_said(read: Read) -> None:
     assert left_out(reading) == {"times": 2}
 
 
+def test_web_subtitles_are_what_is_said(read: Read) -> None:
+    source = """\ufeffWEBVTT - Кино
+Kind: captions
+Language: ru
+
+STYLE
+::cue { color: red }
+
+NOTE
+Перевод вольный.
+
+1
+00:01.000 --> 00:02.000 align:start position:0%
+<v Аня>Кто</v>
+<c.yellow>там</c>?
+
+01:00:03.000 --> 01:00:04.000
+<00:00:03.500>42 &lt; 43 &amp; всё
+"""
+    text, reading = read("a.vtt", source)
+    assert text == "Кто там?\n42 < 43 & всё\n"
+    assert left_out(reading) == {"times": 2}
+    assert read("a.srt", "1\n00:00:01,000 --> 00:00:02,000\nNOTE is said &amp;\n")[0] == "NOTE is said &amp;\n"
+
+
+def test_captions_that_roll_up_are_said_once(read: Read) -> None:
+    source = "WEBVTT\n\n00:01.000 --> 00:02.000\n \nРаз<00:01.500><c> два</c>\n\n00:02.000 --> 00:02.010\nРаз два\n \n\n00:02.010 --> 00:03.000\nРаз два\nтри<00:02.500><c> четыре</c>\n"
+    assert read("a.vtt", source)[0] == "Раз два\nтри четыре\n"
+
+
+def test_a_table_with_tabs_is_the_column_of_its_texts(read: Read) -> None:
+    assert read("a.tsv", '1\tДа, да, да\n2\t"Стих\nдругой"\n')[0] == "Да, да, да\nСтих\nдругой\n"
+
+
 def test_json_lines_are_their_texts_and_a_bad_line_is_told(read: Read) -> None:
     rows: list[Any] = [{"text": "раз\nдва", "id": 7, "url": "x"}, "три", {"prompt": "Кто?", "completion": "Я."}]
     asked = {"role": "user", "content": [{"type": "text", "text": "Где?"}, {"type": "image_url"}]}
@@ -431,6 +465,7 @@ def test_a_whatsapp_chat_is_known_by_its_lines_and_is_who_said_what(read: Read, 
         ("a.pdf", "Просто текст.", "mislabelled"),
         ("a.rtf", "Просто текст.", "mislabelled"),
         ("a.srt", "Просто текст.", "mislabelled"),
+        ("a.vtt", "WEBVTT\n\nПросто текст.", "mislabelled"),
         ("a.jsonl", "Просто текст.", "mislabelled"),
         ("a.json", '{"a": 1}', "not_a_chat"),
         ("a.docx", docx(word("текст"))[:200], "damaged"),
