@@ -2,7 +2,8 @@
 
 The model writes as people let it write: with its averaged weights, half of the texts greedily, half with the person's sampling
 settings. A reward for a whole text does not know which token was wrong, so learning uses the environment's faults (for text, the tokens
-with which it loops); the reward measures whether the texts improve. `selfplay/` scores and decides when to start and pause; it uses no tensors.
+with which it loops); the reward measures whether the texts improve. `selfplay/` scores and decides when to start and pause and how
+strongly to teach; it uses no tensors.
 
 `play` does not change the weights; the trainer adds the gradient to the book's and takes the step.
 Several processes divide a round by texts: each writes, scores and differentiates its own, and all get the same sums.
@@ -234,13 +235,13 @@ class SelfPlay:
         rng = random.Random(f"{self._seed}/compared")
         prompts = [self._environment.propose(rng) for _ in range(COMPARED_PROMPTS)]
         generator = torch.Generator().manual_seed(self._seed)
-        greedy = [True] * len(prompts) + [False] * len(prompts)
-        prompts *= 2
-        with autocast():
-            written = self._write(model, prompts, greedy, generator)
-        rollouts = reported(prompts, written, self._scores(prompts, written), greedy, self._tokenizer)
-        half = len(rollouts) // 2
-        return prompts[0].text, {"greedy": writing(rollouts[:half]), "sampled": writing(rollouts[half:])}
+        found = {}
+        for way, likeliest in (("greedy", True), ("sampled", False)):  # one after the other, which bounds the memory
+            greedy = [likeliest] * len(prompts)
+            with autocast():
+                written = self._write(model, prompts, greedy, generator)
+            found[way] = writing(reported(prompts, written, self._scores(prompts, written), greedy, self._tokenizer))
+        return prompts[0].text, found
 
 
 def _left(rollouts: list[Rollout], beginning: Beginning | None) -> float | None:
