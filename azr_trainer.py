@@ -45,6 +45,7 @@ MOST_BAD = 5  # steps skipped in a row; then the fault is in the weights and not
 SAMPLE_TOKENS = 60
 SAMPLE_SECONDS = 1.0  # least time between samples: a card evaluates several times a second, faster than anyone reads
 MEMORISING_EVALUATIONS = 5
+USUAL_SHARE = 1.5  # the norm of self-play's gradient in parts of the book's, with `max_grad_share` 1
 # Where time ends the run, at least so many iterations lie between two checks, and one in SHARE_APART of those done.
 LEAST_APART, SHARE_APART = 5, 3
 FORMER_REFERENCE_PREFIX = "reference/"  # weights that checkpoints of earlier versions kept for self-play
@@ -320,15 +321,15 @@ class AZRTrainer:
         return Notice(self.state.iteration, "micro_batch_halved", {"batch_size": -(-rows // self._micro_batches)})
 
     def _add_gradient(self, gradient: list[Tensor] | None, strength: float) -> None:
-        """Add self-play's gradient, scaled to the norm of the book's, times `max_grad_share` and `strength`."""
+        """Add self-play's gradient, scaled to `USUAL_SHARE` times the norm of the book's, times `max_grad_share` and `strength`."""
         if gradient is None:
             return
         own = [p.grad for p in self.model.parameters() if p.grad is not None]
         book_norm, play_norm = (float(torch.nn.utils.get_total_norm(g)) for g in (own, gradient))
         if not (math.isfinite(play_norm) and play_norm > 0):
             return
-        share = strength * self.config.self_play.max_grad_share * book_norm / play_norm
-        torch._foreach_add_(own, gradient, alpha=share)
+        share = USUAL_SHARE * self.config.self_play.max_grad_share * strength
+        torch._foreach_add_(own, gradient, alpha=share * book_norm / play_norm)
 
     def _skip_step(self, verdict: Verdict) -> Notice:
         """Drop the gradient. Raises Diverged, or NumbersOutOfRange, after MOST_BAD skipped steps in a row."""

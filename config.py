@@ -123,7 +123,7 @@ class SelfPlayConfig(Config):
     )
     num_prompts: int = _setting(16, Decides.BOTH, unit="rollouts", ge=1, le=256, advanced=True)
     max_new_tokens: int = _setting(80, Decides.BOTH, unit="tokens", ge=8, le=4096, advanced=True)
-    greedy_share: float = _setting(0.5, Decides.NUMBERS, ge=0, le=1, advanced=True)
+    greedy_share: float = _setting(0.75, Decides.NUMBERS, ge=0, le=1, advanced=True)
     temperature: float = _setting(0.7, Decides.NUMBERS, ge=0, le=10, advanced=True)
     top_k: int = _setting(50, Decides.NUMBERS, unit="tokens", ge=0, le=200_000, advanced=True)  # 0 = off
     top_p: float = _setting(0.9, Decides.NUMBERS, gt=0, le=1, advanced=True)

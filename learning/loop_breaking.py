@@ -27,6 +27,7 @@ ROWS_AT_ONCE = 16  # bounds the memory
 # Rows and chosen tokens come in multiples of these, as the libraries beneath keep memory for every size of a product they have met.
 FEW_ROWS, PADDED = 8, 64
 BYTES_PER_LOGIT = 24  # at the peak
+BLOCKS_SHARE = 0.4  # of their gradient
 
 
 def loop_breaking_gradient(
@@ -54,6 +55,17 @@ def loop_breaking_gradient(
                 loss = _loss(model, averaged, rows, shares, firsts, size)
             torch._foreach_add_(total, list(torch.autograd.grad(loss, list(model.parameters()))))
     return total
+
+
+def lighten_blocks(model: Transformer, gradient: list[Tensor]) -> None:
+    """Multiply the gradient by `BLOCKS_SHARE` in place, except that of the embeddings and the head.
+
+    Muon makes a full step of whatever direction the blocks get; the more of self-play they learn, the less likely texts become
+    (docs/en/defaults.md).
+    """
+    names = [name for name, _ in model.named_parameters()]
+    blocks = [part for name, part in zip(names, gradient, strict=True) if not name.startswith(("embed_", "lm_head"))]
+    torch._foreach_mul_(blocks, BLOCKS_SHARE)
 
 
 def _with_weights(weights: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """A round of self-play: the model writes, the environment scores its texts and names their faults, and the faults become less likely.
 
-The model writes as people let it write: with its averaged weights, half of the texts greedily, half with the person's sampling
+The model writes as people let it write: with its averaged weights, most texts greedily, the others with the person's sampling
 settings. A reward for a whole text does not know which token was wrong, so learning uses the environment's faults (for text, the tokens
 with which it loops); the reward measures whether the texts improve. `selfplay/` scores and decides when to start and pause and how
 strongly to teach; it uses no tensors.
@@ -27,7 +27,7 @@ from torch import Tensor
 from config import ModelConfig, SamplingConfig, SelfPlayConfig
 from engine.rollouts import Rollouts, write_rollouts
 from events import Event, Notice, Rollout, SelfPlayCompared, SelfPlayDone, Stage, StageBegun, Writing, restored
-from learning.loop_breaking import loop_breaking_gradient
+from learning.loop_breaking import lighten_blocks, loop_breaking_gradient
 from learning.round_report import reported, round_event, writing
 from machine.processes import ALONE, Ranks
 from model import Transformer
@@ -203,6 +203,7 @@ class SelfPlay:
         size = self._tokenizer.size
         gradient = loop_breaking_gradient(model, averaged, written.tokens, weights, repeats, size, autocast)
         self._ranks.sum_(gradient)
+        lighten_blocks(model, gradient)
         return gradient
 
     def _of_all_ranks(self, own: list[Rollout]) -> list[Rollout]:
