@@ -23,7 +23,7 @@ PAUSE_EVALUATIONS = 3
 CONTROL_EVALUATIONS = 6  # without self-play, after which it is known whether self-play was the cause
 RECOVERY = PAUSE_MARGIN / 2  # nats per token by which val_loss falls in that time if it was
 FULL_FROM = 0.25  # share of texts with faults from which a round teaches with full strength
-NONE_LEFT, FULL_LEFT = 0.17, 0.32  # of the repetition, where a round teaches nothing, and where fully
+NONE_LEFT, FULL_LEFT = 0.15, 0.3  # of the repetition, where a round teaches nothing, and where fully
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def strength(looping: float, left: float | None) -> float:
     self-play began; None where it is not known. The trainer scales the gradient by the book's, so without this the last faults would
     weigh most, which makes texts less likely (docs/en/defaults.md).
 
-    >>> strength(0.5, 1.0), strength(0.125, 1.0), round(strength(0.5, 0.245), 3), strength(0.5, 0.1), strength(0.5, None)
+    >>> strength(0.5, 1.0), strength(0.125, 1.0), round(strength(0.5, 0.225), 3), strength(0.5, 0.1), strength(0.5, None)
     (1.0, 0.5, 0.5, 0.0, 1.0)
     """
     needed = 1.0 if left is None else (left - NONE_LEFT) / (FULL_LEFT - NONE_LEFT)
