@@ -17,7 +17,9 @@ DECAY_RISE = 0.25  # for each reading after that
 MOST_DECAY = 1.8  # beyond it, rare words are forgotten
 EMBEDDING_SHARE = 0.5  # of the rise, for embeddings
 PULL_RISE = 0.002  # of the distance to the anchor, a step; for each reading after twice as many as `known_after`
-MOST_PULL = 0.05
+MOST_PULL = 0.05  # up to `MANY_READINGS`
+MANY_READINGS = 100.0  # beyond it, the pull rises further, up to 1
+LATE_PULL_RISE = 0.0005  # for each of these readings
 
 
 def learning_rate_at(config: TrainConfig, iteration: int) -> float:
@@ -73,4 +75,7 @@ def pull_at(config: TrainConfig, readings: float, known: float) -> float:
 
     It belongs to the weight decay that rises by itself; with a configured one there is none.
     """
-    return 0.0 if config.weight_decay is not None else min(MOST_PULL, PULL_RISE * max(0.0, readings - 2 * known))
+    if config.weight_decay is not None:
+        return 0.0
+    early = min(MOST_PULL, PULL_RISE * max(0.0, readings - 2 * known))
+    return min(1.0, early + LATE_PULL_RISE * max(0.0, readings - MANY_READINGS))

@@ -14,7 +14,9 @@ from learning.schedules import (
     DECAY_RISE,
     EMBEDDING_SHARE,
     KNOWN_DROPOUT,
+    LATE_PULL_RISE,
     LEAST_KNOWN,
+    MANY_READINGS,
     MOST_DECAY,
     MOST_PULL,
     NEW_DECAY,
@@ -73,9 +75,14 @@ def test_weight_decay_by_itself_grows_with_the_readings_and_a_chosen_one_stays()
 
 
 def test_best_weights_pull_from_twice_the_readings_on_and_never_beside_a_chosen_weight_decay() -> None:
-    found = [pull_at(TRAINING, readings, known=3.0) for readings in (0, 6, 7, 1000)]
+    found = [pull_at(TRAINING, readings, known=3.0) for readings in (0, 6, 7, MANY_READINGS)]
     assert found == [0.0, 0.0, PULL_RISE, MOST_PULL]
     assert pull_at(changed(TRAINING, weight_decay=0.3), 1000, 3.0) == 0.0
+
+
+def test_pull_grows_on_after_many_readings_until_every_step_goes_back_to_the_best_weights() -> None:
+    found = [pull_at(TRAINING, MANY_READINGS + more, known=3.0) for more in (200, 10_000)]
+    assert found == [pytest.approx(MOST_PULL + 200 * LATE_PULL_RISE), 1.0]
 
 
 def test_books_are_known_the_sooner_the_fewer_tokens_there_are_for_a_parameter() -> None:
