@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from learning.parameter_groups import EMBEDDINGS, HEAD
 from model import Transformer
 
 ROWS_AT_ONCE = 16  # bounds the memory
@@ -64,7 +65,7 @@ def lighten_blocks(model: Transformer, gradient: list[Tensor]) -> None:
     (docs/en/defaults.md).
     """
     names = [name for name, _ in model.named_parameters()]
-    blocks = [part for name, part in zip(names, gradient, strict=True) if not name.startswith(("embed_", "lm_head"))]
+    blocks = [part for name, part in zip(names, gradient, strict=True) if not name.startswith((EMBEDDINGS, HEAD))]
     torch._foreach_mul_(blocks, BLOCKS_SHARE)
 
 

@@ -22,6 +22,7 @@ from learning.schedules import WeightDecay, how_known
 from machine.devices import choose_precision
 from model import Transformer
 
+EMBEDDINGS, HEAD = "embed_", "lm_head"  # how the names of these parameters begin
 Factor = tuple[float, float]  # for new books, and for books that have been read once
 
 MUON_FACTOR: Factor = (7.0, 10.0)
@@ -122,9 +123,9 @@ class Optimizers:
 def _group(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     groups: dict[str, list[nn.Parameter]] = {"heads": [], "matrices": [], "embeddings": [], "head": [], "vectors": []}
     for name, parameter in model.named_parameters():
-        if name.startswith("embed_"):
+        if name.startswith(EMBEDDINGS):
             groups["embeddings"].append(parameter)
-        elif name.startswith("lm_head"):
+        elif name.startswith(HEAD):
             groups["head"].append(parameter)
         elif parameter.dim() == 1:
             groups["vectors"].append(parameter)
