@@ -32,7 +32,7 @@ from events import Evaluated, Event, IterationDone, Notice, RunStarted, SampleWr
 from learning.average import Average
 from learning.learner import Learner
 from learning.loss_guard import LossGuard, Verdict
-from learning.schedules import dropout_at, known_after, learning_rate_at, pull_at, weight_decay_at
+from learning.schedules import dropout_at, known_after, learning_rate_at, most_decay, pull_at, weight_decay_at
 from learning.self_play import Round, SelfPlay, SelfPlayState
 from machine.devices import choose_num_threads, describe
 from machine.memory import is_out_of_memory, lack_named
@@ -50,7 +50,7 @@ USUAL_SHARE = 1.5  # the norm of self-play's gradient in parts of the book's, wi
 LEAST_APART, SHARE_APART = 5, 3
 FORMER_REFERENCE_PREFIX = "reference/"  # weights that checkpoints of earlier versions kept for self-play
 WEIGHTS_PREFIX = "weights/"  # marks the weights being trained among a checkpoint's tensors
-ANCHOR_PREFIX = "anchor/"  # and the best ones, once the books are known
+ANCHOR_PREFIX = "anchor/"  # and the best ones, from half-way to known books on
 
 
 @dataclass
@@ -176,7 +176,8 @@ class AZRTrainer:
         length = model.config.max_seq_len
         self._sequences = Sequences(dataset.train, length, config.seed, dataset.lengths, config.book_weights)
         self._evaluation = evaluation_batches(dataset.val, length, config.batch_size, MOST_VAL_TOKENS)
-        self._known_after = known_after(len(dataset.train), sum(p.numel() for p in model.parameters()))
+        size = (len(dataset.train), sum(p.numel() for p in model.parameters()))
+        self._known_after, self._most_decay = known_after(*size), most_decay(*size)
         self._bad_in_a_row = 0
         self._sampled_at = -math.inf  # perf_counter
 
@@ -246,7 +247,7 @@ class AZRTrainer:
             self.learner.take_step(
                 learning_rate,
                 readings,
-                weight_decay_at(config, readings, known),
+                weight_decay_at(config, readings, known, self._most_decay),
                 steps + 1,
                 pull_at(config, readings, known),
             )
@@ -360,7 +361,7 @@ class AZRTrainer:
         elif is_best:
             state.best_val_loss, state.best_iteration = val_loss, state.iteration
             state.evaluations_since_best, state.memorising_noticed = 0, False
-            if self._knows_the_books():
+            if self._knows_the_books(half=True):
                 self.learner.anchor.set(self.average.model)
         else:
             state.evaluations_since_best += 1
@@ -448,9 +449,9 @@ class AZRTrainer:
         self.state.known_noticed = True
         return [Notice(self.state.iteration, "books_known", {"readings": round(self._readings, 1)})]
 
-    def _knows_the_books(self) -> bool:
-        """Return whether the trainer acts against memorising by itself."""
-        return self.config.weight_decay is None and self._readings >= self._known_after
+    def _knows_the_books(self, *, half: bool = False) -> bool:
+        """Return whether the trainer acts against memorising by itself, or is half-way there: its best may come before."""
+        return self.config.weight_decay is None and self._readings >= self._known_after / (1 + half)
 
     # ---- state and progress --------------------------------------------------------------------------------------------
 

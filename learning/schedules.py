@@ -13,8 +13,11 @@ KNOWN_DROPOUT = 0.1
 NEW_DECAY = 0.1  # weight decay while the books are new
 LEAST_KNOWN = 2.0  # readings before which no book counts as known
 KNOWN_FACTOR = 84.0  # readings for each token per parameter until a book counts as known
+LONG = 0.0736  # tokens per parameter, beyond which a book is long
+LONG_POWER = 0.45  # by which these readings grow with it
 DECAY_RISE = 0.25  # for each reading after that
 MOST_DECAY = 1.8  # beyond it, rare words are forgotten
+DECAY_FALL = 1.5  # the power by which it is less for longer books, of which more is worth keeping
 EMBEDDING_SHARE = 0.5  # of the rise, for embeddings
 PULL_RISE = 0.002  # of the distance to the anchor, a step; for each reading after twice as many as `known_after`
 MOST_PULL = 0.05  # up to `MANY_READINGS`
@@ -45,9 +48,15 @@ def dropout_at(config: TrainConfig, readings: float) -> float:
 def known_after(tokens: int, parameters: int) -> float:
     """Return the readings after which a model of so many parameters begins to memorise books of so many tokens.
 
-    The fewer tokens there are for each parameter, the sooner it does (docs/en/defaults.md).
+    The fewer tokens there are for each parameter, the sooner it does: in proportion up to `LONG`, slower beyond (docs/en/defaults.md).
     """
-    return max(LEAST_KNOWN, KNOWN_FACTOR * tokens / parameters)
+    each = tokens / parameters
+    return max(LEAST_KNOWN, KNOWN_FACTOR * min(each, LONG) * max(1.0, each / LONG) ** LONG_POWER)
+
+
+def most_decay(tokens: int, parameters: int) -> float:
+    """Return the weight decay up to which it rises by itself on books of so many tokens: less, the longer they are, at least `NEW_DECAY`."""
+    return max(NEW_DECAY, MOST_DECAY * min(1.0, LONG * parameters / tokens) ** DECAY_FALL)
 
 
 @dataclass(frozen=True)
@@ -58,15 +67,15 @@ class WeightDecay:
     embeddings: float = 0.0
 
 
-def weight_decay_at(config: TrainConfig, readings: float, known: float) -> WeightDecay:
-    """Return the configured weight decay, or by default a small one, which rises from `known` readings on, against memorising.
+def weight_decay_at(config: TrainConfig, readings: float, known: float, most: float = MOST_DECAY) -> WeightDecay:
+    """Return the configured weight decay, or by default a small one, which rises from `known` readings on, up to `most`, against memorising.
 
     Embeddings keep what they have learned while the books are new; then they take part in the rise, because a small book is
     memorised in them as well.
     """
     if config.weight_decay is not None:
         return WeightDecay(config.weight_decay)
-    rise = min(MOST_DECAY - NEW_DECAY, DECAY_RISE * max(0.0, readings - known))
+    rise = min(most - NEW_DECAY, DECAY_RISE * max(0.0, readings - known))
     return WeightDecay(NEW_DECAY + rise, EMBEDDING_SHARE * rise)
 
 

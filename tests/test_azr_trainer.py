@@ -208,6 +208,15 @@ def test_best_weights_hold_a_training_only_on_the_books_they_are_best_on(make_tr
     assert other.learner.anchor.state() == {}
 
 
+@pytest.mark.parametrize(("part", "kept"), [(2.2, False), (1.8, True)], ids=["before half", "after it"])
+def test_best_weights_are_kept_from_half_way_to_known_books_on(make_trainer: Make, part: float, kept: bool) -> None:
+    trainer = make_trainer(iterations=4, eval_every=4, weight_decay=None)
+    list(trainer._iterations())
+    trainer._known_after, trainer.state.best_val_loss = part * trainer._readings, None
+    list(trainer._evaluate())
+    assert bool(trainer.learner.anchor.state()) is kept
+
+
 def test_snapshot_is_a_copy(make_trainer: Make) -> None:
     trainer = make_trainer(iterations=2)
     run = trainer.run()

@@ -16,6 +16,7 @@ from learning.schedules import (
     KNOWN_DROPOUT,
     LATE_PULL_RISE,
     LEAST_KNOWN,
+    LONG_POWER,
     MANY_READINGS,
     MOST_DECAY,
     MOST_PULL,
@@ -26,6 +27,7 @@ from learning.schedules import (
     how_known,
     known_after,
     learning_rate_at,
+    most_decay,
     pull_at,
     weight_decay_at,
 )
@@ -89,6 +91,18 @@ def test_books_are_known_the_sooner_the_fewer_tokens_there_are_for_a_parameter()
     assert known_after(83_000, 2_330_000) == pytest.approx(3, abs=0.05)
     assert known_after(170_000, 2_330_000) == pytest.approx(2 * known_after(85_000, 2_330_000))
     assert known_after(10_000, 2_330_000) == LEAST_KNOWN
+
+
+def test_long_books_are_known_sooner_than_in_proportion() -> None:
+    assert known_after(370_000, 2_330_000) == pytest.approx(8.7, abs=0.05)
+    assert known_after(740_000, 2_330_000) == pytest.approx(2**LONG_POWER * known_after(370_000, 2_330_000))
+
+
+def test_weight_decay_rises_less_the_longer_the_books_are() -> None:
+    assert most_decay(170_000, 2_330_000) == MOST_DECAY
+    assert most_decay(370_000, 2_330_000) == pytest.approx(0.57, abs=0.01)
+    assert most_decay(10**8, 2_330_000) == NEW_DECAY
+    assert weight_decay_at(TRAINING, 1000, 3.0, most=0.5).matrices == 0.5
 
 
 @pytest.mark.parametrize(("readings", "which"), [(0.0, 0), (1.0, 1), (4.0, 1)])
