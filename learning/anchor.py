@@ -15,7 +15,7 @@ from model import Transformer
 
 
 class Anchor:
-    """The averaged weights of the best evaluation since the books have been read half as often as makes them known; none before it."""
+    """The averaged weights of the best evaluation, from half the readings on after which the books are known; none before it."""
 
     def __init__(self) -> None:
         self._weights: dict[str, Tensor] = {}
